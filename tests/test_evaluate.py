@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_llm as tg
+from tinygrad_llm.cli import evaluate as evaluate_module
 from tinygrad_llm.cli import main
 from tinygrad_llm.evaluation import continuation_scores, measure_text, reports
 from tinygrad_llm.evaluation.questions import (
@@ -131,24 +132,39 @@ def test_baselines():
 
 
 # ------------------------------------------------------------------------------- the command
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("evaluate")
-    text = "".join(f"Question: {c}?\nA. {c}\nB. x\nAnswer: {'AB'[i % 2]}\n\n"
-                   for i, c in enumerate("abcdefgh" * 9))  # fmt: skip
-    (folder / "text.txt").write_text(text)
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Data files and, as "one" and "two", a model that has learned the text and one that has not.
+
+    tests/test_fuzz_options.py runs the command on a run of pretrain.
+    """
+    lines = [f"Question: {c}?\nA. {c}\nB. x\nAnswer: {'AB'[i % 2]}\n\n"
+             for i, c in enumerate("abcdefgh" * 9)]  # fmt: skip
+    (tmp_path / "text.txt").write_text("".join(lines))
     rows = [{"question": f"{c}?", "choice0": c, "choice1": "x", "label": i % 2}
             for i, c in enumerate("abcdefgh")]  # fmt: skip
-    (folder / "choices.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "choices.jsonl").write_text("\n".join(map(json.dumps, rows)))
     answers = [{"question": f"{c}?", "answer": c} for c in "abcdefgh"]
-    (folder / "answers.json").write_text(json.dumps(answers))
-    for name, steps in (("one", 30), ("two", 1)):
-        with pytest.raises(SystemExit) as done:
-            main(["pretrain", str(folder / "text.txt"), "--out", str(folder / name), "--steps",
-                  str(steps), "--tokenizer", "char", "--context-length", "64", "--emb-dim", "16",
-                  "--n-heads", "2", "--n-layers", "1", "--lr", "0.01"])  # fmt: skip
-        assert not done.value.code
-    return folder
+    (tmp_path / "answers.json").write_text(json.dumps(answers))
+    tokenizer = CharTokenizer.train("".join(lines))
+    sizes = GPTConfig(vocab_size=tokenizer.vocab_size, context_length=64, emb_dim=16, n_heads=2,
+                      n_layers=1, drop_rate=0.0)  # fmt: skip
+    tg.manual_seed(1)
+    one, two = GPT(sizes), GPT(sizes)
+    optimizer = tg.optim.AdamW(one.parameters(), lr=0.02)
+    ids = tg.tensor([tokenizer.encode("".join(lines[i : i + 3]))[:60] for i in range(6)])
+    for _ in range(20):
+        optimizer.zero_grad()
+        logits = one(ids[:, :-1])
+        tg.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten()).backward()
+        optimizer.step()
+    models = {"one": one, "two": two}
+    monkeypatch.setattr(
+        evaluate_module,
+        "_load",
+        lambda name, device: evaluate_module._Model(name, models[name], tokenizer),
+    )
+    return tmp_path
 
 
 def run(folder, capsys, monkeypatch, *arguments):
