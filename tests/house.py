@@ -24,7 +24,7 @@ FLOORS = """
 files  arrays  arrays.meta
 arrays.memory  arrays.capture  arrays.blas  arrays.allocator  arrays.twins
 arrays.ids  arrays.threads  arrays.silence
-version  multiprocessing
+version  multiprocessing  client
 arrays.devices
 arrays.availability  arrays.layout  arrays.special  arrays.masks  arrays.indexing  arrays.regions
 arrays.parallel

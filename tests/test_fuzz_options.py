@@ -45,6 +45,14 @@ COMMANDS = {
 OTHERS = {  # commands without a dataclass of options: their flags
     "generate": (["base"], "tokens samples prompt temperature top-k top-p seed device".split()),
     "tokenize": (["the fox"], "tokenizer decode train kind vocab-size file out".split()),
+    "evaluate": (
+        ["base", "--data", "entries.json", "--limit", "2"],
+        "task method shots limit window stride device".split(),
+    ),
+    "judge": (
+        ["entries.json", "--plan", "--model", "m"],
+        "server protocol key price-read budget per-minute attempts scale limit answers".split(),
+    ),
     "study": (["exp"], "width html".split()),
     "draw": (["scalar"], "tensor fold out".split()),
     "exercise list": ([], ["chapter"]),

@@ -13,11 +13,13 @@ from ..files.plain_text import say
 from .doctor import register as register_doctor
 from .errors import run
 from .estimate import register as register_estimate
+from .evaluate import register as register_evaluate
 from .exercise import register as register_exercise
 from .export import register as register_export
 from .fill_mask import register as register_fill_mask
 from .finetune import register as register_finetune
 from .generate import register as register_generate
+from .judge import register as register_judge
 from .launch import register as register_launch
 from .models import register as register_models
 from .places import arguments_of_program
@@ -78,6 +80,8 @@ register_fill_mask(app)
 register_tokenize(app)
 register_models(app)
 register_export(app)
+register_evaluate(app)
+register_judge(app)
 register_estimate(app)
 register_study(app)
 register_exercise(app)
