@@ -17,8 +17,8 @@ __all__ = ["register"]
 
 _INDEX_HELP = """Index the texts of a folder: .txt, .md, .html, and .jsonl with "text" and "title".
 
-Texts are cut into overlapping chunks, and each chunk becomes a vector of MiniLM (English). For other
-languages give an encoder with --encoder, or --bm25 for words alone, which needs no model.
+Texts are cut into overlapping chunks, and each chunk becomes a vector of MiniLM (English). For
+other languages give an encoder with --encoder, or --bm25 for words alone, which needs no model.
 
 \b
 Examples:
@@ -80,7 +80,7 @@ def index(
     say(
         f"{len(made):,} chunks of {len(documents):,} documents in {n_files:,} files, with {what}: "
         f"{time.perf_counter() - start:.1f} s\n{path}, {path.stat().st_size / 1e6:.1f} MB\n"
-        f"next: {command_line('rag', 'ask')} \"...\" --index {out}"
+        f'next: {command_line("rag", "ask")} "..." --index {out}'
     )
 
 
@@ -116,7 +116,7 @@ def ask(
     Raises: BadValue for an index that is not there or was made by another encoder, and for options
     that are not allowed.
     """
-    from ..retrieval.answers import THRESHOLD, Reader, fits
+    from ..retrieval.answers import THRESHOLD, Reader, close_passages
     from ..retrieval.index import load_index
 
     threshold = THRESHOLD if threshold is None else threshold
@@ -138,7 +138,8 @@ def ask(
             hits = loaded.search(question, k, way) if question.strip() else []
     if not question.strip():
         raise BadValue("the question is empty")
-    if not fits(hits, threshold):
+    close = close_passages(hits, threshold)
+    if not close:
         closest = max((p.cosine or 0.0 for p in hits), default=None)
         why = (
             "no passage shares a word with it" if closest is None
@@ -149,16 +150,16 @@ def ask(
     if not passages:
         from ..generation import Sampling
 
-        with blame("--model", ValueError):
+        with blame("--model", ValueError, FileNotFoundError):
             reader = Reader.load(model)
-            pieces = reader.stream(question, hits, tokens, Sampling(temperature=temperature), seed)
+            pieces = reader.stream(question, close, tokens, Sampling(temperature=temperature), seed)
         for piece in pieces:
             say(piece, end="")
             sys.stdout.flush()
         say("\n")
-    for number, hit in enumerate(hits, 1):
+    for number, hit in enumerate(hits if passages else close, 1):
         cosine = "" if hit.cosine is None or way is None else f", cosine {hit.cosine:.3f}"
         source = f"{one_line(hit.chunk.source)}, chunk {hit.chunk.number}"
         say(f"[{number}] {source}, score {hit.score:.3f}{cosine}")
-        say(f"    {one_line(hit.chunk.text) if passages else one_line(hit.chunk.text)[:90]}")
-
+        text = one_line(" ".join(hit.chunk.text.split()))
+        say(f"    {text if passages else text[:90]}")

@@ -23,28 +23,33 @@ from ..text import PipelineTokenizer
 from ..text import from_pretrained as load_tokenizer
 from .index import Passage
 
-__all__ = ["THRESHOLD", "Reader", "chat_prompt", "fits", "instruction_examples"]
+__all__ = ["THRESHOLD", "Reader", "chat_prompt", "close_passages", "fits", "instruction_examples"]
 
 # The least cosine of MiniLM between a question and its best passage. Measured by
 # `python -m benchmarks retrieval`, see benchmarks/RETRIEVAL.md.
 THRESHOLD = 0.35
-WITH = "Answer the question in one short sentence. Use these passages."
 
 
 def fits(passages: Sequence[Passage], threshold: float = THRESHOLD) -> bool:
-    """Whether one of the passages is close enough to the question for an answer.
+    """Whether one of the passages is close enough to the question for an answer."""
+    return bool(close_passages(passages, threshold))
 
-    Without vectors, a passage that shares a word with the question is enough.
+
+def close_passages(passages: Sequence[Passage], threshold: float = THRESHOLD) -> list[Passage]:
+    """The passages whose cosine is the threshold or more, which a model should read.
+
+    A small model is confused by passages about something else. Without vectors every passage
+    counts: it shares a word with the question.
     """
-    return any(p.cosine is None or p.cosine >= threshold for p in passages)
+    return [p for p in passages if p.cosine is None or p.cosine >= threshold]
 
 
 def chat_prompt(question: str, passages: Sequence[str] = ()) -> str:
-    """What a user would write: numbered passages, then the question; without any the question."""
+    """What a user would write: the passages, then the question; without any the question alone."""
     if not passages:
-        return f"Answer the question in one short sentence.\n\nQuestion: {question}"
-    numbered = [f"[{i}] {' '.join(text.split())}" for i, text in enumerate(passages, 1)]
-    return "\n\n".join([WITH, *numbered, f"Question: {question}"])
+        return f"Answer in one sentence: {question}"
+    context = "\n".join(" ".join(text.split()) for text in passages)
+    return f"Context:\n{context}\n\nUsing the context, answer in one sentence: {question}"
 
 
 def instruction_examples(

@@ -38,21 +38,25 @@ class _Text(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.pieces: list[str] = []
         self._hidden = 0  # open tags whose text nobody sees
+        self._as_it_is = 0  # open <pre>, where line breaks count
 
     def handle_starttag(self, tag: str, attrs: object) -> None:
         self._hidden += tag in _HIDDEN
+        self._as_it_is += tag == "pre"
         if tag in _BLOCKS:
             self.pieces.append("\n")
 
     def handle_endtag(self, tag: str) -> None:
         if tag in _HIDDEN and self._hidden:
             self._hidden -= 1
+        if tag == "pre" and self._as_it_is:
+            self._as_it_is -= 1
         if tag in _BLOCKS:
             self.pieces.append("\n")
 
     def handle_data(self, data: str) -> None:
         if not self._hidden:
-            self.pieces.append(data)
+            self.pieces.append(data if self._as_it_is else data.replace("\n", " "))
 
 
 def text_of_html(page: str) -> str:
@@ -109,7 +113,9 @@ def _documents(path: Path, title: str) -> list[dict[str, str]]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"it is not text in UTF-8 ({error.reason} at byte {error.start})") from None
+        raise ValueError(
+            f"it is not text in UTF-8 ({error.reason} at byte {error.start})"
+        ) from None
     suffix = path.suffix.lower()
     if suffix == ".jsonl":
         return [
