@@ -139,7 +139,7 @@ def measure_refusal(index: Index, headings: dict[str, str]) -> dict[str, float]:
     for name, best in closest.items():
         shares = [str(bootstrap(best < t)) for t in (0.25, 0.3, THRESHOLD, 0.4, 0.5)]
         spread = f"{best.min():.2f}, {np.median(best):.2f}, {best.max():.2f}"
-        print(f"| {name} | {len(best)} | {spread} | | {' | '.join(shares)} |")
+        print(f"| {name} | {len(best)} | {spread} | {' | '.join(shares)} |")
         result[name] = float((best < THRESHOLD).mean())
     return result
 
