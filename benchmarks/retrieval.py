@@ -151,7 +151,9 @@ def measure_answers(index: Index, texts: list[str], n: int, model: str) -> dict[
     rows: dict[str, list[tuple[float, float, float]]] = {}
     ways: dict[str, Callable[[Question], list[str]]] = {
         "without": lambda q: [],
-        "with the best passage": lambda q: [p.chunk.text for p in index.search(q.text, 1)],
+        "with BM25's best passage": lambda q: [
+            p.chunk.text for p in index.search(q.text, 1, "bm25")
+        ],
         "with a right passage": lambda q: [index.chunks[min(q.relevant)].text],
     }
     for way, passages in ways.items():
@@ -227,7 +229,8 @@ def main(argv: Iterable[str] | None = None) -> dict[str, Any]:
         documents, headings = python_topics()
         texts = [d["text"] for d in documents]
         start = time.perf_counter()
-        index = build_index(documents, SentenceEmbedder.load())
+        needs_vectors = bool({"search", "refusal"} & set(chosen))
+        index = build_index(documents, SentenceEmbedder.load() if needs_vectors else None)
         took = time.perf_counter() - start
         print(f"{len(documents)} topics, {len(index):,} chunks, indexed in {took:.0f} s")
         if "search" in chosen:

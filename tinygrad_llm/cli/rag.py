@@ -107,8 +107,6 @@ def ask(
         None, help="The least cosine of the best passage for an answer; -1 always answers. [0.35]"
     ),
     tokens: int = typer.Option(100, help="The most tokens of the answer."),
-    temperature: float = typer.Option(0.0, help="0 is greedy; a higher value is more varied."),
-    seed: int = typer.Option(0, help="The same seed writes the same text."),
     passages: bool = typer.Option(False, "--passages", help="Show the passages, do not answer."),
 ) -> None:
     """Answer a question.
@@ -122,9 +120,7 @@ def ask(
     threshold = THRESHOLD if threshold is None else threshold
     must_be("k", 1 <= k <= 100, "between 1 and 100", k)
     must_be("tokens", 1 <= tokens <= 10**6, "between 1 and 1,000,000", tokens)
-    must_be("temperature", 0 <= temperature < 100, "from 0 to 100", temperature)
     must_be("threshold", -1 <= threshold <= 1, "a cosine, from -1 to 1", threshold)
-    must_be("seed", 0 <= seed < 2**63, "0 or more (below 2^63)", seed)
     if bm25 and hybrid:
         raise BadValue("--bm25 and --hybrid exclude each other: give one")
     way = "bm25" if bm25 else "hybrid" if hybrid else None
@@ -148,11 +144,9 @@ def ask(
         say(f"The texts do not answer this: {why}.")
         return
     if not passages:
-        from ..generation import Sampling
-
         with blame("--model", ValueError, FileNotFoundError):
             reader = Reader.load(model)
-            pieces = reader.stream(question, close, tokens, Sampling(temperature=temperature), seed)
+            pieces = reader.stream(question, close, tokens)
         for piece in pieces:
             say(piece, end="")
             sys.stdout.flush()

@@ -106,7 +106,10 @@ def read_folder(folder: str | os.PathLike[str]) -> Documents:
 
 
 def _documents(path: Path, title: str) -> list[dict[str, str]]:
-    """The documents of one file. Raises: OSError or ValueError if it is not what its name says."""
+    """The documents of one file.
+
+    Raises: OSError or ValueError if it is not what its name says.
+    """
     data = read_bounded(path, "a document")
     if b"\0" in data:
         raise ValueError("it is binary, not text")
