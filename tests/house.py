@@ -51,7 +51,8 @@ models
 generation
 training
 evaluation
-finetune  retrieval
+finetune
+retrieval
 study.common
 study.mistakes  study.memory  study.doctor
 study.check

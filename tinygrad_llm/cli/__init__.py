@@ -24,6 +24,7 @@ from .launch import register as register_launch
 from .models import register as register_models
 from .places import arguments_of_program
 from .pretrain import register as register_pretrain
+from .rag import register as register_rag
 from .study import register as register_study
 from .tokenize import register as register_tokenize
 
@@ -77,6 +78,7 @@ register_pretrain(app)
 register_finetune(app)
 register_generate(app)
 register_fill_mask(app)
+register_rag(app)
 register_tokenize(app)
 register_models(app)
 register_export(app)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from .answers import Reader, chat_prompt, close_passages, fits, instruction_examples
 from .bm25 import BM25
 from .chunks import SEPARATORS, Chunk, chunks_of, split_text
+from .documents import Documents, read_folder, text_of_html
+from .index import Index, IndexFileError, Passage, build_index, load_index
 from .measures import ndcg, recall, reciprocal_rank
 from .search import Hits, best, binary_codes, search_codes, search_vectors
 
 __all__ = [
-    "BM25", "SEPARATORS", "Chunk", "Hits", "best", "binary_codes", "chunks_of", "ndcg", "recall",
-    "reciprocal_rank", "search_codes", "search_vectors", "split_text",
+    "BM25", "SEPARATORS", "Chunk", "Documents", "Hits", "Index", "IndexFileError", "Passage",
+    "Reader", "best", "binary_codes", "build_index", "chat_prompt", "chunks_of", "close_passages",
+    "fits", "instruction_examples", "load_index", "ndcg", "read_folder", "recall",
+    "reciprocal_rank", "search_codes", "search_vectors", "split_text", "text_of_html",
 ]  # fmt: skip

@@ -1,0 +1,250 @@
+"""python -m benchmarks retrieval: search, answers with and without passages, refusal, Faiss.
+
+Questions come by rule from Python's own language reference (pydoc_data.topics): sentences with a
+gap, and headings. Every score has its 95 % interval; differences are paired. All seeds are fixed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_llm.evaluation import bootstrap, paired_difference
+from tinygrad_llm.evaluation.answers import character_f1, exact_match
+from tinygrad_llm.files.downloads import cache_folder
+from tinygrad_llm.finetune.embedding import SentenceEmbedder
+from tinygrad_llm.retrieval import (
+    BM25,
+    Index,
+    Reader,
+    binary,
+    build_index,
+    chunks_of,
+    ndcg,
+    recall,
+    reciprocal_rank,
+    search_vectors,
+)
+from tinygrad_llm.retrieval.answers import THRESHOLD
+from tinygrad_llm.retrieval.approximate import KINDS, FaissIndex, agreement
+from tinygrad_llm.retrieval.questions import (
+    GAP,
+    Question,
+    cloze_questions,
+    python_topics,
+    sentences,
+    title_questions,
+)
+
+from . import common, machine
+
+Ids = list[list[int]]
+OFF_TOPIC = (
+    "What is the capital of France?", "How long do I boil an egg?", "Who painted the Mona Lisa?",
+    "When did the second world war end?", "How tall is Mount Fuji?", "What do pandas eat?",
+    "Which planet is the largest?", "How do I remove a wine stain?", "Who wrote Hamlet?",
+    "What is the best season to plant tomatoes?", "How far away is the moon?",
+    "Which vitamins are in oranges?", "How do vaccines work?", "What is the offside rule?",
+    "How do I tune a guitar?", "What causes rain?", "Who discovered penicillin?",
+    "How many players are in a cricket team?", "What is a mortgage?", "Where do penguins live?",
+)  # fmt: skip
+
+
+def measures(ids: Ids, relevant: Sequence[Iterable[int]]) -> dict[str, np.ndarray]:
+    """One number per query of each measure."""
+    right = [set(r) for r in relevant]
+    return {
+        "recall@1": recall(ids, right, 1), "recall@5": recall(ids, right, 5),
+        "MRR": reciprocal_rank(ids, right, 10), "nDCG@10": ndcg(ids, right, 10),
+    }  # fmt: skip
+
+
+def compare(name: str, lists: dict[str, Ids], questions: Sequence[Question]) -> dict[str, Any]:
+    """Print and return each way's measures; the difference is to the first, in nDCG."""
+    rows = {way: measures(ids, [q.relevant for q in questions]) for way, ids in lists.items()}
+    first = next(iter(rows))
+    names = list(rows[first])
+    print(f"\n{name}: {len(questions)} questions\n")
+    print(f"| search | {' | '.join(names)} | nDCG@10 minus that of {first} |")
+    print("|---" * (len(names) + 2) + "|")
+    for way, scores in rows.items():
+        cells = [str(bootstrap(scores[each])) for each in names]
+        gain = "" if way == first else paired_difference(scores["nDCG@10"], rows[first]["nDCG@10"])
+        print(f"| {way} | {' | '.join(cells)} | {gain} |")
+    return {way: {k: float(v.mean()) for k, v in scores.items()} for way, scores in rows.items()}
+
+
+def pairs_for_training(index: Index, texts: Sequence[str], left_out: set[str]) -> Any:
+    """Sentences and the chunks they stand in; the sentences of the test are not among them."""
+    plain = [" ".join(chunk.text.split()) for chunk in index.chunks]
+    queries, rows = [], []
+    for sentence in dict.fromkeys(s for text in texts for s in sentences(text)):
+        at = next((i for i, text in enumerate(plain) if sentence in text), None)
+        if at is not None and sentence not in left_out:
+            half = sentence.split()
+            queries.append(" ".join(half[len(half) // 2 :]))  # half a sentence is a harder question
+            rows.append(at)
+    hard = []
+    for query, row in zip(queries, rows, strict=True):
+        near = [int(i) for i in index.bm25.search(query, 5).ids if i != row]
+        hard.append(near[0] if near else (row + 1) % len(index))
+    return queries, np.array(rows), np.array(hard)
+
+
+def measure_search(index: Index, texts: list[str], headings: dict[str, str]) -> dict[str, Any]:
+    """The table of searches for both kinds of questions."""
+    cloze = cloze_questions(index.chunks, texts, 200)
+    by_text = {q.text.replace(GAP, f'"{q.answer}"') for q in cloze}
+    queries, rows, hard = pairs_for_training(index, texts, by_text)
+    assert index.vectors is not None
+    vectors = index.vectors
+    asked = index.embedder.embed(queries)
+    start = time.perf_counter()
+    model = binary.train_projection(asked, vectors[rows], hard=vectors[hard], steps=200)
+    print(f"\nBPR trained on {len(rows):,} pairs in {time.perf_counter() - start:.1f} s")
+    result = {}
+    for name, questions in (("gaps", cloze), ("headings", title_questions(index.chunks, headings))):
+        texts_of = [q.text for q in questions]
+        own = index.embedder.embed(texts_of)
+        q, p = model.arrays(own, vectors)
+        signs, trained = binary.BinaryIndex(vectors), binary.BinaryIndex(p)
+        lists: dict[str, Ids] = {
+            "BM25": [[h.id for h in index.search(t, 10, "bm25")] for t in texts_of],
+            "MiniLM, exact": search_vectors(own, vectors, 10).ids.tolist(),
+            "hybrid": [[h.id for h in index.search(t, 10, "hybrid")] for t in texts_of],
+            "MiniLM's signs, Hamming": signs.search(own, 10, 0).ids.tolist(),
+            "MiniLM's signs, re-ranked": signs.search(own, 10, 100).ids.tolist(),
+            "BPR, Hamming": trained.search(q, 10, 0).ids.tolist(),
+            "BPR, re-ranked": trained.search(q, 10, 100).ids.tolist(),
+        }
+        result[name] = compare(name, lists, questions)
+    return result
+
+
+def measure_refusal(index: Index, headings: dict[str, str]) -> dict[str, float]:
+    """Print the best cosine of questions with and without an answer, and what thresholds refuse."""
+    inside = [f"What is {h.lower()} in Python?" for h in headings.values()]
+    closest = {
+        "answered by the texts": np.array([index.search(q, 1)[0].score for q in inside]),
+        "about something else": np.array([index.search(q, 1)[0].score for q in OFF_TOPIC]),
+    }
+    result = {}
+    print("\n| questions | number | lowest, median, highest best cosine | refused below "
+          + " | ".join(f"{t:.2f}" for t in (0.25, 0.3, THRESHOLD, 0.4, 0.5)) + " |")  # fmt: skip
+    print("|---" * 8 + "|")
+    for name, best in closest.items():
+        shares = [str(bootstrap(best < t)) for t in (0.25, 0.3, THRESHOLD, 0.4, 0.5)]
+        spread = f"{best.min():.2f}, {np.median(best):.2f}, {best.max():.2f}"
+        print(f"| {name} | {len(best)} | {spread} | {' | '.join(shares)} |")
+        result[name] = float((best < THRESHOLD).mean())
+    return result
+
+
+def measure_answers(index: Index, texts: list[str], n: int, model: str) -> dict[str, Any]:
+    """Print what a small model writes into the gaps, with passages and without."""
+    questions = cloze_questions(index.chunks, texts, n, seed=1)
+    reader = Reader.load(model)
+    rows: dict[str, list[tuple[float, float, float]]] = {}
+    ways: dict[str, Callable[[Question], list[str]]] = {
+        "without": lambda q: [],
+        "with BM25's best passage": lambda q: [
+            p.chunk.text for p in index.search(q.text, 1, "bm25")
+        ],
+        "with a right passage": lambda q: [index.chunks[min(q.relevant)].text],
+    }
+    for way, passages in ways.items():
+        for q in questions:
+            asked = f'Which word belongs in the gap? "{q.text}"'
+            written = reader.answer(asked, passages(q), max_new_tokens=40)
+            contains = float(q.answer.lower() in written.lower())
+            rows.setdefault(way, []).append(
+                (exact_match(written, q.answer), character_f1(written, q.answer), contains)
+            )
+    print(f"\n{model}, {len(questions)} gaps\n\n| passages | exact match | character F1 | answer "
+          "holds the word | minus without |\n|---|---|---|---|---|")  # fmt: skip
+    table = {way: np.array(scores) for way, scores in rows.items()}
+    for way, scores in table.items():
+        gain = paired_difference(scores[:, 2], table["without"][:, 2])
+        print(f"| {way} | {' | '.join(str(bootstrap(c)) for c in scores.T)} | {gain} |")
+    return {way: scores.mean(0).tolist() for way, scores in table.items()}
+
+
+def measure_faiss(n: int, width: int = 384, n_queries: int = 200) -> dict[str, Any]:
+    """Print time and agreement of Faiss's indexes with exact search, on clustered vectors."""
+    r = np.random.default_rng(0)
+    centres = r.standard_normal((100, width))
+    both = centres[r.integers(0, 100, n + n_queries)] + r.standard_normal((n + n_queries, width))
+    both = (both / np.linalg.norm(both, axis=1, keepdims=True)).astype(np.float32)
+    vectors, queries = both[:n], both[n:]
+    start = time.perf_counter()
+    exact = search_vectors(queries, vectors, 10)
+    seconds = {"NumPy, exact": (0.0, time.perf_counter() - start, 1.0)}
+    for kind in KINDS:
+        start = time.perf_counter()
+        index = FaissIndex(vectors, kind)
+        built = time.perf_counter() - start
+        start = time.perf_counter()
+        hits = index.search(queries, 10)
+        shared = float(agreement(hits, exact).mean())
+        seconds[f"Faiss, {kind}"] = (built, time.perf_counter() - start, shared)
+    print(f"\n{n:,} vectors of {width} numbers, {n_queries} queries, the 10 best\n")
+    print("| index | build, s | ms per query | ids of exact search |\n|---|---|---|---|")
+    for name, (built, took, shared) in seconds.items():
+        print(f"| {name} | {built:.2f} | {1e3 * took / n_queries:.3f} | {shared:.3f} |")
+    return seconds
+
+
+def measure_japanese() -> dict[str, Any]:
+    """Print how well BM25 over characters finds an article's chunks by its title."""
+    path = cache_folder() / "rag-docs-ja.jsonl"
+    if not path.is_file():
+        print(f"\n{path} is not there: no table of Japanese articles")
+        return {}
+    lines = path.read_text("utf-8").splitlines()
+    documents = [json.loads(line) for line in lines]
+    chunks = chunks_of(documents)
+    questions = title_questions(chunks, {d["title"]: d["title"] for d in documents})
+    bm25 = BM25([chunk.text for chunk in chunks], "char")
+    lists = {"BM25, characters": [bm25.search(q.text, 10).ids.tolist() for q in questions]}
+    return compare(f"titles of {len(documents)} Japanese articles", lists, questions)
+
+
+def main(argv: Iterable[str] | None = None) -> dict[str, Any]:
+    """Measures and prints the tables."""
+    parser = common.parser("retrieval", __doc__)
+    parts = ("search", "refusal", "answers", "faiss", "japanese")
+    parser.add_argument("--part", choices=("all", *parts), default="all")
+    parser.add_argument("--questions", type=int, default=40, help="gaps for the language model")
+    parser.add_argument("--vectors", type=int, default=20_000, help="vectors for Faiss")
+    parser.add_argument("--model", default="smollm2-135m-instruct")
+    options = parser.parse_args(None if argv is None else list(argv))
+    chosen = parts if options.part == "all" else (options.part,)
+    print(machine.describe())
+    result: dict[str, Any] = {}
+    if {"search", "refusal", "answers"} & set(chosen):
+        documents, headings = python_topics()
+        texts = [d["text"] for d in documents]
+        start = time.perf_counter()
+        needs_vectors = bool({"search", "refusal"} & set(chosen))
+        index = build_index(documents, SentenceEmbedder.load() if needs_vectors else None)
+        took = time.perf_counter() - start
+        print(f"{len(documents)} topics, {len(index):,} chunks, indexed in {took:.0f} s")
+        if "search" in chosen:
+            result["search"] = measure_search(index, texts, headings)
+        if "refusal" in chosen:
+            result["refusal"] = measure_refusal(index, headings)
+        if "answers" in chosen:
+            result["answers"] = measure_answers(index, texts, options.questions, options.model)
+    if "faiss" in chosen:
+        result["faiss"] = measure_faiss(options.vectors)
+    if "japanese" in chosen:
+        result["japanese"] = measure_japanese()
+    return result
+
+
+if __name__ == "__main__":
+    main()
