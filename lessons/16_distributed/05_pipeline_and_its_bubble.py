@@ -166,7 +166,7 @@ assert torch.allclose(sum(sums) / (targets != -100).sum(), whole)
 print("sums, divided by the number of all targets, are right")
 
 # %% [markdown]
-# ## A real run: a GPT on two ranks
+# ## With the package: a GPT on two ranks
 # `cut_into_stages` divides a GPT by its blocks, `PipelineStage` and the schedules have PyTorch's names. Each of two
 # processes trains its half; the schedule remembers when it computed what. The drawing below is of that run. Where
 # the bars of one stage have gaps, it waited. Other programs on your machine make gaps too.
