@@ -10,6 +10,7 @@ import typer
 import typer.core
 
 from ..files.plain_text import say
+from .chat import register as register_chat
 from .doctor import register as register_doctor
 from .errors import run
 from .estimate import register as register_estimate
@@ -73,6 +74,7 @@ def _options(
 register_pretrain(app)
 register_finetune(app)
 register_generate(app)
+register_chat(app)
 register_fill_mask(app)
 register_tokenize(app)
 register_models(app)
