@@ -80,10 +80,10 @@ def register(app: typer.Typer) -> None:
 
 def model_flags(sampling: bool) -> dict[str, tuple[Any, Any]]:
     """The flags that say how weights are kept, and with `sampling` how tokens are chosen."""
-    wanted = {**WEIGHT_FLAGS, **(SAMPLING_FLAGS if sampling else {})}
+    kinds = {**WEIGHT_FLAGS, **(SAMPLING_FLAGS if sampling else {})}
     return {
         name: (hint, typer.Option(_DEFAULTS[name], _flag(name), help=help))
-        for name, (hint, help) in wanted.items()
+        for name, (hint, help) in kinds.items()
     }
 
 
