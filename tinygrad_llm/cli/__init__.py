@@ -22,6 +22,7 @@ from .generate import register as register_generate
 from .launch import register as register_launch
 from .models import register as register_models
 from .pretrain import register as register_pretrain
+from .serve import register as register_serve
 from .study import register as register_study
 from .tokenize import register as register_tokenize
 
@@ -75,6 +76,7 @@ register_pretrain(app)
 register_finetune(app)
 register_generate(app)
 register_chat(app)
+register_serve(app)
 register_fill_mask(app)
 register_tokenize(app)
 register_models(app)
