@@ -85,7 +85,8 @@ class Conversation:
         self.turn = Turn()
         self._generator = None if self.seed is None else Generator().manual_seed(self.seed)
         self._stopping = False
-        self._forget()
+        self._logits: NextLogits | None = None
+        self._cached: list[int] = []  # the ids in the cache
 
     def reset(self) -> None:
         """Forget all messages; the system message stays."""
@@ -216,5 +217,4 @@ class Conversation:
         return logits
 
     def _forget(self) -> None:
-        self._logits: NextLogits | None = None
-        self._cached: list[int] = []  # the ids in the cache
+        self._logits, self._cached = None, []

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Callable, Collection
 from typing import Any
-from urllib.parse import urlsplit
 
 from . import ollama, openai
 from .fields import ApiError
@@ -13,6 +13,7 @@ from .service import Service
 
 __all__ = ["check_installed", "make_app"]
 
+_ADDRESS = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 _HEADERS = {
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
@@ -141,8 +142,6 @@ class _Guard:
 
     @staticmethod
     def _name(address: str) -> str | None:
-        try:
-            parts = urlsplit(address)
-            return parts.hostname if parts.scheme in ("http", "https") else None
-        except ValueError:
-            return None
+        """The name in http://NAME or http://NAME:PORT; None for anything else."""
+        match = _ADDRESS.fullmatch(address)
+        return None if match is None else match[1].strip("[]").lower()

@@ -39,8 +39,8 @@ async def generate(service: Service, http: Any) -> Any:
     if fields.flag("raw", False) or not service.can_chat:
         ids = service.text_ids(prompt)
     else:
-        messages = [{"role": "user", "content": prompt}]
-        ids = service.chat_ids([*([{"role": "system", "content": system}] if system else []), *messages])  # fmt: skip
+        before = [{"role": "system", "content": system}] if system else []
+        ids = service.chat_ids([*before, {"role": "user", "content": prompt}])
     return await _answer(service, fields, ids, http, lambda text: {"response": text})
 
 
@@ -50,9 +50,10 @@ def _requests(service: Service, fields: Fields, ids: list[int]) -> list[Request]
         raise ApiError(400, "format is not supported by this server", "format")
     fields.refuse("tools")
     tokens = options.integer("num_predict", -1, -2, 10**9)
+    seed = options.integer("seed", None, -(2**63), 2**63 - 1)
     return service.requests(
-        [ids], 1, tokens if tokens > 0 else None, options.integer("seed", None, -(2**63), 2**63 - 1),
-        None, temperature=options.number("temperature", 0.8, 0.0, 100.0),
+        [ids], 1, tokens if tokens > 0 else None, seed, None,
+        temperature=options.number("temperature", 0.8, 0.0, 100.0),
         top_p=options.number("top_p", 0.9, 1e-6, 1.0),
         top_k=options.integer("top_k", 40, 0, 10**6) or None,
         min_p=options.number("min_p", None, 0.0, 1.0),

@@ -179,7 +179,7 @@ class _Chat(_Writer):
         shown = {"content": [self._token(x) for x in logprobs]} if self.asked_logprobs else None
         body = {"message": {"role": "assistant", "content": text, "refusal": None}}
         if not whole:
-            body = {"delta": {"content": text} if text else {}}  # type: ignore[dict-item]
+            body = {"delta": {"content": text} if text else {}}
         return {"index": i, **body, "logprobs": shown, "finish_reason": reason}
 
     def _token(self, x: TokenLogprobs) -> dict[str, Any]:
@@ -226,7 +226,11 @@ async def embeddings(service: Service, http: Any) -> dict[str, Any]:
     if kind not in ("float", "base64"):
         raise fields.wrong("encoding_format", "float or base64")
     fields.refuse("dimensions")
-    vectors = await asyncio.to_thread(service.embedder.embed, texts)  # (N, C)
+    try:
+        async with service.embedding:
+            vectors = await asyncio.to_thread(service.embedder.embed, texts)  # (N, C)
+    except ValueError:
+        raise ApiError(400, "a text has no tokens for this model", "input") from None
     rows = [
         row.tolist() if kind == "float" else base64.b64encode(row.astype("<f4").tobytes()).decode()
         for row in vectors

@@ -34,6 +34,7 @@ class Service:
         self.engine, self.name, self.embedder = engine, name, embedder
         self.tokenizer, self.limits = engine.tokenizer, engine.limits
         self.context_length: int = engine.model.context_length
+        self.embedding = asyncio.Lock()  # one request at a time
         self.ends, self.created = tuple(ends), int(time.time())
         self.can_chat = bool(getattr(self.tokenizer, "names", {}).get("chat_template"))
 
@@ -59,7 +60,8 @@ class Service:
         try:
             ids: list[int] = self.tokenizer.chat(read)
         except (ValueError, TypeError):
-            raise ApiError(400, "the model's chat template refuses these messages", "messages") from None  # fmt: skip
+            refused = "the model's chat template refuses these messages"
+            raise ApiError(400, refused, "messages") from None
         return self.check_length(ids)
 
     def text_ids(self, text: str) -> list[int]:
