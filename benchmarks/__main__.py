@@ -21,6 +21,7 @@ COMMANDS = {
     "profile": ("profile", "where a training step goes, op by op"),
     "attention-variants": ("attention_variants", "small GPTs with each attention, side by side"),
     "memory": ("memory", "peak memory of a step, with gradient checkpointing and without"),
+    "encoder-memory": ("encoder_memory", "peak memory of encoders' steps, in ways that save some"),
     "loading": ("loading", "six ways to load a model: seconds and peak memory"),
     "formats": ("formats", "SmolLM2 in each format, and beside transformers and llama.cpp"),
     "ladder": ("ladder", "what each optimisation brings, against plain code"),
@@ -28,6 +29,7 @@ COMMANDS = {
     "small": ("small", "calls on a few numbers, and notebooks' loops, against PyTorch"),
     "overhead": ("overhead", "microseconds per op on tiny tensors"),
     "random": ("random_streams", "rand, randn and dropout masks against PyTorch"),
+    "scale": ("scale", "1 to N ranks against one process with as many threads; GPUs"),
     "translation": (
         "translation",
         "a translation run beside PyTorch's nn.Transformer",

@@ -7,7 +7,9 @@ Weak scaling: every rank has its own batch, so efficiency is (tokens/s on N card
 tokens/s on one). Schemes: "ddp", DistributedDataParallel, ours in a CUDA graph; PyTorch's eager and
 compiled; "trainer", the step of our Trainer, whose gradients are combined after the backward pass;
 "fsdp", fully_shard of each block and of the model, against FSDP2. Each side runs in fresh
-processes, which are killed after --limit seconds. NCCL's multicast (NVLS) stays off.
+processes, which are killed after --limit seconds. NCCL's multicast (NVLS) stays off. On N cards a
+side runs once for each size of buckets (--bucket-mb 25,100) and each limit of the processors that
+an exchange may use (--max-ctas 0,8: NCCL_MAX_CTAS, 0 for NCCL's own).
 
 "outside" is the share of a step that the exchange of gradients adds to one without it, the part
 that does not overlap; "alone" is the time of the exchange by itself, in milliseconds.
@@ -54,6 +56,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=float, default=LIMIT)
     parser.add_argument("--against", choices=("torch",))
     parser.add_argument("--sides", help="names of sides, separated by commas")
+    parser.add_argument("--cards", help="numbers of cards, such as 2, or 1,2 (1 and --ranks)")
+    parser.add_argument("--bucket-mb", default="25", help="sizes of DDP's buckets, with commas")
+    parser.add_argument("--max-ctas", default="0", help="limits of NCCL's blocks, with commas")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--on-cpu", action="store_true", help=argparse.SUPPRESS)
 
@@ -75,8 +80,8 @@ def batch_of(torch: Any, config: Config, device: str, rank: int) -> tuple[Any, A
     return idx, targets
 
 
-def of_side(options: argparse.Namespace, side: str, rank: int) -> tuple[Any, Any, Any, Any]:
-    """(library, distributed, step, the step without an exchange or None) of a side."""
+def of_side(options: argparse.Namespace, side: str, rank: int) -> tuple[Any, ...]:
+    """(library, distributed, step, the step without an exchange or None, numbers) of a side."""
     if side.startswith("torch"):
         import torch
         import torch.distributed as dist
@@ -98,8 +103,9 @@ def of_side(options: argparse.Namespace, side: str, rank: int) -> tuple[Any, Any
     dist.init_process_group(backend)
     config = config_of(options)
     model = model_of(config).to(device)
+    numbers = sum(p.numel() for p in model.parameters())
     make = {"ddp": with_ddp, "trainer": with_trainer, "fsdp": with_fsdp}[options.scheme]
-    loss, optimizer, reduce, quiet = make(torch, dist, model, side)
+    loss, optimizer, reduce, quiet = make(torch, dist, model, side, options)
     idx, targets = batch_of(torch, config, device, rank)
 
     def autocast() -> Any:
@@ -120,10 +126,10 @@ def of_side(options: argparse.Namespace, side: str, rank: int) -> tuple[Any, Any
         with quiet():
             return step()
 
-    return torch, dist, step, without if options.scheme == "ddp" else None
+    return torch, dist, step, without if options.scheme == "ddp" else None, numbers
 
 
-def with_ddp(torch: Any, dist: Any, model: Any, side: str) -> tuple[Any, Any, Any, Any]:
+def with_ddp(torch: Any, dist: Any, model: Any, side: str, options: Any) -> tuple[Any, ...]:
     """Gradients averaged while backward runs."""
     from importlib import import_module
 
@@ -137,14 +143,14 @@ def with_ddp(torch: Any, dist: Any, model: Any, side: str) -> tuple[Any, Any, An
         def forward(self, idx: Any, targets: Any) -> Any:
             return self.model.loss(idx, targets)
 
-    ddp = parallel.DistributedDataParallel(Loss())
-    options = {"fused": True} if side.startswith("torch") else {}
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, **options)
+    ddp = parallel.DistributedDataParallel(Loss(), bucket_cap_mb=float(options.bucket_mb))
+    fused = {"fused": True} if side.startswith("torch") else {}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, **fused)
     loss = torch.compile(ddp) if side == "torch-compile" else ddp
     return loss, optimizer, lambda: None, ddp.no_sync
 
 
-def with_trainer(torch: Any, dist: Any, model: Any, side: str) -> tuple[Any, Any, Any, Any]:
+def with_trainer(torch: Any, dist: Any, model: Any, side: str, options: Any) -> tuple[Any, ...]:
     """Gradients combined after the backward pass, as our Trainer does."""
     from tinygrad_llm.training.ranks import reduce_over_ranks
 
@@ -155,20 +161,20 @@ def with_trainer(torch: Any, dist: Any, model: Any, side: str) -> tuple[Any, Any
     )  # fmt: skip
 
 
-def with_fsdp(torch: Any, dist: Any, model: Any, side: str) -> tuple[Any, Any, Any, Any]:
+def with_fsdp(torch: Any, dist: Any, model: Any, side: str, options: Any) -> tuple[Any, ...]:
     """Parameters, gradients and the optimizer's state divided among the ranks."""
     from importlib import import_module
 
     shard = import_module(f"{torch.__name__}.distributed.fsdp").fully_shard
-    options: dict[str, Any] = {}
+    fused: dict[str, Any] = {}
     for each in model.blocks if side.startswith("torch") else model.trf_blocks:
         shard(each)
     shard(model)
     if side.startswith("torch"):
-        options = {"fused": True}
+        fused = {"fused": True}
         fsdp = import_module("torch.distributed.fsdp")
         fsdp.register_fsdp_forward_method(model, "loss")
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, **options)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, **fused)
     return model.loss, optimizer, lambda: None, contextlib.nullcontext
 
 
@@ -203,7 +209,7 @@ def work(options: argparse.Namespace) -> None:
     side, rank = options.worker, int(os.environ["RANK"])
     faulthandler.dump_traceback_later(options.limit - 3, exit=True)  # where it hangs, if it does
     size = int(os.environ["WORLD_SIZE"])
-    torch, dist, step, without = of_side(options, side, rank)
+    torch, dist, step, without, numbers = of_side(options, side, rank)
     graph = side == "ours" and options.scheme != "fsdp" and not options.on_cpu
     run = torch.cuda.graphed(step) if graph else step
     seconds, losses = timed(run, options.steps, 6)
@@ -217,7 +223,6 @@ def work(options: argparse.Namespace) -> None:
         if without is not None:
             again = torch.cuda.graphed(without) if graph else without
             result["without"], _ = timed(again, options.steps, 6)
-        numbers = 124_000_000 if options.model == "gpt2" else 10_000_000
         result["alone"] = exchange_alone(torch, dist, "cpu" if options.on_cpu else "cuda", numbers)
     if rank == 0:
         print("RESULT " + json.dumps(result), flush=True)
@@ -226,7 +231,9 @@ def work(options: argparse.Namespace) -> None:
 
 
 # --------------------------------------------------------------------------------- in the parent
-def run_side(options: argparse.Namespace, side: str, ranks: int) -> dict[str, Any]:
+def run_side(
+    options: argparse.Namespace, side: str, ranks: int, bucket: str = "25", ctas: str = "0"
+) -> dict[str, Any]:
     """The figures of a side on some cards; {"error": text} if it failed or was too slow."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -234,13 +241,14 @@ def run_side(options: argparse.Namespace, side: str, ranks: int) -> dict[str, An
     command = [
         sys.executable, "-m", "benchmarks.scale_gpu", "--worker", side, "--scheme", options.scheme,
         "--model", options.model, "--precision", options.precision, "--steps", str(options.steps),
-        "--limit", str(options.limit),
+        "--limit", str(options.limit), "--bucket-mb", bucket,
         *(["--batch", str(options.batch)] if options.batch else []),
         *(["--on-cpu"] if options.on_cpu else []),
     ]  # fmt: skip
     shared = {
         "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": port, "NCCL_NVLS_ENABLE": "0",
+        **({"NCCL_MAX_CTAS": ctas} if ctas != "0" else {}),
     }  # fmt: skip
     for name in list(os.environ):
         if name.startswith(("PMI", "OMPI_", "SLURM_")):
@@ -274,9 +282,9 @@ def run_side(options: argparse.Namespace, side: str, ranks: int) -> dict[str, An
 def row(side: str, ranks: int, got: dict[str, Any], one: dict[str, Any], tokens: int) -> str:
     """A line of the table."""
     if "error" in got:
-        return f"{side:14}{ranks:6}  failed: {got['error']}"
+        return f"{side:26}{ranks:6}  failed: {got['error']}"
     rate = ranks * tokens / got["seconds"]
-    text = f"{side:14}{ranks:6}{got['seconds'] * 1e3:10.2f}{rate:12,.0f}"
+    text = f"{side:26}{ranks:6}{got['seconds'] * 1e3:10.2f}{rate:12,.0f}"
     text += f"{one['seconds'] / got['seconds']:11.3f}" if "seconds" in one else f"{'-':>11}"
     if "without" in got:
         text += f"{1 - got['without'] / got['seconds']:9.1%}"
@@ -285,6 +293,17 @@ def row(side: str, ranks: int, got: dict[str, Any], one: dict[str, Any], tokens:
     text += f"{got['alone'] * 1e3:8.2f}" if "alone" in got else f"{'-':>8}"
     text += f"{got['peak'] / 1e9:9.2f}{got['reserved'] / 1e9:9.2f}" if "peak" in got else ""
     return text + f"   loss {got['losses'][0]:.4f} ... {got['losses'][-1]:.4f}"
+
+
+def cards_of(options: argparse.Namespace) -> list[int]:
+    """The numbers of cards, the smallest first."""
+    return sorted({int(n) for n in (options.cards or f"1,{options.ranks}").split(",")})
+
+
+def variants(options: argparse.Namespace) -> list[tuple[str, str]]:
+    """(size of buckets, limit of blocks): the first of each, then one changed at a time."""
+    buckets, ctas = options.bucket_mb.split(","), options.max_ctas.split(",")
+    return [(buckets[0], c) for c in ctas] + [(b, ctas[0]) for b in buckets[1:]]
 
 
 def main(options: argparse.Namespace) -> dict[str, Any]:
@@ -297,14 +316,18 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
     config = config_of(options)
     print(f"{options.scheme} of {options.model}, {options.precision}, {config.batch_size} rows of "
           f"{config.context_length} tokens per card", flush=True)  # fmt: skip
-    print(f"{'':14}{'cards':>6}{'ms/step':>10}{'tokens/s':>12}{'efficiency':>11}{'outside':>9}"
+    print(f"{'':26}{'cards':>6}{'ms/step':>10}{'tokens/s':>12}{'efficiency':>11}{'outside':>9}"
           f"{'alone':>8}{'peak GB':>9}{'held GB':>9}", flush=True)  # fmt: skip
     summary: dict[str, Any] = {"config": options.model, "scheme": options.scheme}
     for side in sides:
-        one = summary[f"{side} on 1"] = run_side(options, side, 1)
-        print(row(side, 1, one, {}, config.n_tokens), flush=True)
-        many = summary[f"{side} on {options.ranks}"] = run_side(options, side, options.ranks)
-        print(row(side, options.ranks, many, one, config.n_tokens), flush=True)
+        one: dict[str, Any] = {}
+        for cards in cards_of(options):
+            for bucket, ctas in variants(options) if cards > 1 else [("25", "0")]:
+                name = side + (f", {bucket} MB" if bucket != "25" else "")
+                name += f", {ctas} CTAs" if ctas != "0" else ""
+                got = summary[f"{name} on {cards}"] = run_side(options, side, cards, bucket, ctas)
+                print(row(name, cards, got, one, config.n_tokens), flush=True)
+                one = got if cards == 1 else one
     return summary
 
 

@@ -19,6 +19,12 @@ from typing import Any
 
 from . import common
 
+# What may differ from the recipe of finetune translate, for both sides
+RECIPE = {
+    "epochs": float, "emb-dim": int, "n-heads": int, "n-layers": int, "batch-tokens": int,
+    "drop-rate": float, "schedule": str, "lr": float, "min-lr": float, "warmup": int,
+}  # fmt: skip
+
 
 def prepared(settings: dict[str, Any], float64: bool = False) -> Any:
     """The run of finetune translate with these options, ready for its first step."""
@@ -103,20 +109,17 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--threads", type=int, default=None, help="of PyTorch")
     parser.add_argument("--float64", action="store_true")
-    parser.add_argument("--warmup", type=int, default=None)
     parser.add_argument("--data", default=None)
     parser.add_argument("--pairs", type=int, default=None)
-    parser.add_argument("--epochs", type=float, default=10.0)
-    parser.add_argument("--emb-dim", type=int, default=192)
-    parser.add_argument("--n-heads", type=int, default=6)
-    parser.add_argument("--n-layers", type=int, default=3)
+    for name, kind in RECIPE.items():
+        parser.add_argument(f"--{name}", type=kind, help="as finetune translate")
     o = parser.parse_args(argv)
     import torch
 
     if o.threads:
         torch.set_num_threads(o.threads)
-    settings = {"data": o.data, "epochs": o.epochs, "emb_dim": o.emb_dim, "n_heads": o.n_heads,
-                "n_layers": o.n_layers, "warmup": o.warmup, "pairs": o.pairs}  # fmt: skip
+    names = ["data", "pairs", *(name.replace("-", "_") for name in RECIPE)]
+    settings = {name: getattr(o, name) for name in names}
     run = prepared({k: v for k, v in settings.items() if v is not None}, o.float64)
     seed = run.o.seed
     if o.run != "steps":

@@ -44,7 +44,7 @@ cuda
 backends  distributions  jit  profiler  special  types
 nn  optim  utils  linalg
 serialization  testing  distributed.optim  distributed.device_mesh  distributed.sharded
-distributed.fsdp  distributed.tensor
+distributed.fsdp  distributed.tensor  distributed.pipelining
 layers
 weights.families  text  data
 models

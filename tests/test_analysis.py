@@ -30,10 +30,12 @@ from tinygrad_llm.training import (
     gpt_parameters,
     peak_flops,
     perplexity,
+    plot_fonts,
     plot_losses,
     plot_schedule,
     schedule_rates,
 )
+from tinygrad_llm.training.plots import new_figure, save_figure
 
 TOKENS = np.random.RandomState(0).randint(0, 13, 2000)
 
@@ -315,6 +317,26 @@ def test_loss_plots_with_epochs_and_accuracies(tmp_path):
     lines += [{"step": 89, "tokens": 1424, "val_loss": 0.1, "val_accuracy": 0.9, "val_margin": 2.0}]
     path = plot_losses(lines, tmp_path / "x.png", "title", unit="text", steps_per_epoch=30.5)
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("second", [None, "STIXGeneral"])
+def test_letters_that_the_font_lacks(tmp_path, monkeypatch, second):
+    from matplotlib.text import Text
+
+    monkeypatch.setattr(plot_fonts, "EAST_ASIAN", ("No Such Font", *([second] if second else [])))
+    figure = new_figure()
+    axes = figure.subplots()
+    axes.set_xticks([0, 1], ["猫", "cat"])
+    axes.set_title("plain")
+    save_figure(figure, tmp_path / "x.png")
+    labels = {text.get_text(): text.get_fontfamily() for text in figure.findobj(Text)}
+    assert (second in labels["猫"]) == (second is not None)
+    assert labels["plain"] == labels["cat"] and second not in labels["plain"]
+    assert any("no installed font has these letters" in text for text in labels) == (second is None)
+    figure = new_figure()  # nothing is lacking: no line
+    figure.subplots().set_title("plain")
+    save_figure(figure, tmp_path / "y.png")
+    assert not any("installed" in text.get_text() for text in figure.findobj(Text))
 
 
 # ------------------------------------------------------------------------- batches of examples

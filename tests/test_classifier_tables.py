@@ -6,10 +6,12 @@ import json
 import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from tinygrad_llm.cli import main
 from tinygrad_llm.finetune import GPTClassifier, TextClassificationDataset, evaluate_classifier
 from tinygrad_llm.finetune import packaged_texts as packaged
 from tinygrad_llm.finetune.classification import averaged, classify
@@ -17,7 +19,7 @@ from tinygrad_llm.finetune.counts import CountsBaseline, words_of
 from tinygrad_llm.finetune.data import text_windows
 from tinygrad_llm.finetune.options import ClassifyOptions
 from tinygrad_llm.finetune.report import ClassificationReport, by_length
-from tinygrad_llm.finetune.runs import Classify, Comparison, Variations
+from tinygrad_llm.finetune.runs import Classify, Comparison, Variations, tables
 from tinygrad_llm.finetune.runs.tables import BASELINE, Row, Table, table_options
 from tinygrad_llm.finetune.runs.variations import variations
 from tinygrad_llm.finetune.sample_texts import labelled_texts
@@ -25,6 +27,7 @@ from tinygrad_llm.finetune.table_options import CompareOptions, VariationsOption
 from tinygrad_llm.models import GPT, GPTConfig
 from tinygrad_llm.text import BPETokenizer
 from tinygrad_llm.text.tokenizer import ENCODER_TOKENS
+from tinygrad_llm.training.checkpoint import StorageError
 from tinygrad_llm.training.options import OptionError
 from tinygrad_llm.training.pretraining import Pretraining
 from tinygrad_llm.training.settings import resolved
@@ -167,6 +170,39 @@ def test_a_table_goes_on_where_it_stopped(tmp_path, monkeypatch):
         Table(tmp_path, rows, {**SHARED, "epochs": 1.0})
     with pytest.raises(OptionError, match="has the row two otherwise"):
         Table(tmp_path, [Row("two", {"pool": "first"})], SHARED)
+
+
+def test_rows_keep_their_numbers(tmp_path, monkeypatch):
+    measured = {"train": 1.0, "validation": 1.0, "test": 1.0, "interval": [1.0, 1.0],
+                "trained": 1, "seconds": 1.0}  # fmt: skip
+    monkeypatch.setattr(Table, "_run", lambda self, row: SimpleNamespace(measured=measured))
+    monkeypatch.setattr(tables, "_baseline", lambda run: measured)
+    rows = [Row(name, {}) for name in ("one", "two", "three")]
+    for only in ({3}, {1}):  # in two calls: the page has both
+        Table(tmp_path, rows, SHARED, lambda line: None, only=only).fill()
+    page = (tmp_path / "table.md").read_text().splitlines()[4:]
+    assert [line[:11] for line in page] == ["| 1 | one |", "| 3 | three", "|  | word c"]
+
+
+def test_a_table_has_one_writer(tmp_path):
+    folder = tmp_path / "table"
+    with tables.open_table(folder, "compare", CompareOptions()):
+        with pytest.raises(StorageError, match="is in use by another running process"):
+            with tables.open_table(folder, "compare", CompareOptions()):
+                pass
+    with tables.open_table(folder, "compare", CompareOptions(data="sample")):  # no row yet
+        pass
+
+
+@pytest.mark.parametrize("name", ["variations", "compare"])
+@pytest.mark.parametrize("flag", ["--plan", "--find-lr"])
+def test_tables_offer_no_flags_of_one_run(name, flag, capsys):
+    with pytest.raises(SystemExit):
+        main(["finetune", name, "--help"])
+    assert flag not in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["finetune", name, flag])
+    assert "No such option" in capsys.readouterr().err
 
 
 def test_the_nineteen_variations():

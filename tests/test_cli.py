@@ -584,6 +584,8 @@ def test_pretrain_with_other_tokenizers(cli, kind, size):
     options = ("--tokenizer", kind, "--vocab-size", size, "--out", "runs/a")
     code, out, err = cli("pretrain", "text.txt", *options, "--steps", 3, *SMALL)
     assert (code, err) == (0, "") and f"{kind}, {size} tokens" in out
+    lossy = kind == "wordpiece"  # what it leaves out, spaces, is in no loss
+    assert ("unknown: tokens of" in out) == lossy and bool(re.search(r"\d bits per", out)) != lossy
     code, _, err = cli("pretrain", "--resume", "runs/a", "--steps", 5)
     assert (code, err) == (0, "")
     code, out, err = cli("generate", "runs/a", "--prompt", "the", "--tokens", 4)

@@ -23,7 +23,10 @@ from tinygrad_llm.distributed.pmi_server import Refused, Server, read_line
 from tinygrad_llm.distributed.rank_start import variables
 
 pytestmark = needs_mpi
-CHECKS = ("collectives", "leaving", "ops", "data_parallel", "sharded", "training")
+CHECKS = (
+    "collectives", "leaving", "ops", "data_parallel", "sharded", "sequence", "experts", "meshes",
+    "training", "pipeline", "ring", "stand_in", "traffic",
+)  # fmt: skip
 LONG = [pytest.mark.slow, pytest.mark.ci]
 
 
@@ -31,10 +34,11 @@ LONG = [pytest.mark.slow, pytest.mark.ci]
     "n,names",
     [
         (2, CHECKS),
-        pytest.param(3, CHECKS, marks=LONG),
-        pytest.param(4, CHECKS, marks=pytest.mark.slow),
+        pytest.param(3, (*CHECKS, "memory"), marks=LONG),
+        pytest.param(4, (*CHECKS, "memory"), marks=pytest.mark.slow),
+        pytest.param(8, ("meshes", "pipeline", "ring"), marks=pytest.mark.slow),
     ],
-    ids=["2", "3", "4"],
+    ids=["2", "3", "4", "8"],
 )
 def test_checks_on_ranks(n, names):
     code, output = on_ranks(n, "-m", "on_ranks", *names, seconds=120)
@@ -387,13 +391,15 @@ def test_bytes_that_are_not_an_object():
 @pytest.mark.parametrize(
     "package,name,text",
     [
-        (dist, "pipelining", "no model is divided into stages"),
+        (dist.pipelining, "ScheduleInterleaved1F1B", "with one stage for each rank"),
+        (dist.pipelining, "pipe_split", "nothing is traced"),
+        (dist.tensor.experimental, "local_map", "each rank has ordinary tensors"),
         (dist, "TCPStore", "pass init_method, or set MASTER_ADDR"),
         (dist, "all_reduc", "the nearest is all_reduce"),
         (dist.fsdp, "FullyShardedDataParallel", r"fsdp\.fully_shard divides parameters"),
         (dist.optim, "PostLocalSGDOptimizer", "no_sync"),
         (dist.tensor, "DTensor", "each rank has ordinary tensors"),
-        (dist.tensor.parallel, "SequenceParallel", "the sequence is whole on every rank"),
+        (dist.tensor.parallel, "input_reshard", "has no 'input_reshard'"),
         (dist.ReduceOp, "PREMUL_SUM", "it has SUM, AVG, PRODUCT"),
     ],
 )

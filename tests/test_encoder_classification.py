@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -166,3 +168,30 @@ def test_cutting_keeps_the_special_tokens():
     assert tokenizer.mask_token == tokenizer.special_tokens["[MASK]"]
     plain = BPETokenizer.train(WORDS, 258)
     assert plain.pad_token is None and plain.with_special_tokens([1], [2]) == ([1, 2], [0, 1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_only_masked_places_go_through_the_head(dtype):
+    torch.manual_seed(2)
+    model = BertForMaskedLM(encoder("bert").config).to(dtype)
+    ids = torch.randint(1, 9, (3, 7))
+    labels = ids.masked_fill(torch.rand(3, 7) < 0.6, -100)
+    rows = []
+    handle = model.transform.register_forward_pre_hook(lambda _, args: rows.append(args[0].shape))
+    results = []
+    for loss in (
+        lambda: model.loss(ids, labels),
+        lambda: torch.nn.functional.cross_entropy(model(ids).flatten(0, 1), labels.flatten()),
+    ):
+        model.zero_grad()
+        value = loss()
+        (value * 1.7).backward()
+        results.append([value.detach().array, *(p.grad.array for p in model.parameters())])
+    handle.remove()
+    counted = int((labels != -100).sum())
+    assert [math.prod(shape[:-1]) for shape in rows] == [counted, 21] and counted < 21
+    relative = 1e-5 if dtype is torch.float32 else 1e-12
+    for a, b in zip(*results, strict=True):
+        assert abs(a - b).max() <= relative * abs(b).max() + 1e-7 * (dtype is torch.float32)
+    nothing = model.loss(ids, torch.full((3, 7), -100, dtype=torch.int64))
+    assert math.isnan(nothing.item())  # the mean of no numbers, as PyTorch's

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import gc
+import subprocess
+import sys
 import threading
 import tracemalloc
 import weakref
@@ -992,3 +994,10 @@ def test_a_large_table_gets_the_same_gradient_watched_or_not(dtype, numpy_or_loo
             pass
 
     np.testing.assert_array_equal(gradient(lambda loss: loss.backward()), gradient(step))
+
+
+def test_a_write_into_a_slice_needs_no_other_op_before():
+    """In a new process: here all ops are imported already."""
+    code = "import tinygrad_llm as t; x = t.zeros(5, 2); x[::2, 1:] = 3; print(x.sum().item())"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout == "9.0\n"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 
 import tinygrad_llm as tg
 from tinygrad_llm import study
 from tinygrad_llm.layers.attention import Attention
-from tinygrad_llm.layers.positions import Alibi, RelativeBias, SinusoidalPositions
+from tinygrad_llm.layers.positions import Alibi, RelativeBias, SinusoidalPositions, shared_biases
+from tinygrad_llm.models import T5, T5Config, t5
 from tinygrad_llm.study.draw.position_maps import position_pictures
 
 BIASES = [lambda: Alibi(4), lambda: RelativeBias(4, n_buckets=8, max_distance=10)]
@@ -91,3 +94,41 @@ def test_pictures(tmp_path):
     assert study.draw_positions(tg.nn.Embedding(20, 4), 20, path) == path
     assert path.read_bytes()[1:4] == b"PNG"
     assert study.draw_positions(Alibi(2), 9).axes
+
+
+def test_a_stack_computes_its_bias_once(monkeypatch):
+    """Loss and gradients are those of biases that every block computes, checkpointed or not."""
+    calls = []
+    buckets = RelativeBias.buckets
+    monkeypatch.setattr(
+        RelativeBias, "buckets", lambda self, q, k: calls.append(len(k)) or buckets(self, q, k)
+    )
+    config = T5Config(vocab_size=9, context_length=16, emb_dim=8, hidden_dim=8, n_layers=3,
+                      n_decoder_layers=2, n_heads=2, head_dim=4, drop_rate=0.0)  # fmt: skip
+    tg.manual_seed(0)
+    model = T5(config).to(tg.float64)
+    ids, labels = tg.randint(0, 9, (2, 5)), tg.randint(0, 9, (2, 4))
+    results = []
+    for shares, checkpointed in ((False, False), (True, False), (True, True)):
+        with monkeypatch.context() as patch:
+            if not shares:
+                patch.setattr(t5, "shared_biases", contextlib.nullcontext)
+            model.gradient_checkpointing_enable() if checkpointed else None
+            calls.clear()
+            model.zero_grad()
+            loss = model.loss(ids, labels)
+            assert len(calls) == (2 if shares and not checkpointed else 5)
+            loss.backward()
+            results.append([loss.detach().array, *(p.grad.array for p in model.parameters())])
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            assert abs(a - b).max() <= 1e-12 * abs(a).max()
+    bias = RelativeBias(2, n_buckets=8, max_distance=10)
+    places = tg.arange(5)
+    assert bias(places, places) is not bias(places, places)
+    with shared_biases():
+        assert bias(places, places) is bias(places, places)
+        assert bias(places, places[:3]).shape == (2, 5, 3)
+        with tg.no_grad():
+            assert not bias(places, places).requires_grad
+        assert bias(places, places).requires_grad

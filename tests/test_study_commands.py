@@ -84,7 +84,10 @@ def test_trace_of_the_small_gpt(capsys):
 
 def test_trace_mistakes(capsys, script):
     assert run(capsys, "trace", "none.py")[2] == "tinygrad-llm: there is no file none.py\n"
-    assert "--by is op, module or flops" in run(capsys, "trace", "train.py", "--by", "layer")[2]
+    assert (
+        "--by is op, module, flops or communication"
+        in run(capsys, "trace", "train.py", "--by", "layer")[2]
+    )
     (script / "empty.py").write_text("", "utf-8")
     code, out, _ = run(capsys, "trace", "empty.py")
     assert code == 0 and "no op of tinygrad_llm ran" in out

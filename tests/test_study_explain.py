@@ -18,7 +18,14 @@ from tinygrad_llm.study.common.lines import watch_lines
 from tinygrad_llm.study.common.op_examples import EXAMPLES, GPT2
 from tinygrad_llm.study.common.source import saved_names, statements
 from tinygrad_llm.study.explain.layer_examples import LAYERS
-from tinygrad_llm.study.explain.names import catalogue, layers, lookup, optimizers
+from tinygrad_llm.study.explain.names import (
+    catalogue,
+    collectives,
+    example_name,
+    layers,
+    lookup,
+    optimizers,
+)
 from tinygrad_llm.study.memory.at_size import letters_of, letters_of_both, size_at
 
 OWN_OPS = sorted(n for n, op in OPS.items() if op.__module__.startswith("tinygrad_llm."))
@@ -98,7 +105,7 @@ def test_nothing_is_missing():
     }
     assert computing <= set(LAYERS)
     listed = {name for members in catalogue().values() for name, _ in members}
-    assert listed == {*OWN_OPS, *LAYERS, *optimizers()}
+    assert listed == {*OWN_OPS, *LAYERS, *optimizers(), *collectives()}
 
 
 # --------------------------------------------------------------------------------------- contents
@@ -368,3 +375,13 @@ def test_a_layer_with_a_setting_has_its_own_example(name, shown):
         plain["made"] != setting["made"] and plain["output"][0].sum() != setting["output"][0].sum()
     )
     assert shown in str(study.explain(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("cross-attention", "Attention(cross=True)"), ("cross_attention", "Attention(cross=True)"),
+     ("label_smoothing", "CrossEntropyLoss(label_smoothing=0.1)"), ("Attention", None),
+     ("cross_entropy", None)],
+)  # fmt: skip
+def test_a_setting_is_a_name(name, meant):
+    assert example_name(name) == meant

@@ -219,7 +219,7 @@ def test_tables():
     assert any("Linear" in line for line in modules.splitlines())
     assert "5 ops" in ops
     assert all(len(line) <= 100 for line in t.table(width=100).splitlines())
-    with pytest.raises(ValueError, match='by is "op", "module" or "flops"'):
+    with pytest.raises(ValueError, match='by is "op", "module", "flops" or'):
         t.table(by="layer")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tinygrad_llm import finetune
 from tinygrad_llm.cli import main
 from tinygrad_llm.evaluation import bootstrap
 from tinygrad_llm.files import json_files
+from tinygrad_llm.finetune import TaskModel
 from tinygrad_llm.finetune.files import read_columns, read_labelled
 from tinygrad_llm.finetune.pairs import PairModel, character_tokenizer
 from tinygrad_llm.finetune.runs.encoders import need_different_labels
@@ -28,8 +30,14 @@ from tinygrad_llm.models import (
     BertForSequenceClassification,
     T5Config,
     Tagger,
+    Transformer,
+    TransformerConfig,
+    registry,
 )
+from tinygrad_llm.models.classifier import GPTClassifier
+from tinygrad_llm.models.sentence import SentenceEncoder
 from tinygrad_llm.text import BPETokenizer
+from tinygrad_llm.training.checkpoint import StorageError, find_checkpoint, save_checkpoint
 from tinygrad_llm.training.options import OptionError
 from tinygrad_llm.training.settings import resolved
 
@@ -187,21 +195,76 @@ def test_what_is_not_a_text_is_not_read_as_one():
             finetune.tag(tagger, nli.tokenizer, wrong)
 
 
-def test_a_folder_is_not_a_model():
+def test_what_is_not_a_run():
     tokenizer = pair_model("nli", 2).tokenizer
-    with pytest.raises(TypeError, match="model must be a Tagger, got str"):
-        finetune.tag("runs/ner", tokenizer, "abc")
-    with pytest.raises(TypeError, match="model must be an EncoderDecoder, got str"):
-        finetune.translate("runs/translate", (tokenizer, tokenizer), "abc")
-    with pytest.raises(TypeError, match="model must be an EncoderDecoder, got str"):
-        finetune.summarize("runs/summarize", tokenizer, "abc")
-    with pytest.raises(TypeError, match="model must be an EncoderDecoder, got str"):
-        finetune.infill("runs/summarize", tokenizer, "<extra_id_0>")
+    calls = (finetune.tag, finetune.translate, finetune.summarize, finetune.infill,
+             finetune.classify, finetune.fill_mask)  # fmt: skip
+    for call in calls:
+        with pytest.raises(TypeError, match="run must be the folder of a run, a Checkpoint or a"):
+            call("abc", tokenizer)
+        with pytest.raises(StorageError, match="holds no checkpoint"):
+            call("abc", Path(__file__).parent)
+
+
+def saved(folder, model, tokenizer, **settings):
+    """The folder of a run that holds this model."""
+    config = {"model": registry.describe(model), **settings}
+    tokenizer.save(folder.with_suffix(".json"))
+    files = {"tokenizer.json": folder.with_suffix(".json").read_bytes()}
+    save_checkpoint(folder / "checkpoints", 1, model, {}, config, files=files)
+    return folder
+
+
+def test_each_call_takes_the_folder_of_a_run(tmp_path):
+    torch.manual_seed(3)
+    letters = character_tokenizer(["abc def", "def abc"])
+    words = BPETokenizer.train("one two " * 9, 260, ["<|endoftext|>"])
+    sizes, end = BertConfig(letters.vocab_size, **SIZES), words.eot_token
+    pair = {**SIZES, "n_decoder_layers": 1, "start_token_id": end, "pad_token_id": end}
+    masked, tagger = BertForMaskedLM(sizes), Tagger(Bert(sizes), ("person",))
+    sums = Transformer(TransformerConfig(words.vocab_size, **pair))
+    classes = GPTClassifier(Bert(sizes), 2, pad_token_id=0)
+    rows = [
+        (finetune.fill_mask, "a [MASK]", masked, letters, {}),
+        (finetune.tag, "abc def", tagger, letters, {}),
+        (finetune.translate, "one", sums, words, {}),
+        (finetune.summarize, "one", sums, words, {}),
+        (finetune.classify, "abc", classes, letters, {}),
+    ]
+    for call, text, model, tokenizer, settings in rows:
+        run = saved(tmp_path / call.__name__, model, tokenizer, **settings)
+        expected = call(model, tokenizer, text)  # the order of fill_mask
+        for way in (run, str(run), find_checkpoint(run), TaskModel(model, tokenizer)):
+            assert call(text, way) == expected
+    run = saved(tmp_path / "named", classes, letters, classes=["ham", "spam"], max_length=4)
+    name, p = finetune.classify("abc", run)
+    assert name in ("ham", "spam") and finetune.classify("abc", run, names=[0, 1])[1] == p
+    short = saved(tmp_path / "short", sums, words, max_source=2, max_target=3)
+    expected = finetune.summarize("one two", TaskModel(sums, words), max_source=2, max_new_tokens=3)
+    assert finetune.summarize("one two", short) == expected
+    with pytest.raises(TypeError, match="tag needs a Tagger, got Transformer .*summarize"):
+        finetune.tag("abc", tmp_path / "summarize")
+    kinds = saved(tmp_path / "nli", BertForSequenceClassification(BertConfig(
+        letters.vocab_size, **SIZES, n_classes=2)), letters, finetune="nli", max_length=9,
+        classes=["x", "y"])  # fmt: skip
+    assert finetune.infer("abc", "def", kinds) == finetune.infer(
+        "abc", "def", TaskModel.load(kinds)
+    )
+    assert finetune.embed("abc", saved(tmp_path / "e", Bert(sizes), letters)).shape == (8,)
+
+
+def test_an_empty_text_is_named_without_a_row():
+    with pytest.raises(ValueError, match="^the text '' has no tokens"):
+        finetune.infer("abc", "", pair_model("nli", 2))
+    encoder = SentenceEncoder(Bert(BertConfig(pair_model("nli", 2).tokenizer.vocab_size, **SIZES)))
+    model = finetune.SentenceEmbedder(encoder, pair_model("nli", 2).tokenizer)
+    with pytest.raises(ValueError, match="^the text '' has no tokens"):
+        finetune.embed("", model)
+    with pytest.raises(ValueError, match="^text 1: the text '' has no tokens"):
+        finetune.embed(["abc", ""], model)
 
 
 def test_what_embed_takes():
-    from tinygrad_llm.models.sentence import SentenceEncoder
-
     pairs = pair_model("nli", 2)
     encoder = Bert(BertConfig(pairs.tokenizer.vocab_size, **SIZES))
     model = finetune.SentenceEmbedder(SentenceEncoder(encoder), pairs.tokenizer)
@@ -244,8 +307,24 @@ def test_a_tokenizer_of_another_model():
     with pytest.raises(ValueError, match=f"has {n} tokens and the model {n - 1}: take the token"):
         fill_mask(BertForMaskedLM(sizes), pairs.tokenizer, "a [MASK]")
     tagger = Tagger(Bert(sizes), ("person",))
+    small = Transformer(TransformerConfig(n - 1, **SIZES, n_decoder_layers=1))
+    classes = GPTClassifier(Bert(sizes), 2, pad_token_id=0)
+    for call, model in (
+        (finetune.tag, tagger), (finetune.translate, small), (finetune.summarize, small),
+        (finetune.infill, small), (finetune.classify, classes),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=f"has {n} tokens and the model {n - 1}: take the "):
+            call(model, pairs.tokenizer, "abc")
+    own = TransformerConfig(n, source_vocab_size=n - 1, **SIZES, n_decoder_layers=1)
     with pytest.raises(ValueError, match=f"has {n} tokens and the model {n - 1}: take the token"):
-        finetune.tag(tagger, pairs.tokenizer, "abc")
+        finetune.translate(Transformer(own), (pairs.tokenizer, pairs.tokenizer), "abc")
+    with pytest.raises(ValueError, match=f"has {n} tokens and the model {n - 1}: take the token"):
+        finetune.embed(
+            "abc", finetune.SentenceEmbedder(SentenceEncoder(Bert(sizes)), pairs.tokenizer)
+        )
+    with pytest.raises(ValueError, match=f"has {n} tokens and the model {n - 1}: take the token"):
+        nli = BertForSequenceClassification(BertConfig(n - 1, **SIZES, n_classes=2))
+        finetune.infer("abc", "def", PairModel(nli, pairs.tokenizer, "nli", 20, ("x", "y")))
 
 
 def test_beams_have_a_limit():

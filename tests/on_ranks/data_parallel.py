@@ -68,6 +68,36 @@ def check_buckets_follow_the_order_of_arrival_and_start_before_the_end():
     assert len(started) == len(reducer.buckets) and started[0] and not started[-1]
 
 
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.tokens, self.middle = nn.Embedding(11, 6), nn.Linear(6, 6)
+
+    def forward(self, ids):
+        hidden = self.middle(self.tokens(ids)).tanh()
+        return nn.functional.linear(hidden, self.tokens.weight)  # (N, 6) -> (N, 11)
+
+
+def check_a_weight_that_is_used_twice_does_not_delay_the_other_buckets():
+    ours, one = DDP(Tied(), bucket_cap_mb=1e-5), Tied()
+    loss = nn.functional.cross_entropy
+    ids = torch.arange(24).reshape(12, 2) % 11
+    for turn in range(3):
+        ours.zero_grad()
+        one.zero_grad()
+        if turn == 2:  # the embedding adds to a gradient that is there
+            with ours.no_sync():
+                loss(ours(mine(ids[:, 0])), mine(ids[:, 1])).backward()
+            loss(one(ids[:, 0]), ids[:, 1]).backward()
+        loss(ours(mine(ids[:, 0])), mine(ids[:, 1])).backward()
+        loss(one(ids[:, 0]), ids[:, 1]).backward()
+        names = [ours.reducer.names[i] for bucket in ours.reducer.buckets for i in bucket]
+        assert names == ["middle.weight", "middle.bias", "tokens.weight"], names
+        for a, b in zip(ours.parameters(), one.parameters(), strict=True):
+            near(a.grad, b.grad, 1e-6)
+
+
 def check_gradients_are_added_up_without_exchange_in_no_sync():
     for dtype in (torch.float32, torch.float64):
         ours, one = DDP(Net(dtype)), Net(dtype)

@@ -11,7 +11,7 @@ import tinygrad_llm as torch
 import tinygrad_llm.distributed as dist
 from on_ranks.collectives import everyones, in_rank_order
 from on_ranks.models import TOLERANCE, Net, all_near, batches, equal_on_all_ranks, mine, near
-from tinygrad_llm import nn, optim
+from tinygrad_llm import nn, optim, study
 from tinygrad_llm.nn.parallel import DistributedDataParallel as DDP
 
 mse = nn.functional.mse_loss
@@ -289,3 +289,20 @@ def check_tensor_parallel():
         for a, b in zip(ours.parameters(), one.parameters(), strict=True):
             whole = a.full_tensor() if hasattr(a, "full_tensor") else a.detach()
             near(whole.cpu(), b.detach().cpu(), 3 * TOLERANCE[dtype])
+
+
+def check_what_is_sent_between_gpus_is_counted():
+    rank, size = dist.get_rank(), dist.get_world_size()
+    x, y = on_gpu(torch.ones(6 * size)), on_gpu(torch.ones(6))
+    with study.trace() as t:
+        dist.all_reduce(x)
+        dist.all_gather_into_tensor(x, y)
+        dist.reduce_scatter_tensor(y, x)
+        dist.broadcast(x, size - 1)
+        dist.all_to_all_single(torch.empty_like(x), x)
+    others = [r for r in range(size) if r != rank]
+    numbers = [12, 6, 6, 6 * size if rank == size - 1 else 0, 6]
+    expected = [{r: 4 * n for r in others if n} for n in numbers]
+    sent = [e.sent() for e in t.exchanges if e.messages]
+    assert sent[:4] == expected[:4], (sent, expected)
+    assert all(sent[-1][r] >= 4 * 6 for r in others)

@@ -51,7 +51,7 @@ def check_groups_give_back_what_connects_them():
             assert group.transport.gone([0]) == []
             dist.recv(x, 0, group)
         dist.barrier(group)  # rank 0 does not leave before rank 1 has looked
-        connection = group.transport._comm
+        connection = group.transport.transport._comm
         dist.destroy_process_group(group)
         assert connection == MPI.COMM_NULL
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from contextlib import nullcontext
 
 import pytest
 
@@ -11,6 +12,7 @@ import tinygrad_llm as torch
 import tinygrad_llm.distributed as dist
 from on_ranks.models import TOLERANCE, Net, all_near, batches, equal_on_all_ranks, mine
 from tinygrad_llm import nn, optim
+from tinygrad_llm.distributed.sharded import joined_parts
 from tinygrad_llm.nn.parallel import DistributedDataParallel as DDP
 
 mse = nn.functional.mse_loss
@@ -142,7 +144,9 @@ def whole(p):
     return p.full_tensor() if hasattr(p, "full_tensor") else p
 
 
-def steps_of(model, make_optimizer, dtype, steps=10, clip=1.0, part=lambda t: t, backward=None):
+def steps_of(
+    model, make_optimizer, dtype, steps=10, clip=1.0, part=lambda t: t, loss_within=nullcontext
+):  # fmt: skip
     """(losses, norms, gradients of the first step) of a training."""
     optimizer = make_optimizer(model.parameters())
     generator = torch.Generator().manual_seed(1)
@@ -151,8 +155,10 @@ def steps_of(model, make_optimizer, dtype, steps=10, clip=1.0, part=lambda t: t,
         ids = torch.randint(0, 17, (12, 5), generator=generator)
         targets = torch.randint(0, 17, (12, 5), generator=generator)
         optimizer.zero_grad()
+        torch.manual_seed(step)  # the same dropout everywhere
         logits = model(part(ids))
-        loss = nn.functional.cross_entropy(logits.flatten(0, 1), part(targets).flatten())
+        with loss_within():
+            loss = nn.functional.cross_entropy(logits.flatten(0, 1), part(targets).flatten())
         loss.backward()
         if step == 0:
             first = {n: gradient(p) for n, p in model.named_parameters()}
@@ -166,10 +172,7 @@ def gradient(p):
     """The whole gradient of a parameter."""
     if not hasattr(p, "division"):
         return p.grad.clone()
-    from tinygrad_llm.distributed.parts import gathered
-
-    group, dim, length = p.division
-    return torch.tensor(gathered(group, p.grad.array, dim, length))
+    return torch.tensor(joined_parts(p, p.grad.array))
 
 
 def as_in_one_process(ours, one, dtype, make_optimizer, losses_too=True, **options):
@@ -187,7 +190,7 @@ def as_in_one_process(ours, one, dtype, make_optimizer, losses_too=True, **optio
     for (name, p), (_, q) in zip(ours.named_parameters(), one.named_parameters(), strict=True):
         worst = (whole(p).detach() - q.detach()).abs().max().item()
         # a key's bias has no gradient: AdamW makes steps of its rounding errors
-        limit = 1e-9 if make_optimizer is ADAMW and name == "k.bias" else 3 * tolerance
+        limit = 1e-9 if make_optimizer is ADAMW and name.endswith("k.bias") else 3 * tolerance
         assert worst <= limit, (name, worst)
 
 
@@ -226,7 +229,7 @@ def check_what_tensor_parallel_refuses():
         words = nn.Embedding(5, 2, max_norm=1.0)
         style.parallelize_module(words, None, style.RowwiseParallel())
     with pytest.raises(ValueError, match="layout is Replicate"):
-        style.ColwiseParallel(output_layouts=dist.tensor.Shard(1))
+        style.ColwiseParallel(output_layouts="columns")
     with pytest.warns(UserWarning, match="could not be resolved"):
         style.parallelize_module(nn.Linear(2, 2), None, {"nothing": style.ColwiseParallel()})
     with pytest.raises(TypeError, match="ParallelStyle"):
@@ -280,7 +283,7 @@ def check_fully_shard():
     rank, size = dist.get_rank(), dist.get_world_size()
     for dtype, make, options in (
         (torch.float32, SGD, {}),
-        (torch.float64, SGD, {"reshard_after_forward": False}),
+        (torch.float64, ADAMW, {"reshard_after_forward": False}),
         (torch.float64, ADAMW, {}),
     ):
         ours = sharded(Blocks(dtype, seed=4 + rank), **options)

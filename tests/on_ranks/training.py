@@ -11,10 +11,10 @@ from tinygrad_llm.training import Trainer
 from tinygrad_llm.training.ranks import reduce_over_ranks
 
 
-def model_of(dtype):
+def model_of(dtype, drop_rate=0.0):
     torch.manual_seed(2)
     config = GPTConfig(
-        vocab_size=11, context_length=6, emb_dim=8, n_layers=2, n_heads=2, drop_rate=0.0
+        vocab_size=11, context_length=6, emb_dim=8, n_layers=2, n_heads=2, drop_rate=drop_rate
     )
     return GPT(config).to(dtype)
 

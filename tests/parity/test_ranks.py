@@ -49,13 +49,27 @@ def test_spawn_and_messages(tmp_path):
     )  # fmt: skip
 
 
-def test_the_launcher_and_training(tmp_path):
+@pytest.mark.parametrize("name", ["training", "tensor_parallel", "fully_sharded"])
+def test_the_launcher_and_training(tmp_path, name):
     launchers = {
         "torch": ["-m", "torch.distributed.run", "--master-port", free_port()],
         "tinygrad_llm": ["-m", "tinygrad_llm.cli", "launch"],
     }
     both(
-        "training", tmp_path, 2,
+        name, tmp_path, 2,
+        lambda library, program, folder: [
+            sys.executable, *launchers[library], "--nproc-per-node", "2", program, folder,
+        ],
+    )  # fmt: skip
+
+
+def test_pipelines(tmp_path):
+    launchers = {
+        "torch": ["-m", "torch.distributed.run", "--master-port", free_port()],
+        "tinygrad_llm": ["-m", "tinygrad_llm.cli", "launch"],
+    }
+    both(
+        "pipeline", tmp_path, 2,
         lambda library, program, folder: [
             sys.executable, *launchers[library], "--nproc-per-node", "2", program, folder,
         ],

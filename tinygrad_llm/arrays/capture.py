@@ -39,6 +39,7 @@ class Capture:
     checks     arrays of ids (weak references), the number of valid ids, the ignored id, a name
     keep       arrays that the graph reads or writes: their memory must not be used elsewhere
     after_replay  functions that are called after each replay was launched
+    give_up    called with the reason if the graph cannot be replayed any more
     """
 
     N_SLOTS = 4096  # numbers of 8 bytes
@@ -52,6 +53,7 @@ class Capture:
         self.checks: dict[tuple, tuple[Any, int, int | None, str]] = {}
         self.keep: list[Any] = []
         self.after_replay: list[Callable[[], None]] = []
+        self.give_up: Callable[[str], None] = lambda why: None
         self.used = 0
 
     def live(self, dtype: str, count: int, source: Callable[[], Sequence[float]]) -> Any:

@@ -465,9 +465,10 @@ def _added_to_leaf(op: Op, g: Any) -> bool:
     """Let the op add ∂L/∂(first input) to the .grad of that leaf itself; whether it did so.
 
     Spares a table's gradient that is as large as the table. Only where .grad exists already and no
-    observer looks on.
+    observer wants to see it: those with the attribute without_leaves do not.
     """
-    edge = None if backward_observers else op.edges[0]
+    seen = any(not getattr(f, "without_leaves", False) for f in backward_observers)
+    edge = None if seen else op.edges[0]
     if edge is None or edge.output is not None or edge.target.grad is None:
         return False
     with lock_of(edge.target):

@@ -21,6 +21,7 @@ from .finetune import register as register_finetune
 from .generate import register as register_generate
 from .launch import register as register_launch
 from .models import register as register_models
+from .places import arguments_of_program
 from .pretrain import register as register_pretrain
 from .serve import register as register_serve
 from .study import register as register_study
@@ -94,6 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments_of_program[:] = arguments
     debug = "--debug" in arguments  # at any place
     arguments = [argument for argument in arguments if argument != "--debug"]
     sys.exit(run(app, arguments, debug))

@@ -16,6 +16,7 @@ from ..training import runs
 from ..training.autopsy import NonFiniteError
 from ..training.checkpoint import Checkpoint, StorageError, explain_os_error
 from ..training.options import OptionError, Options, blame
+from .places import another_explains, prefix
 
 __all__ = ["BadValue", "blame", "newest_checkpoint", "print_error", "published_names", "run"]
 
@@ -63,12 +64,14 @@ def run(app: typer.Typer, arguments: list[str], debug: bool = False) -> int:
         return code if isinstance(code, int) else 0
     except typer.Exit as error:
         return error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        return _fail("stopped", 130)
+    except (KeyboardInterrupt, typer.Abort) as error:
+        return 130 if another_explains(error) else _fail("stopped", 130)
     except BrokenPipeError:  # the reader of our output (head, less) has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
+        if another_explains(error):
+            return 1
         if debug:
             raise
         return _explain(error)
@@ -123,5 +126,5 @@ def print_error(message: str) -> None:
 
 def _fail(message: str, code: int) -> int:
     """Prints one line on stderr; returns the exit code."""
-    print_error(message)
+    print_error(prefix() + message)
     return code

@@ -23,12 +23,16 @@ NAME is a published size (gpt2, llama-3.2-1b, qwen3-30b-a3b) or a preset of pret
 without it the model is a GPT, 124 million parameters unless the options say otherwise. FLOPs are by
 the usual convention: full T x T attention, backward twice forward.
 
+With --ranks also what each of many ranks has and sends in a training step, for data parallelism and
+the three stages of ZeRO, with tensor parallelism and pipeline stages; --batch is of all together.
+
 \b
 Examples:
   tinygrad-llm estimate llama-3.2-1b --context-length 8192 --batch 4
   tinygrad-llm estimate --attention gqa --n-kv-heads 8 --n-heads 32 --emb-dim 4096 --n-layers 32
   tinygrad-llm estimate --attention swa --window 1024 --ratio 5:1 --context-length 32768
   tinygrad-llm estimate --attention mha,gqa,swa,deltanet --plot memory.png
+  tinygrad-llm estimate llama2-7b --ranks 64 --tp 8 --batch 256
 """
 
 
@@ -39,6 +43,7 @@ _FIELDS: dict[str, tuple[Any, str]] = {
     "context_length": (int | None, "Tokens of a text [the model's]."),
     "vocab_size": (int | None, "Different tokens."),
     "emb_dim": (int | None, "Channels."),
+    "hidden_dim": (int | None, "Channels inside of a feed-forward layer."),
     "n_layers": (int | None, "Blocks."),
     "n_heads": (int | None, "Query heads."),
     "n_kv_heads": (int | None, "Heads of keys and values."),
@@ -55,10 +60,25 @@ _FIELDS: dict[str, tuple[Any, str]] = {
     "expert_dim": (int | None, "Of moe: channels within an expert."),
 }
 
+# Fields of models.estimate_ranks.Mesh
+_MESH: dict[str, tuple[Any, str]] = {
+    "ranks": (int | None, "Also what each of so many ranks has and sends in training."),
+    "tp": (int | None, "Of --ranks: ranks that divide each matrix [1]."),
+    "pp": (int | None, "Of --ranks: stages that divide the layers [1]."),
+    "micro_batches": (int | None, "Of --pp: parts of the texts of a copy [1]."),
+    "sequence": (bool | None, "Of --tp: norms are divided too."),
+    "link": (float | None, "Of --ranks: GB/s that a rank sends [50]."),
+    "tp_link": (float | None, "Of --tp: GB/s between its ranks [450]."),
+    "tflops": (float | None, "Of --ranks: TFLOP/s that a rank reaches [400]."),
+}
+
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
-    flags = {name: (hint, typer.Option(None, help=help)) for name, (hint, help) in _FIELDS.items()}
+    flags = {
+        name: (hint, typer.Option(None, help=help))
+        for name, (hint, help) in (_FIELDS | _MESH).items()
+    }
     app.command(name="estimate", help=_HELP)(with_flags(estimate, flags))
 
 
@@ -73,11 +93,12 @@ def estimate(
 ) -> None:
     """Print what models cost, and draw it with --plot.
 
-    fields: those of _FIELDS, None if not given
+    fields: those of _FIELDS and _MESH, None if not given
     Raises: BadValue for a name, a size or a choice that cannot be.
     """
     from ..models import estimate as costs
 
+    mesh = _mesh({name: fields.pop(name) for name in _MESH})
     context_length = fields["context_length"]
     fields["ratio"] = _ratio(fields["ratio"])
     given = {name: value for name, value in fields.items() if value is not None}
@@ -87,10 +108,13 @@ def estimate(
             kind: costs.estimate(config, batch=batch, context_length=context_length, dtype=dtype)
             for kind, config in configs.items()
         }
+    with blame("estimate --ranks", ValueError):
+        of_ranks = _of_ranks(configs, mesh, batch, context_length, dtype)
     if as_json:
-        _say(json.dumps({k: e.as_dict() for k, e in made.items()}, ensure_ascii=False, indent=1))
+        _say(json.dumps({k: {**e.as_dict(), **of_ranks[k][0]} for k, e in made.items()},
+                        ensure_ascii=False, indent=1))  # fmt: skip
     else:
-        _say("\n\n".join(map(str, made.values())))
+        _say("\n\n".join(f"{e}{of_ranks[k][1]}" for k, e in made.items()))
         if len(made) > 1:
             _say("\n" + costs.comparison(made))
     if plot is not None:
@@ -100,6 +124,40 @@ def estimate(
             plot_memory(configs, plot, batch, dtype, context_length)
         if not as_json:
             _say(f"wrote {plot}")
+
+
+def _mesh(given: dict[str, Any]) -> Any:
+    """The Mesh of the options, None without --ranks.
+
+    Raises: BadValue for options of --ranks without it, or numbers that do not fit.
+    """
+    from ..models.estimate_ranks import Mesh
+
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if not chosen:
+        return None
+    if "ranks" not in chosen:
+        raise BadValue(f"--{next(iter(chosen)).replace('_', '-')} needs --ranks")
+    with blame("estimate --ranks", ValueError):
+        return Mesh(**chosen)
+
+
+def _of_ranks(
+    configs: dict[str, ModelConfig], mesh: Any, batch: int, context_length: int | None, dtype: str
+) -> dict[str, tuple[dict[str, Any], str]]:
+    """For each config what a rank costs, as JSON's types and as text; nothing without a mesh."""
+    from ..models.estimate_ranks import estimate_ranks, ranks_table
+
+    if mesh is None:
+        return {kind: ({}, "") for kind in configs}
+    shown = {}
+    for kind, config in configs.items():
+        costs = estimate_ranks(
+            config, mesh, batch=batch, context_length=context_length, dtype=dtype
+        )
+        as_json = {"ranks": [dataclasses.asdict(cost) for cost in costs]}
+        shown[kind] = as_json, f"\n\n{ranks_table(costs, mesh)}"
+    return shown
 
 
 def _configs(name: str | None, kinds: list[str], given: dict[str, Any]) -> dict[str, ModelConfig]:

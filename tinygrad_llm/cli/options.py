@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import typer
@@ -12,6 +12,7 @@ from ..training.options import Option, Options
 from ..training.presets import PRESETS
 from ..training.settings import read_config, shown_default
 from .errors import BadValue
+from .places import place
 
 __all__ = ["Way", "command", "must_be", "with_flags"]
 
@@ -24,13 +25,16 @@ class Way(NamedTuple):
     """
 
     resume: str | None
-    plan: bool
-    find_lr: bool
-    plain: bool
+    plan: bool = False
+    find_lr: bool = False
+    plain: bool = False
 
     @property
     def progress(self) -> bool | None:
-        """As training.progress.make_progress takes it."""
+        """As training.progress.make_progress takes it: of several ranks only the first shows."""
+        here = place()
+        if here is not None and here.rank > 0:
+            return False
         return True if self.plain else None
 
 
@@ -44,16 +48,19 @@ _WAY = {
 
 
 def command(
-    kind: type[Options], run: Callable[[dict[str, Any], dict[str, Any], Way], None]
-) -> Callable[..., None]:
+    kind: type[Options], run: Callable[[dict[str, Any], dict[str, Any], Way], None],
+    without: Collection[str] = (),
+) -> Callable[..., None]:  # fmt: skip
     """A function for typer: a flag for each option of `kind`, and --config ... --plain.
 
     It calls run(given, settings of --config, way); `given` has only the options that were given.
+    without: fields of Way that the command does not offer
     """
-    parameters = {o.field: _parameter(kind, o) for o in kind.shown()} | _WAY
+    own = {name: flag for name, flag in _WAY.items() if name not in without}
+    parameters = {o.field: _parameter(kind, o) for o in kind.shown()} | own
 
     def call(**values: Any) -> None:
-        ways = {name: values.pop(name) for name in _WAY}
+        ways = {name: values.pop(name) for name in own}
         config = ways.pop("config")
         given = {name: value for name, value in values.items() if value is not None}
         settings = read_config(config, kind) if config else {}

@@ -11,6 +11,7 @@ from ..training.options import OptionError
 from ..training.presets import PretrainOptions, presets_table, resolve
 from .errors import newest_checkpoint
 from .options import Way, command
+from .ranks import take_part
 
 __all__ = ["register"]
 
@@ -30,6 +31,7 @@ Examples:
   tinygrad-llm pretrain --config settings.toml --plan
   tinygrad-llm pretrain --preset medium --find-lr
   tinygrad-llm pretrain --preset large --device cuda --precision bfloat16
+  tinygrad-llm pretrain --ranks 2                    two processes share each batch
   tinygrad-llm pretrain --model bert                 guesses hidden words: a masked language model
 
 \b
@@ -67,6 +69,7 @@ def pretrain(given: dict[str, Any], settings: dict[str, Any], way: Way) -> None:
         written = checkpoint.config.get("options")
         model = written.get("model") if isinstance(written, dict) else None
         run = kind_of(model).continued(checkpoint, given, settings, way.progress)
+    take_part(run, given)
     if way.find_lr:
         run.find_learning_rate()
     elif way.plan:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-_STUDY = """Explain an op, a layer, a loss, a model or an optimizer, or list them all.
+_STUDY = """Explain an op, a layer, a loss, a model, an optimizer or a collective, or list them all.
 
 The formula and the backward pass, the code, a worked example with every saved array and gradient,
 the memory it keeps at GPT-2's shapes, its slow twin, and a gradient check.
@@ -34,6 +34,7 @@ Examples:
   tinygrad-llm study layer_norm
   tinygrad-llm study TransformerBlock --html block.html
   tinygrad-llm study AdamW
+  tinygrad-llm study all_gather
 """
 _TRACE = """Run a script and show what every op and every module in it did, forward and backward.
 
@@ -111,20 +112,20 @@ def study(
 def trace_command(
     script: str = typer.Argument(help="A Python file, or gpt."),
     arguments: list[str] | None = typer.Argument(None, help="The script's own arguments."),
-    by: str = typer.Option("op", help="The table's rows: op, module or flops."),
+    by: str = typer.Option("op", help="The table's rows: op, module, flops, communication."),
     html: str | None = typer.Option(None, help="Write a page to this file."),
     plot: str | None = typer.Option(None, help="Write the plot to this PNG file."),
     as_json: bool = typer.Option(False, "--json", help="Print the records as JSON."),
 ) -> None:
     """Run a script and print what each op took.
 
-    Raises: BadValue if there is no such file, or --by is none of op, module and flops.
+    Raises: BadValue if there is no such file, or --by is not one of the four.
     """
     from ..study.explain.explanation import plain_data
     from ..study.trace.recording import trace
 
-    if by not in ("op", "module", "flops"):
-        raise BadValue(f"--by is op, module or flops, got {by}")
+    if by not in ("op", "module", "flops", "communication"):
+        raise BadValue(f"--by is op, module, flops or communication, got {by}")
     if script == "gpt":
         model, inputs, targets = _small_gpt()
         with trace(model) as t:

@@ -25,6 +25,7 @@ on a tensor) can't be captured, and the error says so.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import weakref
 from collections.abc import Callable, Iterator
@@ -67,6 +68,7 @@ class CUDAGraph:
         self._contexts: Any = None
         self._stream: Any = None
         self._gpu = 0
+        self._why = ""  # why the graph was emptied, if not by reset()
 
     def capture_begin(self, pool: Any = None, capture_error_mode: str = "global") -> None:
         """From here to capture_end() launches are recorded and not run.
@@ -89,6 +91,7 @@ class CUDAGraph:
         xp.cuda.Device().synchronize()
         xp.get_default_memory_pool().free_all_blocks()
         capture, memory = Capture(xp), _Pool(xp)
+        capture.give_up = functools.partial(_give_up, weakref.ref(self))
         stream = xp.cuda.Stream(non_blocking=True)
         twins.gpu.ready_to_capture(stream)
         with contextlib.ExitStack() as contexts:
@@ -125,6 +128,8 @@ class CUDAGraph:
         Raises: RuntimeError if nothing was captured, or if a model's weights or an optimizer's
         state are other arrays now; IndexError if ids are out of range. Nothing has run then.
         """
+        if self._why:
+            raise RuntimeError(f"this CUDAGraph cannot be replayed any more: {self._why}")
         if self._graph is None:
             raise RuntimeError("this CUDAGraph is empty: capture with `with cuda.graph(g):` first")
         for ref, n, ignored, name in self._capture.checks.values():
@@ -140,10 +145,19 @@ class CUDAGraph:
     def reset(self) -> None:
         """Drop the graph and release its memory."""
         self._graph = self._capture = self._memory = self._stream = None
+        self._why = ""
 
     def pool(self) -> tuple[int, int]:
         """An identifier of the graph's memory. Graphs never share memory here."""
         return (id(self._memory), 0)
+
+
+def _give_up(reference: Any, why: str) -> None:
+    """Empty a graph, which is given by a weak reference; a replay says why."""
+    graph = reference()
+    if graph is not None:
+        graph.reset()
+        graph._why = why
 
 
 @contextlib.contextmanager

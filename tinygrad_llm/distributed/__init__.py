@@ -116,7 +116,7 @@ record = as_it_is  # a decorator of torchelastic that writes errors to a file: t
 
 
 # Parts that use layers and optimizers, imported when they are first used.
-_LATER = ("device_mesh", "fsdp", "nn", "optim", "tensor")
+_LATER = ("device_mesh", "fsdp", "nn", "optim", "pipelining", "tensor")
 
 
 def __getattr__(name: str) -> object:

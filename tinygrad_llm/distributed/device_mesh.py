@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,12 +38,14 @@ class DeviceMesh:
             )
         self.device_type, self.mesh = device_type, grid
         self.mesh_dim_names = None if mesh_dim_names is None else tuple(mesh_dim_names)
-        self._groups = [self._group_along(dim) for dim in range(grid.ndim)]
+        self._root, self._places = self, list(range(grid.ndim))  # of which mesh it is a part
+        self._groups = [self._group_along([dim]) for dim in range(grid.ndim)]
 
-    def _group_along(self, dim: int) -> Any:
-        """The group of the ranks along a dimension through this rank; all ranks make all."""
-        last = np.moveaxis(self.mesh, dim, -1)  # (..., n, ...) -> (..., n)
-        rows = last.reshape(-1, self.mesh.shape[dim])  # (..., n) -> (N, n)
+    def _group_along(self, dims: list[int]) -> Any:
+        """The group of the ranks along dimensions through this rank; all ranks make all."""
+        size = math.prod(self.mesh.shape[dim] for dim in dims)
+        last = np.moveaxis(self.mesh, dims, range(-len(dims), 0))  # (..., n, ...) -> (..., n)
+        rows = last.reshape(-1, size)  # (..., n) -> (N, n)
         everyone = list(range(groups.get_world_size()))
         mine: Any = groups.GroupMember.NON_GROUP_MEMBER
         for row in rows.tolist():
@@ -134,6 +137,22 @@ class DeviceMesh:
         part.device_type, part.mesh_dim_names = self.device_type, chosen
         part.mesh = np.transpose(self.mesh[where], [kept.index(i) for i in places])
         part._groups = [self._groups[i] for i in places]
+        part._root, part._places = self._root, [self._places[i] for i in places]
+        return part
+
+    def _flatten(self, mesh_dim_name: str | None = None) -> DeviceMesh:
+        """The mesh as one dimension: mesh["dp", "tp"]._flatten(). All processes call it.
+
+        mesh_dim_name: the dimension's name; the names joined by "_" if None.
+        """
+        if self.ndim == 1:
+            return self
+        part = DeviceMesh.__new__(DeviceMesh)
+        part.device_type, part.mesh = self.device_type, self.mesh.reshape(-1)  # (...) -> (N,)
+        names = self.mesh_dim_names or ()
+        part.mesh_dim_names = (mesh_dim_name or "_".join(names),)
+        part._groups = [self._root._group_along(self._places)]
+        part._root, part._places = part, [0]
         return part
 
     def __repr__(self) -> str:

@@ -7,6 +7,14 @@ the unit's end their gradients are averaged over the ranks, of which each keeps 
 whole parameters are dropped. So memory holds 1/R of parameters, gradients and optimizer state, and
 one unit's whole parameters.
 
+With R ranks, P parameters of b bytes each, and AdamW, each rank keeps besides activations
+
+    stage 3   4·b·P/R: parameters, gradients, two moments; and in a backward pass up to
+              b·(3·U + 2·V): the whole parameters and gradients, and what is sent, of the largest
+              unit within, of U parameters; parameters and gradients of the outermost, of V
+    stage 2   4·b·P/R, and from forward to backward b·P: reshard_after_forward=False. One exchange
+              less; gradients are divided at the end of each unit's backward here too
+
 Source: Rajbhandari et al. 2020, "ZeRO: Memory Optimizations Toward Training Trillion Parameter
 Models", stage 3; Zhao et al. 2023, "PyTorch FSDP".
 """
@@ -32,6 +40,7 @@ from .collectives import broadcast
 from .groups import run
 from .not_offered import not_offered
 from .parts import sent_from
+from .process_group import divided_within
 from .reductions import ReduceOp
 from .sharded import ShardedParameter, divide_parameter
 from .steps import all_gathered, divided, reduced_part
@@ -80,7 +89,7 @@ class Unit:
 
     def _take(self, module: Module, name: str, parameter: Any, number: int) -> None:
         if number == len(self.parts):
-            if isinstance(parameter, ShardedParameter) or parameter.__dict__.get("_parts"):
+            if parameter.__dict__.get("_parts") or divided_within(parameter, self.group):
                 raise ValueError(
                     f"fully_shard: parameter {name} of {type(module).__name__} is divided already, "
                     "in another module that shares it: shard the module that contains both"
@@ -259,10 +268,10 @@ class _Saved:
 
 
 def _modules_of(module: Module) -> Iterator[Module]:
-    """A module and those below it, without those that are units already."""
+    """A module and those below it, without units and divided experts: these have parts already."""
     yield module
     for child in module.children():
-        if not isinstance(child, FSDPModule):
+        if not isinstance(child, FSDPModule) and not getattr(child, "divided_experts", False):
             yield from _modules_of(child)
 
 
@@ -285,10 +294,12 @@ def fully_shard(
     Call it for each block of a model, then for the model. The parameters become those of the first
     rank, and then this rank's parts along dim 0; an ordinary optimizer made afterwards works with
     them, and nn.utils.clip_grad_norm_ computes the global norm. Gradients are means over the ranks.
-    Weights that two modules share must belong to one unit.
+    Weights that two modules share must belong to one unit. Parts that parallelize_module has made
+    over the other dimension of a mesh are divided further: fully_shard(block, mesh=mesh["dp"]).
 
     mesh                    a mesh of one dimension; None for all ranks
-    reshard_after_forward   False keeps the whole parameters from forward to backward
+    reshard_after_forward   False keeps the whole parameters from forward to backward, which is
+                            stage 2: only gradients and the optimizer's state are divided then
     Returns the module, whose class is new: it has forward, and `loss` and `hidden_states` where the
     module has them; for other methods that use parameters see register_fsdp_forward_method.
     Raises: ValueError for a mesh of several dimensions, a scalar parameter, shared weights in two

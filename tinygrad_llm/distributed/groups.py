@@ -268,7 +268,10 @@ def _wait_to_leave(groups: list[ProcessGroup], works: list[Work | None]) -> None
         if work is not None:
             work.wait(float("inf"))
         if group.nccl is not None:
-            group.nccl.close()
+            if group.broken:
+                group.nccl.abort()
+            else:
+                group.nccl.close()
             group.nccl = None
         group.broken = group.broken or "it was destroyed"
 

@@ -32,6 +32,7 @@ __all__ = [
 T = TypeVar("T")
 LONGEST_LIMIT = 1e6  # seconds; a longer one is none
 GOODBYE = 0  # the tag of a rank's last message; a user's tag t is t + 1
+PARTS = 2**20 + 2  # the tag of the parts of an all_to_all: users' tags end before
 _before_the_end: list[Callable[[], None]] = []  # called at the end of a program without error
 
 
@@ -170,6 +171,22 @@ class _MPIRequest:
         return True
 
 
+class _MPIRequests:
+    """Several requests of mpi4py."""
+
+    def __init__(self, requests: list[Any]) -> None:
+        self._requests = requests
+
+    def done(self) -> bool:
+        """Whether all have ended."""
+        from mpi4py import MPI
+
+        try:
+            return bool(MPI.Request.Testall(self._requests))
+        except MPI.Exception as error:
+            raise DistBackendError(f"MPI: {error}") from error
+
+
 class _Probe:
     """Done when a message with a tag waits here; `source` is the rank that sent it."""
 
@@ -235,9 +252,23 @@ class MPITransport:
         self, out: np.ndarray, out_counts: Sequence[int], into: np.ndarray,
         into_counts: Sequence[int],
     ) -> Request:  # fmt: skip
-        """MPI_Ialltoallv."""
-        parts = self._parts(out, out_counts), self._parts(into, into_counts)
-        return _MPIRequest(self._comm.Ialltoallv(*parts))
+        """MPI_Isend and MPI_Irecv between all pairs.
+
+        MPICH's Ialltoallv takes three times as long for large arrays of ranks on one machine.
+        """
+        starts, ends = [0, *accumulate(out_counts)], [0, *accumulate(into_counts)]
+        requests = []
+        for step in range(1, self.size):  # every rank begins with another one
+            source, to = (self.rank - step) % self.size, (self.rank + step) % self.size
+            if into_counts[source]:
+                part = into[ends[source] : ends[source + 1]]
+                requests.append(self._comm.Irecv(self._whole(part), source, PARTS))
+            if out_counts[to]:
+                part = out[starts[to] : starts[to + 1]]
+                requests.append(self._comm.Isend(self._whole(part), to, PARTS))
+        own = slice(starts[self.rank], starts[self.rank + 1])
+        into[ends[self.rank] : ends[self.rank + 1]] = out[own]
+        return _MPIRequests(requests)
 
     def send(self, array: np.ndarray, to: int, tag: int) -> Request:
         """MPI_Isend."""

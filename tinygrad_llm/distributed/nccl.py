@@ -8,6 +8,7 @@ memory is not used for something else. While a CUDA graph is captured a call bel
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any
@@ -18,9 +19,10 @@ from ..arrays.capture import capturing
 from ..arrays.devices import cupy, use_gpu
 from ..arrays.memory import address
 from .errors import DistBackendError
-from .nccl_library import nccl_module
-from .nccl_watch import watchdog
-from .reductions import ReduceOp
+from .nccl_library import end_communicator, nccl_module
+from .nccl_watch import END_LIMIT, say, watchdog
+from .reductions import ReduceOp, divided
+from .traffic import Exchange
 
 __all__ = ["Launched", "NCCLTransport", "native"]
 
@@ -84,9 +86,15 @@ class NCCLTransport:
             raise DistBackendError(f"NCCL on rank {rank}, GPU {gpu}: {error}") from error
         self.stream = xp.cuda.Stream(non_blocking=True)
         self._kept: list[Launched] = []  # calls that may not have ended
+        self._captures: Any = weakref.WeakSet()  # of CUDA graphs in which calls are captured
         self._batch: list[Any] | None = None  # the arrays of calls that are launched together
         self.what = ""  # the collective that is launched now, for messages
+        self.exchange: Exchange | None = None  # where it is noted, if somebody watches
         self.in_order = False  # on the current stream, without another one beside it
+
+    def _note(self, kind: str, counts: Sequence[int]) -> None:
+        if self.exchange is not None:
+            self.exchange.note(kind, counts)
 
     # ------------------------------------------------------------------------------- launching
     def _launch(self, call: Callable[[int], None], arrays: Sequence[Any], last: bool) -> Launched:
@@ -108,6 +116,7 @@ class NCCLTransport:
             event = _recorded(self.stream)
         made = Launched(event, list(arrays), last)
         if captured is not None:
+            self._captures.add(captured)
             watchdog.watch_replays(self, captured, self.what)
         else:
             self._keep(made if event else Launched(_recorded(current), None))
@@ -147,12 +156,14 @@ class NCCLTransport:
     # --------------------------------------------------------------- the operations, in bytes
     def broadcast(self, array: Any, root: int) -> Launched:
         """ncclBroadcast in place."""
+        self._note("broadcast", [array.nbytes if root == self.rank else 0] * self.size)
         at, n = address(array), array.size
         return self._bytes(lambda s: self.comm.broadcast(at, at, n, 1, root, s), n, array)
 
     def all_gather(self, mine: Any, everyones: Any, counts: Sequence[int]) -> Launched:
         """ncclAllGather; where the ranks have different lengths, a broadcast of each."""
         if len(set(counts)) == 1:
+            self._note("all_gather", [mine.nbytes] * self.size)
             to, at, n = address(everyones), address(mine), mine.size
             call = lambda s: self.comm.allGather(at, to, n, 1, s)  # noqa: E731
             return self._bytes(call, n, mine, everyones)
@@ -194,6 +205,7 @@ class NCCLTransport:
 
     def send(self, array: Any, to: int, tag: int) -> Launched:
         """ncclSend: messages between two ranks arrive in order, without tags."""
+        self._note("send", [array.nbytes if r == to else 0 for r in range(self.size)])
         at, n = address(array), array.size
         return self._bytes(lambda s: self.comm.send(at, n, 1, to, s), n, array)
 
@@ -215,6 +227,8 @@ class NCCLTransport:
     def reduce(self, flat: Any, into: Any, op: ReduceOp, last: bool = True) -> Launched:
         """ncclAllReduce of numbers of a dtype that `native` says."""
         kind, op = _kind(flat, op)
+        parts = divided(flat.size, self.size)  # a reduce-scatter and an all-gather
+        self._note("reduce", [(n + parts[self.rank]) * flat.itemsize for n in parts])
         at, to, n = address(flat), address(into), flat.size
         call = lambda s: self.comm.allReduce(at, to, n, kind, _OPS[op], s)  # noqa: E731
         return self._launch(call, (flat, into), last) if n else Launched(None, None)
@@ -222,6 +236,7 @@ class NCCLTransport:
     def reduce_parts(self, flat: Any, into: Any, counts: Sequence[int], op: ReduceOp) -> Launched:
         """ncclReduceScatter; where the parts have different lengths, a reduction of each."""
         kind, op = _kind(flat, op)
+        self._note("reduce_parts", [n * flat.itemsize for n in counts])
         if len(set(counts)) == 1:
             at, to, n = address(flat), address(into), into.size
             call = lambda s: self.comm.reduceScatter(at, to, n, kind, _OPS[op], s)  # noqa: E731
@@ -246,24 +261,39 @@ class NCCLTransport:
     # --------------------------------------------------------------------------------- the end
     def check(self) -> str:
         """The error that NCCL has found meanwhile, or ""."""
+        comm = self.comm
         try:
-            self.comm.check_async_error()
+            if comm is not None:
+                comm.check_async_error()
         except Exception as error:
             return str(error)
         return ""
 
     def close(self) -> None:
-        """Give back the communicator, when what was launched has ended."""
-        watchdog.forget(self)
-        if self.comm is not None:
+        """Give back the communicator, when what was launched has ended.
+
+        CUDA graphs with calls of it are emptied before, as NCCL waits for them. What NCCL does not
+        give back within a limit of time is left to the end of the process.
+        """
+        if self.comm is not None:  # the watchdog looks on
+            use_gpu(self.gpu)
             self.stream.synchronize()
-            self.comm.destroy()
-            self.comm = None
+            cupy().cuda.get_current_stream().synchronize()
+        self._end("destroy")
 
     def abort(self) -> None:
         """End what is under way on the GPU; the communicator cannot be used any more."""
-        if self.comm is not None:
-            self.comm.abort()
+        self._end("abort")
+
+    def _end(self, how: str) -> None:
+        watchdog.forget(self)
+        comm, self.comm = self.comm, None
+        if comm is None:
+            return
+        for capture in list(self._captures):
+            capture.give_up("the process group of its collectives was destroyed")
+        if not end_communicator(comm, how, END_LIMIT) and how == "destroy":
+            say(f"rank {self.rank}: NCCL has not given back a communicator in {END_LIMIT:g} s", "")
 
 
 class _At:

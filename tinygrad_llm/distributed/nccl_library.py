@@ -1,4 +1,4 @@
-"""NCCL through CuPy: where the library is, whether it can be used, and its version.
+"""NCCL through CuPy: where the library is, its version, and the end of a communicator.
 
 The wheels nvidia-nccl-cu12 and nvidia-nccl-cu13 put libnccl.so.2 beside other packages, where the
 system's loader does not look. It is loaded by its path before `cupy.cuda.nccl` is imported, which
@@ -12,10 +12,14 @@ import glob
 import importlib
 import os
 import socket
+import threading
 from importlib.util import find_spec
 from typing import Any
 
-__all__ = ["find_nccl_library", "gpu_name", "nccl_is_available", "nccl_module", "nccl_version"]
+__all__ = [
+    "end_communicator", "find_nccl_library", "gpu_name", "has_come", "nccl_is_available",
+    "nccl_module", "nccl_version",
+]  # fmt: skip
 
 _NAME = "libnccl.so.2"
 _known: dict[str, Any] = {}  # the module, or why there is none
@@ -84,3 +88,46 @@ def nccl_version() -> tuple[int, int, int]:
     number = int(nccl_module().get_version())
     large = 10000 if number >= 10000 else 1000  # 2.8 and older: 2804
     return number // large, number % large // 100, number % 100
+
+
+_NOT_READY = 600  # CUDA_ERROR_NOT_READY
+
+
+def has_come(event: Any) -> bool:
+    """Whether what was put on a stream before a CUDA event has ended, or has failed.
+
+    CUDA may let the call wait, for as long as another thread copies from the GPU. It is asked
+    without CuPy, whose `event.done` keeps all threads of Python waiting meanwhile.
+    """
+    pointer = getattr(event, "ptr", None)
+    if pointer is None:  # a stand-in
+        return bool(event.done)
+    if "driver" not in _known:
+        _known["driver"] = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    code: int = _known["driver"].cuEventQuery(ctypes.c_void_p(pointer))
+    return code != _NOT_READY
+
+
+def end_communicator(comm: Any, how: str, limit: float) -> bool:
+    """Call ncclCommDestroy or ncclCommAbort (how: "destroy" or "abort"), for `limit` seconds.
+
+    Both wait inside NCCL, and do not return while a CUDA graph with a call of the communicator
+    exists; CuPy's methods keep all threads of Python waiting meanwhile. So NCCL is called without
+    CuPy, in a separate thread. The communicator cannot be used after that.
+    Returns whether the call has ended in time.
+    """
+    pointer = getattr(comm, "comm", None)
+    call: Any = getattr(comm, how)
+    if pointer is not None:
+        library = ctypes.CDLL(find_nccl_library() or _NAME)
+        function = getattr(library, f"ncclComm{how.capitalize()}")
+        function.argtypes = (ctypes.c_void_p,)
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(comm))  # CuPy's destructor would destroy again
+        call = lambda: function(pointer)  # noqa: E731
+    thread = threading.Thread(target=call, name=f"NCCL {how}", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # the interpreter ends: the process gives the communicator back
+        return True
+    thread.join(limit)
+    return not thread.is_alive()

@@ -9,12 +9,10 @@ from ..tensor.missing_names import missing
 __all__ = ["not_offered"]
 
 _SHARD = "distributed.fsdp.fully_shard divides parameters, gradients and optimizer states"
-_MODULES = "give each submodule the inputs that it needs in its parent's forward"
 _MEET = "pass init_method, or set MASTER_ADDR and MASTER_PORT"
 _TENSORS = "each rank has ordinary tensors, its own part; collectives join them"
 _GATHER = "gather on rank 0, which writes with torch.save or a checkpoint of the Trainer"
-_STAGES = "no model is divided into stages; fully_shard and parallelize_module divide its layers"
-_SEQUENCE = "the sequence is whole on every rank; ColwiseParallel and RowwiseParallel are there"
+_STAGES = "ScheduleGPipe and Schedule1F1B, with one stage for each rank"
 _INSTEAD = {
     "BackwardPrefetch": _SHARD,
     "CPUOffload": _SHARD,
@@ -30,28 +28,30 @@ _INSTEAD = {
     "Partial": _TENSORS,
     "PostLocalSGDOptimizer": "DistributedDataParallel.no_sync, and all_reduce of the parameters",
     "PrefixStore": _MEET,
-    "PrepareModuleInput": _MODULES,
-    "PrepareModuleInputOutput": _MODULES,
-    "PrepareModuleOutput": _MODULES,
-    "SequenceParallel": _SEQUENCE,
+    "ScheduleDualPipeV": _STAGES,
+    "ScheduleInterleaved1F1B": _STAGES,
+    "ScheduleInterleavedZeroBubble": _STAGES,
+    "ScheduleLoopedBFS": _STAGES,
+    "ScheduleZBVZeroBubble": _STAGES,
     "ShardingStrategy": _SHARD,
     "StateDictType": _SHARD,
     "TCPStore": _MEET,
     "algorithms": "DistributedSampler gives every rank equally many batches; no hooks are offered",
     "autograd": "collectives with a backward are in distributed.nn.functional",
+    "build_stage": "PipelineStage, or Pipe.build_stage",
     "checkpoint": _GATHER,
-    "context_parallel": _SEQUENCE,
     "distribute_module": "distributed.tensor.parallel.parallelize_module",
     "distribute_tensor": _TENSORS,
     "elastic": "start the program again from its last checkpoint; `record` is in distributed",
-    "experimental": _SEQUENCE,
+    "implicit_replication": _TENSORS,
     "launch": "the command tinygrad-llm launch",
     "launcher": "the command tinygrad-llm launch",
-    "loss_parallel": "ColwiseParallel with all outputs on every rank for the head, then the loss",
+    "local_map": _TENSORS,
     "new_subgroups": "new_group for each list of ranks",
     "new_subgroups_by_enumeration": "new_group for each list of ranks",
-    "pipelining": _STAGES,
+    "pipe_split": "nothing is traced: pipeline() of an nn.Sequential with split_spec",
     "recv_object_list": "broadcast_object_list in a new_group of the two ranks",
+    "register_sharding": _TENSORS,
     "rpc": "messages: send, recv, and broadcast_object_list",
     "run": "the command tinygrad-llm launch",
     "send_object_list": "broadcast_object_list in a new_group of the two ranks",

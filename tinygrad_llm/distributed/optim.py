@@ -11,8 +11,11 @@ from . import groups
 from .collectives import broadcast
 from .not_offered import not_offered
 from .objects import gather_object
+from .process_group import divided_within
 
 __all__ = ["ZeroRedundancyOptimizer"]
+
+PART = -1  # in place of the owner of a parameter of which each rank has its part
 
 
 class ZeroRedundancyOptimizer(Optimizer):
@@ -26,6 +29,7 @@ class ZeroRedundancyOptimizer(Optimizer):
     take about 1/R of the memory. The parameters are divided by size, the largest first, each to the
     rank that has least. After a step all ranks have all parameters, the same bits as one process
     would have computed from these gradients.
+    Each rank changes its own part of parameters that are divided already, such as experts.
     Source: Rajbhandari et al. 2020, "ZeRO: Memory Optimizations Toward Training Trillion Parameter
     Models", stage 1.
     Raises: ValueError if there is no group; RuntimeError for overlap_with_ddp, not offered here.
@@ -41,6 +45,7 @@ class ZeroRedundancyOptimizer(Optimizer):
             )
         self.process_group = process_group
         self._rank = groups.get_rank(process_group)  # an error without a group
+        self._group: Any = groups.GroupMember.WORLD if process_group is None else process_group
         self._loads = [0] * groups.get_world_size(process_group)
         self._owner: dict[int, int] = {}  # by a parameter's id
         self._whole: dict[str, Any] | None = None  # the consolidated state
@@ -54,6 +59,9 @@ class ZeroRedundancyOptimizer(Optimizer):
     def _divide(self, params: list[Any]) -> None:
         """Give each parameter to the rank that has least, the largest first."""
         for p in sorted(params, key=lambda p: p.numel(), reverse=True):
+            if divided_within(p, self._group):
+                self._owner[id(p)] = PART
+                continue
             owner = self._loads.index(min(self._loads))
             self._owner[id(p)] = owner
             self._loads[owner] += p.numel()
@@ -89,7 +97,7 @@ class ZeroRedundancyOptimizer(Optimizer):
         return loss
 
     def _own(self, params: list[Any]) -> list[Any]:
-        return [p for p in params if self._owner[id(p)] == self._rank]
+        return [p for p in params if self._owner[id(p)] in (self._rank, PART)]
 
     def _send(self) -> None:
         """Every parameter that may have changed goes from its owner to the other ranks."""
@@ -98,14 +106,23 @@ class ZeroRedundancyOptimizer(Optimizer):
                 p, groups.get_global_rank(self.process_group, self._owner[id(p)]),
                 self.process_group, async_op=True,
             )
-            for group in self.param_groups for p in group["params"] if p.requires_grad
+            for group in self.param_groups for p in group["params"]
+            if p.requires_grad and self._owner[id(p)] != PART
         ]  # fmt: skip
         for work in works:
             work.wait()
 
     # ------------------------------------------------------------------------ saving and loading
     def consolidate_state_dict(self, to: int = 0) -> None:
-        """Send every rank's part of the state to rank `to`, which can call state_dict() then."""
+        """Send every rank's part of the state to rank `to`, which can call state_dict() then.
+
+        Raises: RuntimeError if each rank has its own part of a parameter.
+        """
+        if PART in self._owner.values():
+            raise RuntimeError(
+                "consolidate_state_dict: each rank has its own part of a parameter, and the state "
+                "of that part: save optimizer.optim.state_dict() of every rank"
+            )
         parts: list[Any] = [None] * len(self._loads)
         local = self.optim.state_dict()["state"]
         here = groups.get_rank() == to
@@ -138,7 +155,7 @@ class ZeroRedundancyOptimizer(Optimizer):
         self.param_groups, self.state = self.optim.param_groups, self.optim.state
         for group in self.param_groups:
             for p in group["params"]:
-                if self._owner[id(p)] != self._rank:
+                if self._owner[id(p)] not in (self._rank, PART):
                     self.state.pop(p, None)
         self._whole = None
 

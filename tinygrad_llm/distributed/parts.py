@@ -6,6 +6,7 @@ a size that R does not divide is divided too. The functions take and return raw 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,8 @@ from .reductions import ReduceOp
 from .steps import all_gathered, divided, reduced, reduced_part
 
 __all__ = [
-    "Division", "gathered", "own_part", "own_slice", "sent_from", "summed", "summed_part",
+    "Division", "everyones_number", "gathered", "own_part", "own_slice", "sent_from", "summed",
+    "summed_all", "summed_part",
 ]  # fmt: skip
 
 
@@ -79,6 +81,7 @@ def summed_part(group: ProcessGroup, array: Any, dim: int, op: ReduceOp = Reduce
     counts = [n * rest for n in divided(shape[0], group.size())]
     steps = reduced_part(group, flat, op, counts)
     part = run(group, _about("summed_part", array, dim, group), steps, array=flat)
+    part = part.copy()  # without the larger array of which it is a part
     part = part.reshape(-1, *shape[1:]) if rest else part.reshape(counts[group.rank()], *shape[1:])
     return asarray(xp_of(part).moveaxis(part, 0, dim), array)  # (n, ...) -> (..., n, ...)
 
@@ -91,3 +94,23 @@ def summed(group: ProcessGroup, array: Any, op: ReduceOp = ReduceOp.SUM) -> Any:
     total = run(group, what, reduced(group, flat, op), array=flat)
     total = total.copy() if total is flat else total
     return asarray(total.reshape(array.shape), array)  # (n,) -> (...)
+
+
+def summed_all(group: ProcessGroup, arrays: Sequence[Any], op: ReduceOp = ReduceOp.SUM) -> list:
+    """`summed` of several arrays, those of one dtype in one exchange."""
+    totals: list[Any] = [None] * len(arrays)
+    for dtype in dict.fromkeys(a.dtype for a in arrays):
+        chosen = [i for i, a in enumerate(arrays) if a.dtype == dtype]
+        xp = xp_of(arrays[chosen[0]])
+        flat = xp.concatenate([arrays[i].reshape(-1) for i in chosen])  # (n1,), ... -> (N,)
+        ends = np.cumsum([arrays[i].size for i in chosen])[:-1].tolist()
+        parts = xp.split(summed(group, flat, op), ends)
+        for i, part in zip(chosen, parts, strict=True):
+            totals[i] = part.reshape(arrays[i].shape).copy()  # (n,) -> (...)
+    return totals
+
+
+def everyones_number(group: ProcessGroup, n: int) -> list[int]:
+    """Every rank's integer."""
+    own = np.array([n], np.int64)
+    return run(group, "a number of every rank", all_gathered(group, own)).tolist()

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from .nccl_library import nccl_is_available
+from .traffic import Counted
 from .transport import Alone, Transport
 
-__all__ = ["LIMIT", "ProcessGroup", "Queue", "queues"]
+__all__ = ["LIMIT", "ProcessGroup", "Queue", "divided_within", "queues"]
 
 LIMIT = 1800.0  # seconds: PyTorch's half an hour
 
@@ -21,12 +22,21 @@ queues: weakref.WeakSet[Queue] = weakref.WeakSet()
 
 
 class Queue:
-    """The works of a group that have not ended, in the order in which they were started."""
+    """The works of a group that have not ended, in the order in which they were started.
 
-    def __init__(self) -> None:
+    alone: waiting for other groups does not move this one on, as of a rank that is a thread
+    """
+
+    def __init__(self, alone: bool = False) -> None:
         self.ordered: deque[Any] = deque()  # collectives: only the first moves
         self.loose: list[Any] = []  # messages between two ranks: all move
-        queues.add(self)
+        self.alone = alone
+        if not alone:
+            queues.add(self)
+
+    def moving(self) -> list[Queue]:
+        """The queues that move on while this one is waited for."""
+        return [self] if self.alone else list(queues)
 
     def move_on(self) -> None:
         """Test what is under way; start what comes next."""
@@ -42,17 +52,18 @@ class ProcessGroup:
     backend    the name that was asked for
     ranks      for each rank in this group, its rank among all processes
     timeout    seconds after which a rank stops waiting for others
+    alone      whether its works move on by themselves only (see Queue)
     """
 
     def __init__(
         self, backend: str, transport: Transport | None = None, ranks: Sequence[int] = (0,),
-        timeout: float = LIMIT,
+        timeout: float = LIMIT, alone: bool = False,
     ) -> None:  # fmt: skip
         self.backend = backend
-        self.transport: Transport = Alone() if transport is None else transport
         self.ranks = list(ranks)
+        self.transport = Counted(Alone() if transport is None else transport)
         self.timeout = timeout
-        self.queue = Queue()
+        self.queue = Queue(alone)
         self.broken = ""  # why it cannot be used any more
         self.for_gpus = "nccl" in backend  # whether arrays on GPUs travel over NCCL
         self.nccl: Any = None  # the transport for them, made when one is first sent
@@ -94,3 +105,19 @@ class ProcessGroup:
             which = "whose only rank is 0" if self.ranks == [0] else f"of the ranks {self.ranks}"
             raise ValueError(f"rank {rank} is not in the group, {which}")
         return self.ranks.index(rank)
+
+
+def divided_within(parameter: Any, group: ProcessGroup) -> bool:
+    """Whether the ranks of the group have different parts of the parameter.
+
+    Raises: ValueError if some of them have the same part and others another.
+    """
+    among = getattr(parameter, "divided_among", ())
+    common = [{*each.ranks} & {*group.ranks} for each in among]
+    if any(1 < len(ranks) < group.size() for ranks in common):
+        raise ValueError(
+            f"of the ranks {group.ranks} some have the same part of a parameter of shape "
+            f"{tuple(parameter.shape)} and others another: take the group along one dimension of "
+            "the mesh over which it is divided"
+        )
+    return any(len(ranks) > 1 for ranks in common)

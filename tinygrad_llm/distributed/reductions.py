@@ -7,7 +7,6 @@ Half precisions are added in float32 and rounded once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from enum import Enum, EnumMeta
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from ..arrays.devices import xp_of
 
-__all__ = ["ReduceOp", "check_reduction", "joined"]
+__all__ = ["ReduceOp", "check_reduction", "divided", "joined"]
 
 
 class _Names(EnumMeta):
@@ -50,6 +49,7 @@ _JOIN = {
     ReduceOp.BOR: "bitwise_or",
     ReduceOp.BXOR: "bitwise_xor",
 }
+BLOCK = 1 << 15  # elements that are added at a time
 _OF_BITS = (ReduceOp.BAND, ReduceOp.BOR, ReduceOp.BXOR)
 
 
@@ -70,20 +70,30 @@ def check_reduction(op: Any, dtype: np.dtype) -> ReduceOp:
     return op
 
 
-def joined(parts: Iterable[Any], op: ReduceOp, size: int) -> Any:
-    """The reduction of the ranks' arrays, in the order in which they are given.
+def divided(length: int, parts: int) -> list[int]:
+    """How many of `length` elements each of the parts has: as evenly as possible."""
+    bounds = [length * i // parts for i in range(parts + 1)]
+    return [b - a for a, b in zip(bounds, bounds[1:], strict=False)]
 
-    size: the number of ranks, by which AVG divides.
+
+def joined(parts: Any, op: ReduceOp, size: int) -> Any:
+    """The reduction of the ranks' arrays, in rank order, in the memory of the first.
+
+    parts: (R, n), or a list of arrays (n,); size: the number of ranks, by which AVG divides.
+    On a CPU it is done in blocks that stay in the cache.
     """
-    total: Any = None
-    for part in parts:
-        dtype = part.dtype
-        if dtype.itemsize == 2 and dtype.kind in "fV":  # float16 and bfloat16
-            part = part.astype(np.float32)
-        if total is None:
-            total = part.copy()
-        else:
-            getattr(xp_of(total), _JOIN[op])(total, part, out=total)
-    if op is ReduceOp.AVG:
-        total /= size
-    return total if total.dtype == dtype else total.astype(dtype)
+    first = parts[0]
+    half = first.dtype.itemsize == 2 and first.dtype.kind in "fV"  # float16 and bfloat16
+    xp = xp_of(first)
+    join = getattr(xp, _JOIN[op])
+    length = BLOCK if xp is np else max(first.size, 1)
+    for start in range(0, first.size, length):
+        here = slice(start, start + length)
+        total = first[here].astype(np.float32) if half else first[here]
+        for part in parts[1:]:
+            join(total, part[here].astype(np.float32) if half else part[here], out=total)
+        if op is ReduceOp.AVG:
+            total /= size
+        if half:
+            first[here] = total.astype(first.dtype)
+    return first

@@ -19,7 +19,7 @@ from ..arrays.devices import xp_of
 from .errors import DistBackendError, DistError
 from .gpu_steps import native_on_gpu, reduced_on_gpu, reduced_part_on_gpu, unfinished
 from .process_group import ProcessGroup
-from .reductions import ReduceOp, joined
+from .reductions import ReduceOp, divided, joined
 from .transport import Request, Steps, Transport
 
 __all__ = [
@@ -39,12 +39,6 @@ def as_bytes(flat: np.ndarray) -> np.ndarray:
     return flat.view(np.uint8)  # (n,) -> (n * itemsize,)
 
 
-def divided(length: int, parts: int) -> list[int]:
-    """How many of `length` elements each of the parts has: as evenly as possible."""
-    bounds = [length * i // parts for i in range(parts + 1)]
-    return [b - a for a, b in zip(bounds, bounds[1:], strict=False)]
-
-
 def _exchange_lines(group: ProcessGroup, line: str) -> Steps:
     """Every rank's line, in rank order."""
     text = line.encode()
@@ -52,7 +46,7 @@ def _exchange_lines(group: ProcessGroup, line: str) -> Steps:
         text = text[: LINE - 20] + b"... " + hashlib.sha256(text).hexdigest()[:16].encode()
     mine = np.frombuffer(text.ljust(LINE), np.uint8)
     everyones = np.empty(group.size() * LINE, np.uint8)
-    yield group.transport.all_gather(mine, everyones, [LINE] * group.size())
+    yield group.transport.all_gather(mine, everyones, [LINE] * group.size(), agreement=True)
     if (everyones.reshape(group.size(), LINE) == mine).all():
         return [line] * group.size()
     rows = everyones.reshape(group.size(), LINE)  # (R * LINE,) -> (R, LINE)
@@ -91,7 +85,9 @@ def leave(group: ProcessGroup) -> Steps:
     mine = np.frombuffer(LEFT.ljust(LINE).encode(), np.uint8)
     everyones = np.empty((group.size(), LINE), np.uint8)
     flat = everyones.reshape(-1)  # (R, LINE) -> (R * LINE,)
-    lines = _LastLines(group, group.transport.all_gather(mine, flat, [LINE] * group.size()))
+    lines = _LastLines(
+        group, group.transport.all_gather(mine, flat, [LINE] * group.size(), agreement=True)
+    )
     yield lines
     if lines.came and (everyones == mine).all() and not group.queue.loose:
         group.transport.close()
@@ -147,7 +143,10 @@ def all_gathered(
 def reduced_part(
     group: ProcessGroup, flat: np.ndarray, op: ReduceOp, counts: Sequence[int]
 ) -> Steps:
-    """This rank's part of the reduction of the ranks' arrays; counts: the length of each part."""
+    """This rank's part of the reduction of the ranks' arrays; counts: the length of each part.
+
+    The result may be a view of an array R times as large, in which the ranks' parts arrived.
+    """
     size, mine = group.size(), counts[group.rank()]
     if size == 1:
         return flat.copy()

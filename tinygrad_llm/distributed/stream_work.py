@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..arrays.capture import capturing
+from . import traffic
 from .errors import DistBackendError
 from .nccl import NCCLTransport
 from .transport import Steps
@@ -32,6 +33,7 @@ class StreamWork:
         self._ended, self._result = False, None
         self._error: BaseException | None = None
         transport: NCCLTransport = group.nccl
+        self.exchange = traffic.begin(group.ranks, group.ranks[group.rank()], what)
         before = transport.what, transport.in_order
         transport.what = what
         transport.in_order = capturing.graph is not None and not later
@@ -42,6 +44,7 @@ class StreamWork:
 
     def _go_on(self) -> None:
         """Launch what can be launched without waiting for the last launch."""
+        self.group.nccl.exchange = self.exchange
         try:
             while True:
                 request = next(self._steps)
@@ -54,9 +57,13 @@ class StreamWork:
         except BaseException as error:
             self._ended, self._error = True, error
             raise
+        finally:
+            self.group.nccl.exchange = None
 
     def _finish(self, result: Any) -> None:
         self._ended, self._result = True, result
+        if self.exchange is not None:
+            self.exchange.ended = time.perf_counter()
         for function in self.then:
             function()
 
@@ -90,11 +97,14 @@ class StreamWork:
 
         Raises: as `wait`.
         """
+        start = time.perf_counter()
         if timeout is not None and not self._ended:
             self._wait_here(in_seconds(timeout))
         while not self._ended:
             self._last.join()
             self._go_on()
+        if self.exchange is not None:
+            self.exchange.blocked += time.perf_counter() - start
         return self._result
 
     def _wait_here(self, limit: float) -> None:

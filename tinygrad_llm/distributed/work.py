@@ -16,8 +16,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from . import traffic
 from .errors import DistBackendError
-from .process_group import ProcessGroup, queues
+from .process_group import ProcessGroup
 from .transport import Request, Steps
 
 __all__ = ["Work", "in_seconds"]
@@ -59,9 +60,12 @@ class Work:
         self._error: BaseException | None = None
         self._result: Any = None
         self.then: list[Callable[[], None]] = []  # called once, when it has ended well
+        self.exchange = traffic.begin(group.ranks, group.ranks[group.rank()], what)
         queue = group.queue
         (queue.ordered if ordered else queue.loose).append(self)
         queue.move_on()
+        if self.exchange is not None:
+            self.exchange.blocked = time.perf_counter() - self.exchange.began
 
     def test(self) -> bool:
         """Go as far as possible without waiting; whether it has ended, well or with an error.
@@ -70,6 +74,7 @@ class Work:
         """
         if self._ended:
             return True
+        self.group.transport.exchange = self.exchange
         try:
             while self._request is None or self._request.done():
                 self._request = next(self._steps)
@@ -81,6 +86,8 @@ class Work:
             self._ended, self._error = True, error
             if isinstance(error, KeyboardInterrupt):
                 raise
+        if self._ended and self.exchange is not None:
+            self.exchange.ended = time.perf_counter()
         return self._ended
 
     def is_completed(self) -> bool:
@@ -113,7 +120,7 @@ class Work:
         limit = self.group.timeout if timeout is None else in_seconds(timeout)
         start = look = time.perf_counter()
         while not self._ended:
-            for queue in list(queues):
+            for queue in self.group.queue.moving():
                 queue.move_on()
             if self._ended:
                 break
@@ -126,6 +133,8 @@ class Work:
                     f"the time limit of {limit:g} seconds has passed: another rank did not come"
                 )
             _pause(now - start)
+        if self.exchange is not None:
+            self.exchange.blocked += time.perf_counter() - start
         if self._error is not None:
             raise self._error
         return self._result

@@ -13,6 +13,7 @@ from .data import (
     collate_preferences,
 )
 from .embedding import SentenceEmbedder, embed, embedding_trainer, similarity
+from .fill import fill_mask
 from .freeze import count_parameters, freeze, train_only
 from .instructions import extract_response, respond, respond_to_all, word_overlap
 from .options import ClassificationOptions, InstructionOptions, PreferenceOptions
@@ -38,6 +39,7 @@ from .splits import (
 )
 from .summaries import infill, summarize
 from .tagging import evaluate_tagger, tag, tagging_trainer
+from .task_models import TaskModel
 from .trainers import classification_trainer, instruction_trainer, preference_trainer
 from .translation import translate
 
@@ -56,6 +58,7 @@ __all__ = [
     "PreferenceOptions",
     "PromptStyle",
     "SentenceEmbedder",
+    "TaskModel",
     "TextClassificationDataset",
     "accuracy",
     "balanced",
@@ -73,6 +76,7 @@ __all__ = [
     "evaluate_classifier",
     "evaluate_tagger",
     "extract_response",
+    "fill_mask",
     "freeze",
     "infer",
     "infill",
@@ -94,9 +98,9 @@ __all__ = [
     "similarity",
     "sms_spam_splits",
     "split_in_order",
+    "summarize",
     "tag",
     "tagging_trainer",
-    "summarize",
     "train_only",
     "translate",
     "usable_pairs",

@@ -4,7 +4,8 @@ model = GPTClassifier.from_gpt(gpt, n_classes=2)
 classification_trainer(model, train_set, validation_set, epochs=5).run()
 report = evaluate_classifier(model, test_set, names=["ham", "spam"])
 print(report, report.worst_table(test_texts), sep="\\n\\n")
-classify(model, tokenizer, "You won a prize", names=["ham", "spam"])      # ("spam", 0.98)
+classify("You won a prize", TaskModel(model, tokenizer), names=["ham", "spam"])  # ("spam", 0.98)
+classify("You won a prize", "runs/classify-sms-spam-1")                          # ("spam", 0.98)
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from ..models.base import device_of, evaluation
 from ..models.classifier import GPTClassifier
 from ..nn import functional as F
 from ..tensor import Tensor, wrap
-from .data import Encoder, TextClassificationDataset, text_ids, text_windows
+from .data import TextClassificationDataset, text_ids, text_windows
 from .report import ClassificationReport
+from .task_models import Run, TaskModel, text_first
 
 __all__ = ["accuracy", "averaged", "classify", "evaluate_classifier", "predict"]
 
@@ -105,19 +107,28 @@ def accuracy(model: GPTClassifier, data: TextClassificationDataset, batch_size: 
     return float((predict(model, data, batch_size).argmax(1) == data.labels).mean())
 
 
+@text_first
 @no_grad()
 def classify(
-    model: GPTClassifier, tokenizer: Encoder, text: str, max_length: int | None = None,
-    names: Sequence[str] | None = None, windows: bool = False,
+    text: str, run: Run, max_length: int | None = None, names: Sequence[str] | None = None,
+    windows: bool | None = None,
 ) -> tuple[Any, float]:  # fmt: skip
     """(the likeliest class, its probability) of one text.
 
+    run: the folder of a run of finetune classify, read at every call, or a TaskModel; (model,
+        tokenizer, text) work too. What follows is for models without a run, which knows it
     max_length: longer texts are cut at the end; None for the model's context, which is the limit in
         any case. With pool="last" shorter ones are padded to it, so pass the same as in training
     names: of the classes; without them the class is returned as its number
     windows: a longer text is not cut: the answers for its windows are averaged (see `averaged`)
-    Raises: ValueError if the text has no tokens.
+    Raises: TypeError for another kind of model; ValueError if the text has no tokens.
     """
+    loaded = TaskModel.load(run)
+    loaded.need("classify", GPTClassifier)
+    model, tokenizer, known = loaded.model, loaded.tokenizer, loaded.settings
+    max_length = known.get("max_length") if max_length is None else max_length
+    names = known.get("classes") if names is None else names
+    windows = known.get("long_texts") == "windows" if windows is None else windows
     config = model.config
     limit = model.context_length if max_length is None else min(max_length, model.context_length)
     cut = text_windows(tokenizer, text, limit) if windows else [text_ids(tokenizer, text, limit)]

@@ -18,9 +18,11 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from ..data.batches import IGNORED
+from ..functions.shape.join import cat
 from ..models.classifier import END_OF_TEXT, real_lengths
 from ..tensor import Tensor, wrap
 from ..text import Tokenizer
+from ..training.ranks import part_of_rows
 from ..utils.data import Dataset
 from .buckets import padded_length
 from .prompts import PromptStyle, style_of
@@ -34,6 +36,7 @@ __all__ = [
     "collate_classification",
     "collate_instructions",
     "collate_preferences",
+    "part_of_preferences",
     "real_lengths",
     "text_ids",
     "text_windows",
@@ -318,6 +321,18 @@ class PreferenceDataset(_EntryDataset[dict[str, list[int]]]):
         )
         n = min(_shared(start, chosen), _shared(start, rejected))
         return {"prompt": chosen[:n], "chosen": chosen, "rejected": rejected}
+
+
+def part_of_preferences(batch: Mapping[str, Any], rank: int, size: int) -> dict[str, Any] | None:
+    """The pairs of a batch of collate_preferences that belong to a rank: see part_of_rows."""
+    both = ("ids", "targets")  # (2B, T), first the chosen texts
+    own = part_of_rows({k: v for k, v in batch.items() if k not in both}, rank, size)
+    if own is None:
+        return None
+    for name in both:
+        halves = [part_of_rows((half,), rank, size)[0] for half in batch[name].chunk(2)]
+        own[name] = cat(halves)  # (b, T), (b, T) -> (2b, T)
+    return dict(own)
 
 
 def collate_preferences(

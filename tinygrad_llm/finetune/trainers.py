@@ -32,6 +32,7 @@ from .data import (
     collate_classification,
     collate_instructions,
     collate_preferences,
+    part_of_preferences,
 )
 from .options import ClassificationOptions, InstructionOptions, PreferenceOptions
 from .preferences import DPOLoss, preference_metrics
@@ -175,7 +176,8 @@ def preference_trainer(
     return tuning.trainer(
         model, TrainingData(train, collate, lengths), batches,
         Rates((5e-5, 5e-6), (5e-4, 5e-5), (1.0, 1.0)), loss=loss,
-        count=lambda batch: batch["chosen"].shape[0], unit="pair", flops=flops,
+        count=lambda batch: batch["chosen"].shape[0], part=part_of_preferences, unit="pair",
+        flops=flops,
         report=None if validation is None else report,
     )  # fmt: skip
 

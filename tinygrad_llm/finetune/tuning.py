@@ -11,13 +11,13 @@ from ..data.batches import ExampleBatches
 from ..layers import lora, quantized
 from ..models.base import context_length_of
 from ..nn import Module
-from ..optim import AdamW, Optimizer
+from ..optim import Optimizer
 from ..optim.lr_scheduler import LRScheduler, WarmupCosineLR
 from ..training.graphed_step import graphable
 from ..training.loop import KEYWORDS, Trainer
 from ..training.options import did_you_mean, from_keywords
 from ..training.step import model_loss
-from ..training.weight_decay import decay_groups
+from ..training.weight_decay import decay_groups, make_adamw
 from .buckets import bucket_lengths
 from .data import Examples
 from .options import TuningOptions
@@ -101,7 +101,8 @@ class Tuning(Generic[O]):
             raise ValueError("every weight of the model is frozen: there is nothing to train")
         size = int(sum(p.numel() for p in model.parameters()) + quantized.count(model) >= LARGE)
         has_lora = any(True for _ in lora.named_layers(model))
-        optimizer = AdamW(decay_groups(trained, o.weight_decay), betas=(o.beta1, o.beta2))
+        groups = decay_groups(trained, o.weight_decay)
+        optimizer = make_adamw(groups, o.shard, betas=(o.beta1, o.beta2))
         graph = o.graph
         if graph is None:
             loss = shared.get("loss", model_loss)

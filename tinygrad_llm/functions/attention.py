@@ -9,9 +9,44 @@ from .. import ops
 from ..tensor import Tensor, dtypes
 from .autocast import mixed
 from .checks import need_floating, need_same_dtype
+from .creation.from_data import tensor
+from .creation.ranges import arange
 from .dropout import keep_weights
 from .method import function
 from .shape.broadcast import broadcast_shapes
+
+
+class Context:
+    """What replaces the attention of one process while a text is divided among several.
+
+    attend      called in the place of scaled_dot_product_attention, with its arguments
+    positions   () -> the positions (T) of this rank's tokens in the whole text, as an array
+    length      the tokens of the whole text
+    distributed.tensor.experimental.context_parallel sets them; None outside of it.
+    """
+
+    attend: Any = None
+    positions: Any = None
+    length: int | None = None
+
+
+context = Context()
+
+
+def positions_of(past: int, T: int, device: Any = None) -> Tensor:
+    """The positions (T) of T tokens after `past` others: past, past + 1, ..., or this rank's.
+
+    Raises: RuntimeError in a divided text if tokens are before them, or they are not this rank's.
+    """
+    if context.positions is None:
+        return arange(past, past + T, device=device)
+    own = tensor(context.positions(), device=device)
+    if past or len(own) != T:
+        raise RuntimeError(
+            f"the text of {context.length} tokens is divided among ranks, and this rank has "
+            f"{len(own)} of them: got {T} tokens after {past} others"
+        )
+    return own
 
 
 @function
@@ -40,6 +75,11 @@ def scaled_dot_product_attention(
     Vaswani et al. (2017), equation 1.
     """
     name = "scaled_dot_product_attention"
+    if context.attend is not None:
+        return context.attend(
+            query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa, offset=offset,
+            window=window, softcap=softcap,
+        )  # fmt: skip
     need_floating(name, query, key, value)
     need_same_dtype(name, query=query, key=key, value=value)
     if not 0.0 <= dropout_p <= 1.0:

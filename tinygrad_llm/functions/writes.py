@@ -9,7 +9,6 @@ import numpy as np
 from .. import ops
 from ..arrays.memory import is_array, ndarray
 from ..arrays.regions import overlap
-from ..autograd.engine import OPS
 from ..autograd.inplace_versions import mark_modified
 from ..tensor import Tensor, dtypes, numbers
 from .index_parts import Parts, checked
@@ -126,7 +125,7 @@ def put_view(x: Tensor, target: Any, view: tuple, value: Any) -> None:
     if isinstance(value, Tensor):
         refuse_overlap(target, value.array)
         value = fitted(cast(value, x.array.dtype), target.shape)
-    change_in_place(x, "__setitem__", OPS["index_put"], value, index=view)
+    change_in_place(x, "__setitem__", ops.IndexPut, value, index=view)
 
 
 def put(x: Tensor, parts: Parts, value: Any, by: str) -> Tensor:

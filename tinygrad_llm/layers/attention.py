@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..arrays.devices import xp_of
+from ..functions.attention import context as divided
+from ..functions.attention import positions_of
 from ..functions.creation.filled import ones, zeros
-from ..functions.creation.ranges import arange
 from ..functions.selection import where
 from ..functions.shape.join import cat
 from ..nn import functional as F
@@ -160,7 +161,8 @@ class Attention(Module):
             scale = 1.0 / math.sqrt(D) if scale is None else scale
             queries, keys, values, mask = self._with_sink(queries, keys, values, mask, scale)
             offset += 1  # the key of the sink is before all others
-        causal = self.causal and mask is None and T > 1  # one token sees all that are there
+        alone = T == 1 and divided.length is None  # one token sees all that are there
+        causal = self.causal and mask is None and not alone
         context = F.scaled_dot_product_attention(
             queries, keys, values, attn_mask=mask,
             dropout_p=self.dropout if self.training else 0.0, is_causal=causal, scale=scale,
@@ -186,7 +188,7 @@ class Attention(Module):
         queries, keys = self._normed(queries, keys)
         if self.rotary is not None:
             if positions is None:
-                positions = arange(past, past + T, device=x.device)  # (T)
+                positions = positions_of(past, T, x.device)  # (T)
             queries, keys = self.rotary(queries, keys, positions=positions)
         return queries, keys, values, gate
 
@@ -224,6 +226,11 @@ class Attention(Module):
         B, H, T, D = x.shape
         y = norm(x.transpose(1, 2).reshape(B, T, H * D))  # (B, H, T, D) -> (B, T, H·D)
         return y.view(B, T, H, D).transpose(1, 2)  # (B, T, H·D) -> (B, H, T, D)
+
+    @property
+    def reads_divided_texts(self) -> bool:
+        """Whether it can be computed round a ring of ranks, see distributed.tensor.experimental."""
+        return self.causal and self.position_bias is None and not self._has_holes
 
     @property
     def _has_holes(self) -> bool:

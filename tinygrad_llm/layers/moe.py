@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..arrays.devices import xp_of
+from ..distributed.nn.functional import all_reduce
+from ..distributed.parts import everyones_number, summed
 from ..functions.creation.filled import zeros, zeros_like
 from ..functions.shape.join import cat
 from ..nn import functional as F
@@ -24,12 +26,13 @@ from .feed_forward import activation_module, gated
 from .routing import check_routing, counted, outside_groups, within_capacity
 
 __all__ = [
-    "Experts", "MixtureOfExperts", "collected_router_logits", "load_balancing_loss",
-    "router_z_loss",
+    "Experts", "MixtureOfExperts", "balanced_over", "collected_router_logits",
+    "load_balancing_loss", "router_z_loss",
 ]  # fmt: skip
 
 _HALVES = (dtypes.float16, dtypes.bfloat16)
-_lists = threading.local()  # .current: the list that collects router logits, or None
+# .current: the list that collects router logits, or None; .group: that of balanced_over
+_lists = threading.local()
 
 
 @contextmanager
@@ -49,11 +52,40 @@ def collected_router_logits() -> Iterator[list[Tensor]]:
         _lists.current = before
 
 
+@contextmanager
+def balanced_over(group: Any) -> Iterator[None]:
+    """Within it load_balancing_loss and router_z_loss count the tokens of all ranks of the group.
+
+    group: of distributed, such as distributed.group.WORLD. Each rank has its own tokens, and its
+    gradients are averaged over the ranks afterwards, as DistributedDataParallel does: together they
+    are those of one process with all tokens.
+    """
+    before, _lists.group = getattr(_lists, "group", None), group
+    try:
+        yield
+    finally:
+        _lists.group = before
+
+
+def _over_ranks(*sums: Any) -> tuple:
+    """The sums over the ranks of balanced_over, of tensors (with gradient), arrays and numbers."""
+    group = getattr(_lists, "group", None)
+    if group is None:
+        return sums
+    return tuple(
+        all_reduce(x, group=group) if isinstance(x, Tensor)
+        else sum(everyones_number(group, x)) if isinstance(x, int)
+        else summed(group, x)
+        for x in sums
+    )  # fmt: skip
+
+
 class Experts(Module):
     """E feed-forward layers W_d·(f(W_g·x)·(W_u·x)): rows sorted by expert (N, dim) -> (N, dim).
 
     `gate_up` (E, 2·hidden_dim, dim) and `down` (E, dim, hidden_dim) hold the matrices of all
     experts; expert e's are those of a GatedFeedForward. An expert without rows costs nothing.
+    distributed.tensor.parallel.ExpertParallel divides the experts among ranks.
     Source: Shazeer et al. (2017), "Outrageously Large Neural Networks", equation 1.
     """
 
@@ -61,6 +93,7 @@ class Experts(Module):
         self, dim: int, hidden_dim: int, n_experts: int, *, activation: str = "silu"
     ) -> None:
         super().__init__()
+        self.n_experts = n_experts
         self.gate_up = new_parameter(n_experts, 2 * hidden_dim, dim)
         self.down = new_parameter(n_experts, dim, hidden_dim)
         self.activation = activation_module(activation)
@@ -79,8 +112,8 @@ class Experts(Module):
         return F.grouped_mm(hidden, self.down.transpose(1, 2), offs=ends)  # (N, F) -> (N, C)
 
     def extra_repr(self) -> str:
-        E, C, hidden = self.down.shape
-        return f"n_experts={E}, dim={C}, hidden_dim={hidden}"
+        _, C, hidden = self.down.shape
+        return f"n_experts={self.n_experts}, dim={C}, hidden_dim={hidden}"
 
 
 class MixtureOfExperts(Module):
@@ -185,12 +218,13 @@ class MixtureOfExperts(Module):
         """After a step: those whom few chose in the last call are chosen more, without a loss.
 
         `correction` of each expert grows by rate if fewer chose it than the mean, and falls by rate
-        if more did. Wang et al. (2024), "Auxiliary-Loss-Free Load Balancing", algorithm 1.
+        if more did. Within balanced_over the choices of all ranks count.
+        Wang et al. (2024), "Auxiliary-Loss-Free Load Balancing", algorithm 1.
         Raises: RuntimeError without sigmoid, or before the first call.
         """
         if not self.sigmoid or self.tokens_per_expert is None:
             raise RuntimeError("MixtureOfExperts.balance: needs sigmoid=True and a call before it")
-        counts = self.tokens_per_expert
+        (counts,) = _over_ranks(self.tokens_per_expert)
         self.correction.array[...] += rate * xp_of(counts).sign(counts.mean() - counts)
 
     def extra_repr(self) -> str:
@@ -212,7 +246,7 @@ def dispatched(
     Tokens are sorted by expert, so that each expert that somebody chose computes one product for
     all of its tokens. The one place where tokens travel to experts and back.
     """
-    xp, (N, k), E = xp_of(chosen.array), chosen.shape, experts.down.shape[0]
+    xp, (N, k), E = xp_of(chosen.array), chosen.shape, experts.n_experts
     flat = chosen.array.reshape(-1)  # (N, k) -> (N·k)
     if kept is not None:
         flat = xp.where(kept.reshape(-1), flat, E)  # behind the last expert
@@ -238,6 +272,7 @@ def load_balancing_loss(
     only P has a gradient. Equal shares cost k.
     router_logits: of each layer, (N, E); the averages are over the tokens of all layers
     mask: bool, N elements, True for the tokens that count; None for all
+    Over the tokens of several ranks: see balanced_over.
     Raises: ValueError if there are no layers.
     Source: Fedus et al. (2021), "Switch Transformers", equations 4 to 6.
     """
@@ -256,6 +291,7 @@ def load_balancing_loss(
         total = p.sum(0) if total is None else total + p.sum(0)  # (E)
         n += len(p)
     assert total is not None
+    counts, total, n = _over_ranks(counts, total, n)
     shares = wrap((counts / max(n, 1)).astype(total.array.dtype))  # (E)
     return (shares * total).sum() * (E / max(n, 1))
 
@@ -277,4 +313,5 @@ def router_z_loss(router_logits: Sequence[Tensor], mask: Any = None) -> Tensor:
         total = z.square().sum() if total is None else total + z.square().sum()
         n += len(z)
     assert total is not None
+    total, n = _over_ranks(total, n)
     return total / max(n, 1)

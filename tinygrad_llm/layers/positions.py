@@ -8,14 +8,18 @@ Shapes: T tokens of the queries, S tokens of the keys, C channels, H heads.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from ..arrays.devices import xp_of
+from ..autograd.grad_mode import is_grad_enabled
 from ..nn.module import Module
 from ..nn.sparse import Embedding
 from ..tensor import Tensor, dtypes, wrap
 
-__all__ = ["Alibi", "RelativeBias", "SinusoidalPositions"]
+__all__ = ["Alibi", "RelativeBias", "SinusoidalPositions", "shared_biases"]
 
 
 class SinusoidalPositions(Module):
@@ -86,6 +90,22 @@ class Alibi(Module):
         return f"{self.n_heads}"
 
 
+_SHARED: ContextVar[dict[Any, Tensor] | None] = ContextVar("shared_biases", default=None)
+
+
+@contextmanager
+def shared_biases() -> Iterator[None]:
+    """Within it a RelativeBias computes its biases once, and returns the same tensor to all blocks.
+
+    For one pass through blocks with the same queries and keys: as many of each are the same ones.
+    """
+    token = _SHARED.set({})
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
+
+
 class RelativeBias(Module):
     """bias = table[bucket(j − i), h] for query i and key j: positions (T) and (S) -> (H, T, S).
 
@@ -132,9 +152,16 @@ class RelativeBias(Module):
 
     def forward(self, queries: Tensor, keys: Tensor, dtype: dtypes.dtype | None = None) -> Tensor:
         """Positions of the queries (T) and keys (S), -> (H, T, S) of dtype, the table's if None."""
+        made = _SHARED.get()
+        key = id(self), len(queries), len(keys), dtype, is_grad_enabled()
+        if made is not None and key in made:
+            return made[key]
         rows = self.table(wrap(self.buckets(queries, keys)))  # (T, S, H)
         bias = rows.permute(2, 0, 1)  # (T, S, H) -> (H, T, S)
-        return bias if dtype is None else bias.to(dtype)
+        bias = bias if dtype is None else bias.to(dtype)
+        if made is not None:
+            made[key] = bias
+        return bias
 
     def extra_repr(self) -> str:
         kind = "bidirectional" if self.bidirectional else "causal"

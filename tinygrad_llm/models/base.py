@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from .. import nn, random
 from ..autograd.grad_mode import no_grad
-from ..functions.creation.ranges import arange
+from ..functions.attention import context, positions_of
 from ..layers import quantized
 from ..layers.cache import Cache
 from ..layers.head import head_loss
@@ -297,14 +297,29 @@ class LanguageModel(PretrainedModel):
             raise ValueError(f"idx must have the shape (batch, time), got {tuple(idx.shape)}")
         past = 0 if cache is None else len(cache)
         B, T = idx.shape
-        if past + T > self.context_length:
+        whole = past + T if context.length is None else context.length
+        if whole > self.context_length:
             raise ValueError(
-                f"{past + T} tokens are longer than the context_length of {self.context_length}: "
+                f"{whole} tokens are longer than the context_length of {self.context_length}: "
                 "pass the last ones only, idx[:, -context_length:]"
             )
+        if context.length is not None:
+            self._check_divided(mask, padding)
         if padding is None:
-            return arange(past, past + T, device=idx.device), mask  # (T)
+            return positions_of(past, T, idx.device), mask  # (T)
         return padded_places(past, T, padding_counts(padding, B))
+
+    def _check_divided(self, mask: Tensor | None, padding: Tensor | None) -> None:
+        """Raises: RuntimeError if the model cannot read a text that is divided among ranks."""
+        if mask is not None or padding is not None:
+            raise RuntimeError("a text that is divided among ranks takes no mask and no padding")
+        for module in self.modules():
+            meets = hasattr(type(module), "flops_per_token") and not isinstance(module, Model)
+            if meets and not getattr(module, "reads_divided_texts", False):
+                raise RuntimeError(
+                    f"a {type(module).__name__} cannot read a text that is divided among ranks: "
+                    "only an Attention that needs no mask can"
+                )
 
     def through_blocks(
         self, blocks: nn.ModuleList, x: Tensor, cache: Any = None, **options: Any

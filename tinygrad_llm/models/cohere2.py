@@ -15,7 +15,6 @@ from typing import Any
 from .. import nn
 from ..layers.attention import Attention
 from ..layers.block import Block
-from ..layers.cache import Cache
 from ..layers.feed_forward import GatedFeedForward
 from ..layers.rotary import Rotary
 from ..tensor import Tensor
@@ -78,12 +77,9 @@ class Cohere2(Decoder):
         blocks = (Cohere2Block(c, rotary, i) for i in range(c.n_layers))
         super().__init__(c, blocks, nn.LayerNorm(c.emb_dim, c.norm_eps, bias=False))
 
-    def hidden_states(
-        self, idx: Tensor, cache: Cache | None = None, *, mask: Tensor | None = None,
-        padding: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
-        """The blocks' output times logit_scale, so that the head returns scaled logits."""
-        x = super().hidden_states(idx, cache, mask=mask, padding=padding)  # (B, T, C)
+    def normed(self, x: Tensor) -> Tensor:
+        """The norm times logit_scale, so that the head returns scaled logits."""
+        x = self.final_norm(x)  # (B, T, C)
         return x if self.config.logit_scale == 1.0 else x * self.config.logit_scale
 
 

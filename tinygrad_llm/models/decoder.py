@@ -158,6 +158,10 @@ class Decoder(LanguageModel):
         positions, mask = self.places(idx, cache, mask, padding)
         options: dict[str, Any] = {"mask": mask, "positions": positions}
         x = self.through_blocks(self.trf_blocks, self.embed(idx), cache, **options)
+        return self.normed(x)
+
+    def normed(self, x: Tensor) -> Tensor:
+        """What the head gets of the last block's output: (B, T, C) -> (B, T, C)."""
         return self.final_norm(x)
 
     def published_parts(self) -> dict[str, list[tuple[str, slice]]]:

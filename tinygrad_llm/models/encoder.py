@@ -179,7 +179,8 @@ class MaskedEncoder(Encoder):
     ) -> Tensor:  # fmt: skip
         """The mean cross-entropy of labels (B, T), what stood where ids are masked; 0-d.
 
-        Labels equal to ignore_index do not count: those of tokens that were left as they are.
+        Labels equal to ignore_index do not count: those of tokens that were left as they are. Only
+        the N places that count go through the head, whose logits are most of the work.
         Raises: RuntimeError if the shapes differ.
         """
         if tuple(labels.shape) != tuple(ids.shape):
@@ -188,4 +189,8 @@ class MaskedEncoder(Encoder):
                 f"{tuple(labels.shape)}"
             )
         x = self.hidden_states(ids, attention_mask, token_type_ids)  # (B, T, C)
+        if capturing.graph is None:  # a graph has no place for a number of rows that changes
+            counts = labels != ignore_index  # (B, T)
+            if bool(counts.any()):
+                x, labels = x[counts], labels[counts]  # (B, T, C), (B, T) -> (N, C), (N)
         return head_loss(self.out_head, self.transform(x), labels, ignore_index)

@@ -149,6 +149,10 @@ class GPT(LanguageModel):
             else:
                 nn.init.normal_(parameter, 0.0, 0.02)
 
+    def embed(self, idx: Tensor, positions: Tensor) -> Tensor:
+        """The vectors of tokens and of their positions, added: (B, T) -> (B, T, C)."""
+        return self.drop_emb(switch.add_positions(self.tok_emb(idx), self.pos_emb, positions))
+
     def hidden_states(
         self, idx: Tensor, cache: Cache | None = None, *, mask: Tensor | None = None,
         padding: Tensor | None = None,
@@ -164,11 +168,11 @@ class GPT(LanguageModel):
                 "these are not the first tokens: pass texts of one length together, without padding"
             )
         positions, seen = self.places(idx, cache, mask, padding)
-        x = switch.add_positions(self.tok_emb(idx), self.pos_emb, positions)
+        x = self.embed(idx, positions)
         options: dict[str, Any] = {"mask": seen, "positions": positions}
         if any(block.is_recurrent for block in self.trf_blocks):
             options["real"] = switch.real_tokens(idx, cache, mask, padding)  # (B, T)
-        x = self.through_blocks(self.trf_blocks, self.drop_emb(x), cache, **options)
+        x = self.through_blocks(self.trf_blocks, x, cache, **options)
         return self.final_norm(x)
 
     def loss(self, idx: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:

@@ -129,7 +129,7 @@ class Qwen35(Decoder):
         x = self.through_blocks(
             self.trf_blocks, self.embed(idx), cache, mask=seen, real=real, positions=positions
         )
-        return self.final_norm(x)
+        return self.normed(x)
 
 
 PRESETS: dict[str, Qwen35Config] = {

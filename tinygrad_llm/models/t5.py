@@ -9,6 +9,7 @@ Shapes: B batch, S source, T target, C channels (emb_dim), H heads, D head_dim, 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,8 +18,9 @@ from .. import nn
 from ..autograd.grad_mode import no_grad
 from ..layers.attention import Attention
 from ..layers.block import Block
+from ..layers.cache import Cache
 from ..layers.feed_forward import ACTIVATIONS, FeedForward, GatedFeedForward
-from ..layers.positions import RelativeBias
+from ..layers.positions import RelativeBias, shared_biases
 from ..tensor import Tensor
 from .config import ModelConfig, choice, flag, fraction, integer, positive
 from .encoder_decoder import EncoderDecoder, Stack
@@ -154,6 +156,17 @@ class T5(EncoderDecoder):
         return self.out_head
 
 
+class _BiasedStack(Stack):
+    """A Stack whose blocks share one position bias, which each pass computes once.
+
+    With gradient checkpointing a block runs again alone, so there each computes its own.
+    """
+
+    def forward(self, x: Tensor, cache: Cache | None = None, **options: Any) -> Tensor:
+        with nullcontext() if self.gradient_checkpointing else shared_biases():
+            return super().forward(x, cache, **options)
+
+
 def _stack(config: T5Config, norm: Callable[[], nn.Module], decodes: bool) -> Stack:
     """The encoder's or the decoder's blocks, which share one RelativeBias, and the last norm."""
     C, H, rate = config.emb_dim, config.n_heads, config.drop_rate
@@ -179,7 +192,7 @@ def _stack(config: T5Config, norm: Callable[[], nn.Module], decodes: bool) -> St
 
     n_layers = config.n_decoder_layers if decodes else config.n_layers
     last = nn.Sequential(norm(), nn.Dropout(rate))
-    return Stack([block() for _ in range(n_layers)], last)
+    return _BiasedStack([block() for _ in range(n_layers)], last)
 
 
 PRESETS = {

@@ -52,6 +52,16 @@ class ScaledDotProductAttention(Op):
         self, q, k, v, mask=None, keep=None, is_causal=False, scale=None, dropout_p=0.0,
         offset=0, window=None, softcap=None,
     ):  # fmt: skip
+        self.prepare(q, k, v, mask, keep, is_causal, scale, dropout_p, offset, window, softcap)
+        *arrays, _ = self.saved
+        self.all_heads(*arrays)
+        return arrays[5].reshape(self.q_shape[:-1] + v.shape[-1:])  # (..., L, D)
+
+    def prepare(
+        self, q, k, v, mask=None, keep=None, is_causal=False, scale=None, dropout_p=0.0,
+        offset=0, window=None, softcap=None,
+    ):  # fmt: skip
+        """Save what both passes need; y and l have memory, and no numbers yet."""
         xp = xp_of(q)
         self.band = Band(is_causal, offset, window, q.shape[-2], k.shape[-2])
         self.scale = max(q.shape[-1], 1) ** -0.5 if scale is None else scale
@@ -70,9 +80,6 @@ class ScaledDotProductAttention(Op):
         y = empty(q, order=order, shape=q.shape[:-1] + v.shape[-1:])  # (..., H, R, L, D)
         log_sum = empty(q, shape=q.shape[:-1] + (1,))  # (..., H, R, L, 1)
         self.saved = q, k, v, mask, keep, y, log_sum, future
-
-        self.all_heads(q, k, v, mask, keep, y, log_sum)
-        return y.reshape(self.q_shape[:-1] + v.shape[-1:])  # (..., L, D)
 
     def backward(self, g):
         q, k, v, mask, keep, y, log_sum, _ = self.saved

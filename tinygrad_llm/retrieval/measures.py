@@ -27,7 +27,8 @@ def reciprocal_rank(
 ) -> np.ndarray:
     """1 / the place of the first relevant hit, 0 if none is among the first k: (Q).
 
-    Its mean is the mean reciprocal rank, MRR. Raises: as `recall`.
+    Its mean is the mean reciprocal rank, MRR.
+    Raises: ValueError as `recall`.
     """
     rows = _relevance(hits, relevant)
     return np.array([1 / (f[:k].index(True) + 1) if any(f[:k]) else 0.0 for f in rows])
@@ -37,7 +38,7 @@ def ndcg(hits: Sequence[Sequence[Any]], relevant: Sequence[Collection[Any]], k: 
     """Σ 1 / log2(place + 1) over the relevant among the first k hits, per the best possible: (Q).
 
     Source: Järvelin and Kekäläinen (2002), "Cumulated gain-based evaluation of IR techniques".
-    Raises: as `recall`.
+    Raises: ValueError as `recall`.
     """
     rows = _relevance(hits, relevant)
     gains = 1 / np.log2(np.arange(2, k + 2))

@@ -5,6 +5,7 @@ trace           every op and module with its times, shapes, memory and gradients
 draw            the graph as SVG, and as a page that steps through the backward pass
 draw_attention  where every token looks, head by head
 draw_positions  vectors of positions and how similar they are, or what they add to scores
+draw_ranks      who sends what in a program of several ranks, from their traces
 draw_similarities  which text of a batch each text is most similar to
 compare         two models layer by layer, and the first place where they differ
 gradcheck       a function's gradients against finite differences
@@ -26,7 +27,16 @@ from ..autograd.finite_differences import (
     gradcheck,
 )
 from .check import TWINS, Divergence, Finding, compare, diagnose
-from .draw import AttentionMaps, Drawing, draw, draw_attention, draw_positions, draw_similarities
+from .draw import (
+    AttentionMaps,
+    Drawing,
+    all_exchanges,
+    draw,
+    draw_attention,
+    draw_positions,
+    draw_ranks,
+    draw_similarities,
+)
 from .explain import Explanation, explain
 from .mistakes import MISTAKES, Mistake
 from .trace import Trace, trace
@@ -44,12 +54,14 @@ __all__ = [
     "GradcheckError",
     "Mistake",
     "Trace",
+    "all_exchanges",
     "compare",
     "compare_gradients",
     "diagnose",
     "draw",
     "draw_attention",
     "draw_positions",
+    "draw_ranks",
     "draw_similarities",
     "explain",
     "gradcheck",

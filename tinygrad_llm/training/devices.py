@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 
-from .. import backends, cuda
+from .. import backends, cuda, distributed
 from ..amp import autocast
 from ..nn import Module
 from .loop import Trainer
-from .options import OptionError, Options, option
+from .options import OptionError, Options, Rule, option
+from .ranks import ALONE, Ranks
 
-__all__ = ["PRECISIONS", "MachineOptions", "check_device", "on_device", "set_precision"]
+__all__ = [
+    "PRECISIONS",
+    "MachineOptions",
+    "check_device",
+    "device_of_rank",
+    "on_device",
+    "set_precision",
+]
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
 
@@ -46,6 +54,11 @@ class MachineOptions(Options):
         "float32", "On a GPU: float32, tf32 or bfloat16.", None, "machine", may_change=True
     )
 
+    ranks: int = option(
+        1, "Processes that share each batch.",
+        Rule(lambda v: 1 <= v <= 1024, "between 1 and 1,024"), "machine", may_change=True,
+    )  # fmt: skip
+
     def check(self) -> None:
         """Also: the device must be there, and have the precision.
 
@@ -56,15 +69,35 @@ class MachineOptions(Options):
             self.device == "cpu" or others.get("accumulation", 1) > 1
         ):
             raise OptionError("`graph` needs `device` cuda and `accumulation` 1")
+        if others.get("graph") is True and self.ranks > 1:
+            raise OptionError("`graph` is for one process: leave it out, or `ranks`")
         super().check()
         check_device(self.device, self.precision)
 
 
-def on_device(model: Module, device: str) -> Module:
+def device_of_rank(device: str, ranks: Ranks) -> str:
+    """The device of one of several ranks: each has its own GPU, where the option is "cuda".
+
+    Raises: OptionError if this machine has fewer GPUs than ranks.
+    """
+    if device != "cuda" or not ranks.several:
+        return device
+    number = distributed.get_node_local_rank(ranks.rank)
+    if number >= cuda.device_count():
+        raise OptionError(
+            f"`ranks`: this machine has {cuda.device_count()} GPU(s), and each rank takes one"
+        )
+    return f"cuda:{number}"
+
+
+def on_device(model: Module, device: str, ranks: Ranks = ALONE) -> Module:
     """Moves the model to the device. From then on a GPU draws dropout's masks itself.
 
-    That is much faster than to draw them on the CPU; the masks are not the same.
+    That is much faster than to draw them on the CPU; the masks are not the same. Several ranks take
+    a GPU each.
+    Raises: OptionError if this machine has fewer GPUs than ranks.
     """
+    device = device_of_rank(device, ranks)
     if device != "cpu":
         cuda.fast_dropout()
     return model.to(device)

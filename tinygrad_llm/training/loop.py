@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import random
 from ..data.batches import ExampleBatches, Stream
 from ..models.base import context_length_of
 from ..nn import Module
@@ -30,8 +31,10 @@ from .guard import FolderLock, Interruptions
 from .lr_finder import FoundRate, search_rates
 from .options import TrainingOptions, did_you_mean, from_keywords
 from .plan import Measured, Plan, make_plan, measure
+from .progress import Progress
+from .ranks import AnotherRankError, Ranks, part_of_rows
 from .reporting import Pace, Reporter, Reports
-from .step import BadLossError, Loss, Setup, count_targets, model_loss
+from .step import AnotherRanksLossError, BadLossError, Loss, Part, Setup, count_targets, model_loss
 from .stepper import Stepper
 from .storage import Counters, Storage, Stored
 
@@ -84,6 +87,7 @@ class Trainer:
     loss, count         (model, batch) -> mean loss; batch -> how many targets that is the mean of.
                         The defaults are a language model's: model.loss(inputs, targets), and the
                         targets that are not -100
+    part                (batch, rank, ranks) -> the examples that are a rank's, see `join`
     keywords            any field of TrainingOptions, in place of `options` or over it, of Reports
                         (sample, report, progress, ...) and of Stored (files, config, ...)
 
@@ -107,7 +111,7 @@ class Trainer:
         self, model: Module, optimizer: Optimizer, batches: Iterable[Any],
         options: TrainingOptions | None = None, *, scheduler: LRScheduler | None = None,
         validation: Sequence[Any] | None = None, loss: Loss = model_loss,
-        count: Callable[[Any], int] = count_targets, **keywords: Any,
+        count: Callable[[Any], int] = count_targets, part: Part = part_of_rows, **keywords: Any,
     ) -> None:  # fmt: skip
         if loss is model_loss and not callable(getattr(model, "loss", None)):
             raise TypeError(
@@ -117,7 +121,7 @@ class Trainer:
             )
         for name in keywords:
             if name not in KEYWORDS:
-                known = [*KEYWORDS, "scheduler", "validation", "loss", "count"]
+                known = [*KEYWORDS, "scheduler", "validation", "loss", "count", "part"]
                 raise TypeError(f"Trainer has no option {name!r}{did_you_mean(name, known)}")
         plain, reports, stored = (
             {k: v for k, v in keywords.items() if k in _names(kind)} for kind in _KINDS
@@ -127,14 +131,30 @@ class Trainer:
             raise TypeError("Trainer needs steps, the number of optimizer steps: steps=500")
         o = self.options
         self.setup = Setup(
-            model, optimizer, Stream(batches), loss, count, o.accumulation, o.clip, scheduler
-        )
+            model, optimizer, Stream(batches), loss, count, o.accumulation, o.clip, scheduler,
+            part=part,
+        )  # fmt: skip
         self.counters = Counters()
         asked = Reports(**reports)
         self.storage = Storage(o, Stored(**stored), asked.shown())
         self.stepper = Stepper(self.setup, o.graph, self.storage.progress.note)
         self.reporter = Reporter(asked, o, self.setup, self.storage, self.counters, validation)
         self.measured: Measured | None = None
+
+    def join(self, ranks: Ranks) -> None:
+        """Makes this trainer one of several, built in the same way in as many processes.
+
+        Each takes its part of every batch; weights and losses are those of one process. Rank 0,
+        whose weights all begin with, writes files and shows lines. Dropout's masks differ between
+        the ranks.
+        """
+        self.setup.join(ranks)
+        self.storage.ranks = ranks
+        ranks.begin_alike(self.model)
+        ranks.seed_from(random.get_rng_state())
+        if not ranks.first:
+            self.storage.progress = Progress()
+            self.stepper.note = self.storage.progress.note
 
     def set_folder(self, folder: str | Path | None) -> None:
         """Where the files of the run go, if it was not known before."""
@@ -162,6 +182,8 @@ class Trainer:
             flops = self.reporter.reports.flops
             try:
                 self.measured = measure(self.setup, flops, repeats=8 if sizes_differ else 3)
+            except AnotherRanksLossError as error:
+                raise AnotherRankError("a loss on another rank is not finite") from error
             except BadLossError as error:
                 raise self.stepper.bad_loss(error, self.step + 1, self.checkpoint) from error
         return self.measured
@@ -196,18 +218,23 @@ class Trainer:
         StorageError if the last checkpoint could not be written, or there is nothing to resume;
         ValueError if the config holds what a checkpoint cannot.
         """
-        self.storage.check_config()
+        ranks = self.setup.ranks
+        with ranks.together():
+            self.storage.check_config()
         self.stepper.forget_graphs()
         with (
-            FolderLock(self.folder),
+            ranks.together_around(FolderLock(self.folder if ranks.first else None)),
             Interruptions(self.progress.note) as interruptions,
             np.errstate(all="ignore"),  # every loss and gradient norm is checked here
         ):
-            if resume:
-                self.storage.resume(resume, self.setup, self.counters)
-            elif self.checkpoint is None:
-                self.refuse_old_run()
-            self.storage.begin(self.step)
+            ranks.interruptions = interruptions
+            with ranks.together():
+                if resume:
+                    self.storage.resume(resume, self.setup, self.counters)
+                elif self.checkpoint is None:
+                    self.refuse_old_run()
+            with ranks.together():
+                self.storage.begin(self.step)
             if plan and self.step < self.steps:
                 expected = self.plan()
                 self.progress.note(str(expected))
@@ -241,9 +268,10 @@ class Trainer:
                 self._validate()
             if not last and self.step % options.sample_steps == 0:
                 self._sample()
-            if interruptions.signal is not None:
+            if (stop := self.setup.ranks.asked_to_stop(interruptions.signal)) is not None:
                 self._save(final=True)
                 self.reporter.plot()
+                interruptions.signal = stop
                 interruptions.stop(f"saved {self.checkpoint or 'nothing'}", self.resume_command)
             if last or self.step % options.checkpoint_every == 0:
                 self._save(final=last)
@@ -270,20 +298,25 @@ class Trainer:
         if self.reporter.reports.sample is None:
             return
         self._stop_if_diverged(())
+        if not self.setup.ranks.looks:
+            return
         try:
             self.reporter.sample()
         except (RuntimeError, ValueError, ArithmeticError):
-            self._stop_if_diverged(None)
+            error = self.stepper.diverged(self.step, self.checkpoint, None)
+            if error is not None:
+                raise error from None
             raise
 
     def _save(self, final: bool = False) -> None:
         """Raises: NonFiniteError if a weight is NaN or infinite: every checkpoint is a good one."""
-        if self.folder is not None:
+        if self.folder is not None:  # the same on all ranks
             self._stop_if_diverged(())
             self.storage.save(self.setup, self.counters, final)
 
     def _stop_if_diverged(self, batches: Sequence[Any] | None) -> None:
         """Raises: NonFiniteError if the weights or the losses of these batches are not finite."""
-        error = self.stepper.diverged(self.step, self.checkpoint, batches)
-        if error is not None:
-            raise error
+        with self.setup.ranks.together():
+            error = self.stepper.diverged(self.step, self.checkpoint, batches)
+            if error is not None:
+                raise error

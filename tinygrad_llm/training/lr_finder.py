@@ -119,7 +119,10 @@ def search_rates(
         raise ValueError(f"smoothing must be at least 0 and less than 1, got {smoothing}")
     course = _Course(smoothing)
     factor = (highest / lowest) ** (1.0 / (steps - 1))
-    with restored_afterwards(setup.model, setup.optimizer, setup.stream):
+    with (
+        setup.ranks.kept_random(),
+        restored_afterwards(setup.model, setup.optimizer, setup.stream),
+    ):
         setup.model.train()
         for i in range(steps):
             rate = lowest * factor**i

@@ -7,18 +7,35 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..layers import quantized
 from ..models.base import device_of
 from ..models.costs import flops_per_token
 from ..nn import Module
 from .analysis import peak_flops
+from .optimizer_state import inner
 from .progress import duration
 from .snapshot import restored_afterwards
 from .step import Setup
 
 __all__ = ["Measured", "Plan", "make_plan", "measure"]
+
+
+class OneRank(NamedTuple):
+    """What a rank does in a step: its tokens; bytes: beyond the weights at most, of its
+    weights, and that it sends to others.
+    """
+
+    tokens: int
+    peak_bytes: int
+    weight_bytes: int
+    sent_bytes: int
+
+    def alike(self, other: OneRank) -> bool:
+        """Whether both have the same line: their memory differs by less than a hundredth."""
+        near = abs(self.peak_bytes - other.peak_bytes) <= 0.01 * self.peak_bytes
+        return near and self._replace(peak_bytes=0) == other._replace(peak_bytes=0)
 
 
 @dataclass(frozen=True)
@@ -27,7 +44,7 @@ class Measured:
 
     flops: a step's floating-point operations; None where they follow from the number of tokens.
     peak: FLOP/s of large matrix products on this machine (peak_flops), None where the model is on a
-    GPU.
+    GPU. ranks: of each rank, where there are several.
     """
 
     seconds: float
@@ -35,6 +52,7 @@ class Measured:
     peak_bytes: int
     flops: float | None = None
     peak: float | None = None
+    ranks: tuple[OneRank, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +90,33 @@ class Plan:
         )
 
 
+@dataclass(frozen=True)
+class PlanOfRanks(Plan):
+    """The cost of a run on several ranks. ranks: what each of them does in a step."""
+
+    ranks: tuple[OneRank, ...] = ()
+
+    def __str__(self) -> str:
+        """Also a line for each rank, those that are alike together, and one for all of them."""
+        lines, first = [super().__str__()], 0
+        for i, one in enumerate(self.ranks):
+            if i + 1 < len(self.ranks) and one.alike(self.ranks[i + 1]):
+                continue
+            who = f"rank {i}" if first == i else f"ranks {first} to {i}, each"
+            memory = one.weight_bytes + one.peak_bytes
+            lines.append(
+                f"{who:<12} {one.tokens:,} {self.unit} per step, memory {_megabytes(memory)}, "
+                f"sends {_megabytes(one.sent_bytes)} per step"
+            )
+            first = i + 1
+        tokens, peak, weights, sent = (sum(each) for each in zip(*self.ranks, strict=True))
+        lines.append(
+            f"all ranks    {tokens:,} {self.unit} per step, memory {_megabytes(peak + weights)}, "
+            f"{_megabytes(sent)} sent per step"
+        )
+        return "\n".join(lines)
+
+
 def _peak(model: Module) -> float | None:
     """FLOP/s of large matrix products here; None if the model is on a GPU, or on none."""
     where = device_of(model)
@@ -106,33 +151,55 @@ def measure(
     """
     few = min(setup.accumulation, _FEW_BATCHES)
     share = setup.accumulation / few
+    ranks = setup.ranks
     tokens: list[int] = []
+    own_tokens: list[int] = []
     costs: list[float] = []
 
     def step() -> float:
         batches = [setup.stream.next() for _ in range(few)]
         tokens.append(sum(setup.count(batch) for batch in batches))
+        own_tokens.append(sum(setup.own_targets(batch) for batch in batches))
         costs.extend(flops(batch) for batch in batches if flops is not None)
         began = time.perf_counter()
         setup.update(batches)
         return (time.perf_counter() - began) * share
 
-    with restored_afterwards(setup.model, setup.optimizer, setup.stream):
+    with ranks.kept_random(), restored_afterwards(setup.model, setup.optimizer, setup.stream):
         for group in setup.optimizer.param_groups:
             group["lr"] = 0.0  # a step takes as long, and cannot run away
         setup.model.train()
         first, peak = _traced(step)
         times = [step()]
-        while len(times) < repeats and first + sum(times) + times[-1] < patience:
+        while len(times) < repeats and ranks.same(first + sum(times) + times[-1] < patience):
             times.append(step())
     alike = len(set(tokens)) == 1 and len(set(costs)) <= few
+    weights = sum(p.nbytes for p in setup.model.parameters())
+    own = round(statistics.fmean(own_tokens) * share)
+    one = OneRank(own, max(0, peak), weights, sent_bytes(setup))
     return Measured(
-        statistics.median(times) if alike else statistics.fmean(times),
+        ranks.same(statistics.median(times) if alike else statistics.fmean(times)),
         round(statistics.fmean(tokens) * share),
         max(0, peak),
         None if flops is None else sum(costs) / len(tokens) * share,
         _peak(setup.model),
+        tuple(OneRank(*each) for each in ranks.everyones(list(one))) if ranks.several else (),
     )
+
+
+def sent_bytes(setup: Setup) -> int:
+    """The bytes that one of R ranks sends in a step: its gradients' parts to the ranks that add
+    them up, and the sums to all, each (R − 1)/R of them; with a divided optimizer the parameters
+    that it changed to R − 1 others; with divided parameters, gathered for forward and backward, and
+    gradients added up, three times (R − 1) parts.
+    """
+    ranks = setup.ranks
+    trained = sum(p.nbytes for p in setup.model.parameters() if p.requires_grad)
+    if ranks.sharded:
+        own = sum(p.nbytes for p in setup.model.parameters())
+        return (ranks.size - 1) * (2 * own + trained) * setup.accumulation
+    changed = 1 if inner(setup.optimizer) is not setup.optimizer else 0
+    return (2 + changed) * trained * (ranks.size - 1) // ranks.size
 
 
 def _traced(step: Callable[[], float]) -> tuple[float, int]:
@@ -167,7 +234,7 @@ def make_plan(
     flops = measured.flops
     if flops is None:
         flops = measured.tokens * flops_per_token(model, context_length)
-    return Plan(
+    plan = Plan(
         parameters=parameters,
         steps=steps,
         tokens=tokens,
@@ -179,3 +246,4 @@ def make_plan(
         unit=unit,
         trainable=None if trainable == parameters else trainable,
     )
+    return PlanOfRanks(**vars(plan), ranks=measured.ranks) if measured.ranks else plan

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..files.atomic import atomic_write
 from ..files.paths import local_path
 from ..files.plain_text import one_line
+from .plot_fonts import letters_shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +46,8 @@ def label_text(text: str) -> str:
 def save_figure(figure: Figure, path: str | Path) -> Path:
     """Writes a figure as a PNG, whole or not at all; returns its path."""
     buffer = io.BytesIO()
-    with warnings.catch_warnings():  # a name in letters that the font lacks: shown as boxes
+    letters_shown(figure)
+    with warnings.catch_warnings():  # letters that no font has: shown as boxes
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(buffer, format="png", dpi=120)
     with atomic_write(path) as file:

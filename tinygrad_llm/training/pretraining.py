@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 from .. import random
@@ -20,7 +21,6 @@ from ..files.program import command_line
 from ..files.untrusted import describe
 from ..generation import generate_steps
 from ..models import registry
-from ..optim import AdamW
 from ..optim.lr_scheduler import WarmupCosineLR
 from ..text import Tokenizer
 from .analysis import perplexity
@@ -30,16 +30,19 @@ from .loop import Result, Trainer
 from .options import OptionError, blame
 from .presets import PretrainOptions, model_config, resolve
 from .progress import Progress, make_progress
+from .ranks import ALONE
 from .runs import (
     RunFacts,
     check_disk,
+    check_same,
     folder_of,
     prepare_folder,
+    ranks_of,
     search_rate,
     set_total_steps,
 )
 from .settings import kept_options
-from .weight_decay import decay_groups
+from .weight_decay import decay_groups, make_adamw
 
 __all__ = ["Pretraining", "beginning"]
 
@@ -63,6 +66,8 @@ class Pretraining:
         self.o = options
         self.resumed = resumed
         self.progress = make_progress(progress)
+        self.begun: Callable[[str], None] = lambda command: None  # called with how to resume it
+        self.ranks = ALONE
 
     @classmethod
     def continued(
@@ -93,12 +98,25 @@ class Pretraining:
         """
         self.prepare()
         self.choose_steps()
-        check_disk(self.o.folder, self.o.keep, self.model, self.resumed)
+        with self.ranks.together():
+            if self.ranks.first:
+                check_disk(self.o.folder, self.o.keep, self.model, self.resumed)
         facts = RunFacts(self.corpus.name, "pretrain", self.tokenizer, {"text": self.text_facts})
         prepare_folder(self.trainer, self.o, facts, self.resumed is not None)
+        self.begun(self.trainer.resume_command)
         result = self.trainer.run()
-        self.report(result)
+        if self.ranks.first:
+            self.report(result)
         return result
+
+    def join(self) -> None:
+        """Makes this run one of the processes of the group, if there is one.
+
+        Raises: OptionError if the options ask for several, and there is one.
+        """
+        self.ranks = ranks_of(self.o)
+        if not self.ranks.first:
+            self.progress = make_progress(False)
 
     def plan(self) -> None:
         """Shows what the run would cost; nothing is written."""
@@ -116,6 +134,23 @@ class Pretraining:
 
         Raises: OptionError for options that do not fit the text.
         """
+        self.join()
+        if self.ranks.several:
+            self.progress.note(self.ranks.line())
+        with self.ranks.together():
+            with self.ranks.first_before_others():
+                self.load_text()
+            self.split_and_tokenize()
+            self.build()
+        if self.ranks.several:
+            check_same(self.ranks, self.text_facts, self.train_ids, self.val_ids)
+            self.trainer.join(self.ranks)
+
+    def load_text(self) -> None:
+        """Reads the corpus.
+
+        Raises: OptionError if it is not there.
+        """
         with blame("`corpus`", FileNotFoundError, ValueError):
             try:
                 self.corpus = corpora.load(self.o.corpus)
@@ -130,8 +165,6 @@ class Pretraining:
         if len(self.corpus.skipped) > _NAMED_FILES:
             n = len(self.corpus.skipped) - _NAMED_FILES
             self.progress.note(f"left out     and {n:,} more")
-        self.split_and_tokenize()
-        self.build()
 
     # -------------------------------------------------------------------------- text to tokens
     def split_and_tokenize(self) -> None:
@@ -181,7 +214,7 @@ class Pretraining:
             )
         with blame("`prompt`", ValueError):
             self.tokenizer.encode(o.prompt or "", disallowed_special=())
-        self.bytes_per_token = len(self.val_text.encode("utf-8")) / len(self.val_ids)
+        self.bytes_per_token = self.bytes_in_token()
         self.progress.note(
             f"text         {self.corpus.name}, {len(text):,} characters ({self.corpus.licence})\n"
             f"tokenizer    {o.tokenizer}, {self.tokenizer.vocab_size:,} tokens; the text is "
@@ -194,6 +227,16 @@ class Pretraining:
                     f"finished     all {o.steps:,} steps were done before; a larger --steps "
                     "trains on"
                 )
+
+    def bytes_in_token(self) -> float | None:
+        """Bytes of the validation text per token: bits per byte are comparable with it.
+
+        None if the tokens do not hold the whole text, as WordPiece's without its spaces or words
+        that are unknown: the loss says nothing of what is left out.
+        """
+        if self.tokenizer.decode(self.val_ids.tolist()) != self.val_text:
+            return None
+        return len(self.val_text.encode("utf-8")) / len(self.val_ids)
 
     def special_tokens(self) -> dict[str, Any]:
         """The keywords with which a new tokenizer gets the special tokens that the model needs."""
@@ -232,11 +275,11 @@ class Pretraining:
         random.manual_seed(o.seed)
         config = model_config(o, self.tokenizer.vocab_size)
         self.model: Any = self.new_model(config)
-        on_device(self.model, o.device)
+        on_device(self.model, o.device, self.ranks)
         if o.gradient_checkpointing:
             self.model.gradient_checkpointing_enable()
         groups = decay_groups(self.model.parameters(), o.weight_decay)
-        self.optimizer = AdamW(groups, lr=o.lr, betas=(o.beta1, o.beta2))
+        self.optimizer = make_adamw(groups, o.shard, lr=o.lr, betas=(o.beta1, o.beta2))
         self.trainer = self.make_trainer(self.val_ids[:_VALIDATION_TOKENS])
         set_precision(self.trainer, o.precision)
 
@@ -269,7 +312,8 @@ class Pretraining:
         if o.steps is None:
             assert o.minutes is not None
             seconds = trainer.measure().seconds
-            left = o.minutes * 60.0 - (time.perf_counter() - self.began)
+            passed = self.ranks.same(time.perf_counter() - self.began)
+            left = o.minutes * 60.0 - passed
             # The cost of a validation in steps; all validations together get a tenth of the time.
             assert trainer.validation is not None
             validation = len(trainer.validation) / o.accumulation / 3.0
@@ -332,10 +376,14 @@ class Pretraining:
 
     def losses(self, val_loss: float) -> str:
         """The lines of the report on the validation loss, in nats per token."""
+        if self.bytes_per_token is None:
+            bits = f"unknown: tokens of {self.tokenizer.name} do not hold the whole text"
+        else:
+            bits = f"{val_loss / math.log(2.0) / self.bytes_per_token:.4f}"
         return (
             f"validation loss   {val_loss:.4f} (nats per token)\n"
             f"perplexity        {perplexity(val_loss):,.1f}\n"
-            f"bits per byte     {val_loss / math.log(2.0) / self.bytes_per_token:.4f}"
+            f"bits per byte     {bits}"
         )
 
 

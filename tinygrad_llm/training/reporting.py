@@ -128,7 +128,7 @@ class Reporter:
         if self.validation is None:
             return True
         value, targets = evaluate(
-            self.setup.model, self.validation, self.setup.loss, self.setup.count
+            self.setup.model, self.validation, self.setup.loss, self.setup.count, self.setup.ranks
         )
         if targets and not math.isfinite(value):
             return False
@@ -147,7 +147,7 @@ class Reporter:
         return True
 
     def _reported(self) -> Mapping[str, float]:
-        if self.reports.report is None:
+        if self.reports.report is None or not self.setup.ranks.looks:
             return {}
         with undisturbed(self.setup.model):
             return self.reports.report(self.setup.model)
@@ -162,7 +162,7 @@ class Reporter:
     def plot(self) -> Path | None:
         """Draws the losses so far; the picture's path, None if there is none."""
         folder, metrics = self.storage.folder, self.storage.metrics
-        if folder is None or not metrics.lines:
+        if folder is None or not metrics.lines or not self.setup.ranks.first:
             return None
         from .plots import plot_losses
 

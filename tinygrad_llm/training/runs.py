@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..files.json_files import write_json
 from ..files.paths import local_path
@@ -20,14 +24,17 @@ from .checkpoint import Checkpoint, checkpoints_in, find_checkpoint
 from .guard import FolderLock
 from .loop import Trainer
 from .options import OptionError, TrainingOptions
+from .ranks import Ranks
 
 __all__ = [
     "RunFacts",
     "check_disk",
+    "check_same",
     "counting",
     "folder_of",
     "newest_checkpoint",
     "prepare_folder",
+    "ranks_of",
     "search_rate",
     "set_total_steps",
 ]
@@ -106,20 +113,26 @@ def prepare_folder(
 ) -> None:
     """Makes the run's folder and writes its config.json, which --config can read.
 
-    options: their `folder` is set to it.
+    options: their `folder` is set to it. Of several ranks the first makes it.
     Raises: StorageError if another run is in it.
     """
-    folder = local_path(options.folder) if options.folder else _new_folder(Path("runs"), run.name)
+    ranks = trainer.setup.ranks
+    with ranks.together():
+        if ranks.first and not options.folder:
+            options.folder = _new_folder(Path("runs"), run.name)
+    folder = local_path(ranks.same(str(options.folder)))
     options.folder = folder
     values = options.stored()
     trainer.set_folder(folder)
     trainer.config = {**trainer.config, "options": values, **run.facts}
     trainer.files = _tokenizer_files({"tokenizer": run.tokenizer, **run.tokenizers})
     trainer.resume_command = command_line(*run.command.split(), "--resume", folder)
-    with FolderLock(folder):
-        if not resumed:
-            trainer.refuse_old_run()
-        write_json(folder / "config.json", values)
+    with ranks.together():
+        if ranks.first:
+            with FolderLock(folder):
+                if not resumed:
+                    trainer.refuse_old_run()
+                write_json(folder / "config.json", values)
 
 
 def _new_folder(parent: Path, name: str) -> Path:
@@ -156,10 +169,47 @@ def counting(note: Callable[[str], None], text: str) -> Callable[[int, int], Non
     return progress
 
 
+def ranks_of(options: Any) -> Ranks:
+    """The processes that make a run, as `ranks` of its options says.
+
+    Raises: OptionError if other processes were asked for, and there are none.
+    """
+    ranks = Ranks.here()
+    if ranks.several:
+        options.ranks = ranks.size
+    elif options.ranks > 1:
+        raise OptionError(
+            f"`ranks` {options.ranks}, and this is one process: start it with tinygrad-llm launch "
+            "--nproc-per-node, and call distributed.init_process_group before the run"
+        )
+    return ranks
+
+
+def check_same(ranks: Ranks, *facts: Any) -> None:
+    """Checks that all ranks read the same data; facts: what JSON holds, and arrays of ids.
+
+    Raises: OptionError on the ranks whose data are not those of rank 0.
+    """
+    digest = hashlib.sha256()
+    for fact in facts:
+        digest.update(fact.tobytes() if isinstance(fact, np.ndarray) else json.dumps(fact).encode())
+    expected = ranks.same(digest.hexdigest())
+    with ranks.together():
+        if digest.hexdigest() != expected:
+            raise OptionError(
+                f"`ranks`: rank {ranks.rank} has read other data than rank 0: all need the same "
+                "files"
+            )
+
+
 def search_rate(trainer: Trainer, out: str | Path | None, name: str) -> None:
     """Tries learning rates, says which is good, and draws the losses."""
     note = trainer.progress.note
+    if trainer.setup.ranks.several:
+        note(trainer.setup.ranks.line())
     rate = trainer.find_learning_rate(progress=counting(note, "trying       {done} of {of} rates"))
+    if not trainer.setup.ranks.first:
+        return
     folder = local_path(out or "runs")
     folder.mkdir(parents=True, exist_ok=True)
     note(str(rate))

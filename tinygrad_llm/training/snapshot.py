@@ -10,6 +10,7 @@ from ..data.batches import Stream
 from ..nn import Module
 from ..optim import Optimizer
 from ..weights import pack, unpack
+from .optimizer_state import load_own_state, own_state
 
 __all__ = ["restored_afterwards"]
 
@@ -23,7 +24,7 @@ def restored_afterwards(model: Module, optimizer: Optimizer, stream: Stream) -> 
     """
     modes = [(module, module.training) for module in model.modules()]
     weights = [(p, p.array.copy()) for p in [*model.parameters(), *model.buffers()]]
-    tree, arrays = pack(optimizer.state_dict())
+    tree, arrays = pack(own_state(optimizer))
     arrays = {name: array.copy() for name, array in arrays.items()}
     place = stream.state_dict()
     with random.fork_rng():
@@ -33,7 +34,7 @@ def restored_afterwards(model: Module, optimizer: Optimizer, stream: Stream) -> 
             for p, array in weights:
                 p.array[...] = array
             optimizer.zero_grad()
-            optimizer.load_state_dict(unpack(tree, arrays))
+            load_own_state(optimizer, unpack(tree, arrays))
             stream.load_state_dict(place)
             for module, training in modes:
                 module.training = training

@@ -17,6 +17,7 @@ from ..files.untrusted import describe
 from ..nn.parameter import Parameter
 from ..optim import Optimizer
 from ..tensor import Tensor, wrap
+from .optimizer_state import inner
 from .step import Setup
 
 __all__ = ["check_state"]
@@ -39,7 +40,9 @@ def check_state(state: Mapping[str, Any], setup: Setup) -> None:
     for name in ("last_loss", "val_loss"):
         if state[name] is not None and not _is_number(state[name]):
             raise ValueError(f"{name} is {describe(state[name])}")
-    _check_optimizer(state["optimizer"], setup.optimizer)
+    _check_optimizer(state["optimizer"], inner(setup.optimizer))
+    if not isinstance(state.get("random_of_ranks", []), list):
+        raise ValueError(f"random_of_ranks is {describe(state['random_of_ranks'])}")
     if setup.scheduler is not None and state.get("scheduler") is not None:
         _check_like(state["scheduler"], setup.scheduler.state_dict(), "scheduler")
     _check_like(state["data"], setup.stream.state_dict(), "data")

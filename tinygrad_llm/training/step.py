@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,13 @@ from ..nn.utils import clip_grad_norm_
 from ..optim import Optimizer
 from ..optim.lr_scheduler import LRScheduler
 from ..tensor import Tensor
+from .ranks import ALONE, Ranks, part_of_rows
 
 __all__ = [
+    "AnotherRanksLossError",
     "BadLossError",
     "Loss",
+    "Part",
     "Setup",
     "add_gradients",
     "count_targets",
@@ -30,7 +33,9 @@ __all__ = [
     "to_device_of",
 ]
 
-Loss = Callable[[Any, Any], Any]  # (model, batch) -> mean loss, a scalar tensor
+# (model, batch) -> mean loss, a scalar tensor; `exchanges = True` if ranks exchange something in it
+Loss = Callable[[Any, Any], Any]
+Part = Callable[[Any, int, int], Any]  # (batch, rank, ranks) -> this rank's examples of it, or None
 
 
 class BadLossError(FloatingPointError):
@@ -42,6 +47,13 @@ class BadLossError(FloatingPointError):
     def __init__(self, value: float, batch: Any, random_state: np.ndarray) -> None:
         super().__init__(f"the loss is {value}")
         self.value, self.batch, self.random_state = value, batch, random_state
+
+
+class AnotherRanksLossError(BadLossError):
+    """Another rank's loss is NaN or infinite: it says so, this one only stops."""
+
+    def __init__(self) -> None:
+        super().__init__(math.nan, None, random.get_rng_state())
 
 
 def to_device_of(model: Any, batch: Any) -> Any:
@@ -81,30 +93,60 @@ def add_gradients(
     batches: Sequence[Any],
     loss: Loss = model_loss,
     count: Callable[[Any], int] = count_targets,
+    ranks: Ranks = ALONE,
+    part: Part = part_of_rows,
 ) -> tuple[float, int]:
     """Adds ∂(mean loss over every target of every batch) to the gradients.
 
     `loss` returns a batch's mean, so a batch that has n of the N targets is weighted by n / N:
     the result does not depend on how the targets are divided into batches. (In a mean of means a
     target in a short batch would have more weight.) Batches go to the model's device one at a time.
-    Returns that mean loss and N; N = 0 leaves the gradients as they are.
+    Of several ranks each takes its part of every batch, and adds its share of that mean.
+    Returns that mean loss (of ranks: the share) and N; N = 0 leaves the gradients as they are.
     Raises: BadLossError before the backward pass of a loss that is not finite.
     """
     counts = [count(batch) for batch in batches]
     total = sum(counts)
+    exchanges = ranks.several and (ranks.sharded or getattr(loss, "exchanges", False))
     mean = 0.0
-    for batch, n in zip(batches, counts, strict=True):
-        if n == 0:
+    for batch, of_all in zip(batches, counts, strict=True):
+        if of_all == 0:
             continue
-        batch = to_device_of(model, batch)
-        before = random.get_rng_state()
-        value = loss(model, batch)
-        number = float(value.item())
-        if not math.isfinite(number):
-            raise BadLossError(number, batch, before)
-        mean += number * (n / total)
-        (value if n == total else value * (n / total)).backward()
+        batch, n = _own_part(batch, of_all, count, ranks, part)
+        value, error = None, None
+        if batch is not None:
+            batch = to_device_of(model, batch)
+            before = random.get_rng_state()
+            value = loss(model, batch)
+            number = float(value.item())
+            if not math.isfinite(number):
+                error = BadLossError(number, batch, before)
+        if exchanges and ranks.settle(0.0, error is not None)[1] and error is None:
+            raise AnotherRanksLossError()  # no rank may begin the backward pass alone
+        if error is not None:
+            raise error
+        if value is not None:
+            mean += number * (n / total)
+            weight = n * ranks.averaged / total
+            (value if weight == 1 else value * weight).backward()
     return mean, total
+
+
+def _own_part(
+    batch: Any, targets: int, count: Callable[[Any], int], ranks: Ranks, part: Part
+) -> tuple[Any, int]:
+    """(a rank's examples of a batch, how many targets they have), or (None, 0) for no target.
+
+    Where the parameters are sharded a rank without targets takes the whole batch, which counts
+    nothing: all ranks gather the parameters together.
+    """
+    if not ranks.several:
+        return batch, targets
+    own = part(batch, ranks.rank, ranks.size)
+    n = 0 if own is None else count(own)
+    if n:
+        return own, n
+    return (batch if ranks.sharded else None), 0
 
 
 def reduce_gradients(parameters: Iterable[Tensor], targets: Any) -> Any:
@@ -127,7 +169,8 @@ class Setup:
     model, optimizer; stream: where the batches come from; loss: (model, batch) -> mean loss; count:
     batch -> how many targets that is the mean of; accumulation: batches in a step; clip: the
     largest gradient norm, None or 0 does not clip; scheduler: stepped after the optimizer; reduce:
-    see reduce_gradients.
+    see reduce_gradients; ranks: the processes that make a step together, see `join`; part: what one
+    of them takes of a batch.
     """
 
     model: Module
@@ -139,6 +182,15 @@ class Setup:
     clip: float | None = None
     scheduler: LRScheduler | None = None
     reduce: Callable[[Iterable[Tensor], Any], Any] = reduce_gradients
+    part: Part = part_of_rows
+    ranks: Ranks = field(default=ALONE, init=False)
+
+    def join(self, ranks: Ranks) -> None:
+        """Makes the steps of one of several ranks; their gradients are added up by `reduce`."""
+        self.ranks = ranks
+        ranks.sharded = any(hasattr(p, "division") for p in self.model.parameters())
+        if ranks.several:
+            self.reduce = ranks.reduce
 
     @property
     def largest_norm(self) -> float:
@@ -149,13 +201,27 @@ class Setup:
         """The batches of the next step."""
         return [self.stream.next() for _ in range(self.accumulation)]
 
+    def own_targets(self, batch: Any) -> int:
+        """How many targets of a batch this rank computes."""
+        return _own_part(batch, self.count(batch), self.count, self.ranks, self.part)[1]
+
     def gradients(self, batches: Sequence[Any]) -> tuple[float, int]:
         """Sets the gradients of a step; (mean loss, targets), and no gradients for no target.
 
-        Raises: BadLossError before the backward pass of a loss that is not finite.
+        Raises: BadLossError before the backward pass of a loss that is not finite, on all ranks.
         """
         self.optimizer.zero_grad()
-        mean, targets = add_gradients(self.model, batches, self.loss, self.count)
+        error, mean, targets = None, 0.0, 0
+        try:
+            with self.ranks.own_random():
+                mean, targets = add_gradients(
+                    self.model, batches, self.loss, self.count, self.ranks, self.part
+                )
+        except BadLossError as fault:
+            error = fault
+        mean, failed = self.ranks.settle(mean, error is not None)
+        if error is not None or failed:
+            raise error or AnotherRanksLossError()
         return mean, self.reduce(self.model.parameters(), targets)
 
     def update(self, batches: Sequence[Any]) -> tuple[float, int]:
@@ -173,16 +239,26 @@ def evaluate(
     batches: Any,
     loss: Loss = model_loss,
     count: Callable[[Any], int] = count_targets,
+    ranks: Ranks = ALONE,
 ) -> tuple[float, int]:
     """(mean loss per target, number of targets) over batches: no dropout, no gradients.
 
     The model's mode and the default random generator are left as they were. NaN for no target.
+    Several ranks divide the batches among them.
     """
     total, targets = 0.0, 0
     with undisturbed(model):
-        for batch in batches:
+        for batch in _share(batches, ranks):
             n = count(batch)
             if n:
                 total += float(loss(model, to_device_of(model, batch)).item()) * n
                 targets += n
-    return (total / targets if targets else math.nan), targets
+    total, counted = ranks.sums(total, targets)
+    return (total / counted if counted else math.nan), round(counted)
+
+
+def _share(batches: Any, ranks: Ranks) -> Iterable[Any]:
+    """Every size-th batch, from the rank's own number on."""
+    if ranks.several and isinstance(batches, Sequence):
+        return (batches[i] for i in range(ranks.rank, len(batches), ranks.size))
+    return (batch for i, batch in enumerate(batches) if i % ranks.size == ranks.rank)

@@ -13,7 +13,14 @@ from ..models.base import undisturbed
 from ..nn.utils import clip_grad_norm_
 from .autopsy import NonFiniteError, diagnose_gradient, diagnose_loss, diagnose_weights
 from .graphed_step import GraphedStep, graphable
-from .step import BadLossError, Setup, to_device_of
+from .ranks import AnotherRankError
+from .step import (
+    AnotherRanksLossError,
+    BadLossError,
+    Setup,
+    reduce_gradients,
+    to_device_of,
+)
 
 __all__ = ["Step", "Stepper"]
 
@@ -60,6 +67,8 @@ class Stepper:
         random_state = random.get_rng_state()
         try:
             made, updated = self._graph_or_eager_step(random_state)
+        except AnotherRanksLossError as error:
+            raise AnotherRankError("a loss on another rank is not finite") from error
         except BadLossError as error:
             raise self.bad_loss(error, number, checkpoint) from error
         if made.norm is None:
@@ -75,10 +84,15 @@ class Stepper:
     def _graph_or_eager_step(self, random_state: Any) -> tuple[Step, bool]:
         """A step, and whether its update was made too.
 
-        Raises: RuntimeError if `graph` is True and a part of the step cannot be captured.
+        Raises: RuntimeError if `graph` is True and a part of the step cannot be captured, or the
+        trainer is one of several.
         """
         s = self.setup
         graph = self.graph
+        if s.ranks.several:
+            if graph:
+                raise RuntimeError("graph=True is for one process: leave it out with several ranks")
+            graph = False
         if graph is None:
             graph = graphable(s.model, s.optimizer, s.loss, s.accumulation)
         if not graph:
@@ -105,11 +119,16 @@ class Stepper:
     def _graph_step(self) -> Step:
         """A whole step in one launch, which changes nothing if a number is not finite.
 
-        Raises: BadLossError if that is the loss.
+        Raises: BadLossError if that is the loss; RuntimeError for a rank without targets.
         """
         (batch,) = self._last
         targets = self.setup.count(batch)
         if not targets:
+            if self.setup.reduce is not reduce_gradients:  # the others wait for this rank there
+                raise RuntimeError(
+                    "this rank's batch has no targets, and a captured step over ranks needs some "
+                    "on each of them: use graph=False"
+                )
             return Step(math.nan, None, 0)
         random_state = random.get_rng_state()
         if self._graphed is None:

@@ -23,8 +23,10 @@ from .checkpoint import (
     save_checkpoint,
 )
 from .metrics import Metrics
+from .optimizer_state import load_whole_state, whole_state
 from .options import TrainingOptions
 from .progress import Progress
+from .ranks import ALONE, Ranks
 from .state_check import check_state
 from .step import Setup
 
@@ -63,6 +65,7 @@ class Storage:
 
     def __init__(self, options: TrainingOptions, stored: Stored, progress: Progress) -> None:
         self.options, self.progress = options, progress
+        self.ranks: Ranks = ALONE
         self.files = dict(stored.files or {})
         self.config = dict(stored.config or {})
         self.resume_command = stored.resume_command
@@ -92,11 +95,26 @@ class Storage:
             "seconds": counters.seconds,
             "last_loss": counters.last_loss,
             "val_loss": counters.val_loss,
-            "optimizer": setup.optimizer.state_dict(),
+            "optimizer": whole_state(setup.optimizer, self.ranks),
             "scheduler": None if setup.scheduler is None else setup.scheduler.state_dict(),
             "random": random.get_rng_state(),
+            "random_of_ranks": self.ranks.random_states(),
             "data": setup.stream.state_dict(),
         }
+        with self.ranks.together():
+            if self.ranks.first:
+                self._write(setup, counters, state, final)
+        written = self.ranks.same(None if self.checkpoint is None else str(self.checkpoint))
+        self.checkpoint = None if written is None else Path(written)
+
+    def _write(
+        self, setup: Setup, counters: Counters, state: Mapping[str, Any], final: bool
+    ) -> None:
+        """Writes the files of a checkpoint.
+
+        Raises: StorageError if `final` and it could not be written.
+        """
+        assert self.checkpoint_folder is not None
         try:
             self.checkpoint = save_checkpoint(
                 self.checkpoint_folder, counters.step, setup.model, state, self._config(setup),
@@ -124,6 +142,9 @@ class Storage:
         and be removed first.
         Raises: StorageError if the disk refuses.
         """
+        if not self.ranks.first:  # rank 0 writes the files
+            self.metrics = Metrics()
+            return
         newer = self._newer()
         if newer and self.folder is not None:
             try:
@@ -204,13 +225,15 @@ class Storage:
         with translated(f"{checkpoint.path}: its training state:", StorageError, ""):
             check_state(state, setup)
         with translated(f"{checkpoint.path} belongs to another run:", StorageError, ""):
-            setup.optimizer.load_state_dict(state["optimizer"])
+            load_whole_state(setup.optimizer, state["optimizer"])
             if setup.scheduler is not None and state["scheduler"] is not None:
                 setup.scheduler.load_state_dict(state["scheduler"])
                 if hasattr(setup.scheduler, "get_lr"):
                     setup.scheduler.get_lr()  # numbers with which it cannot compute fail here
             setup.stream.load_state_dict(state["data"])
             random.set_rng_state(state["random"])
+            states = state.get("random_of_ranks") or []
+            self.ranks.continue_random(states, state["random"], checkpoint.step)
         counters.step = checkpoint.step
         for name in ("tokens", "seconds", "last_loss", "val_loss"):
             setattr(counters, name, state[name])

@@ -12,8 +12,9 @@ from ...files.program import command_line
 from ...finetune.commands import COMMANDS
 from ...finetune.table_options import CompareOptions, VariationsOptions
 from ...training.settings import resolved
-from ..errors import BadValue, newest_checkpoint
+from ..errors import newest_checkpoint
 from ..options import Way, command
+from ..ranks import take_part
 from . import ask, help, pairs, pairs_help
 
 __all__ = ["register"]
@@ -40,11 +41,12 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help=_HELP, no_args_is_help=True, rich_markup_mode=None)
     for name, kind in COMMANDS.items():
         group.command(name=name, help=_TEXTS[name])(command(kind, partial(finetune, name)))
+    one_run = ("plan", "find_lr")  # what a table of many runs does not offer
     group.command(name="variations", help=help.VARIATIONS)(
-        command(VariationsOptions, partial(table, "variations"))
+        command(VariationsOptions, partial(table, "variations"), one_run)
     )
     group.command(name="compare", help=help.COMPARE)(
-        command(CompareOptions, partial(table, "compare"))
+        command(CompareOptions, partial(table, "compare"), one_run)
     )
     group.command(name="ask", help=ask.HELP)(ask.ask)
     app.add_typer(group, name="finetune")
@@ -53,13 +55,11 @@ def register(app: typer.Typer) -> None:
 def table(name: str, given: dict[str, Any], settings: dict[str, Any], way: Way) -> None:
     """Fills a table of classifiers, or resumes one.
 
-    Raises: OptionError for options that are not allowed; BadValue for --plan and --find-lr.
+    Raises: OptionError for options that are not allowed; StorageError for a folder in use.
     """
     from ...finetune.runs import Comparison, Variations
     from ...finetune.runs.tables import table_options
 
-    if way.plan or way.find_lr:
-        raise BadValue("--plan and --find-lr are for one run, not for a table")
     stored = {} if way.resume is None else table_options(way.resume, name)
     kind: Any = VariationsOptions if name == "variations" else CompareOptions
     runner: Any = Variations if name == "variations" else Comparison
@@ -90,6 +90,7 @@ def finetune(name: str, given: dict[str, Any], settings: dict[str, Any], way: Wa
         run = kind(resolved(kind.options, settings, given), way.progress)
     else:
         run = kind.continued(newest_checkpoint(way.resume), given, settings, way.progress)
+    take_part(run, given)
     if way.plan:
         run.plan()
     elif way.find_lr:

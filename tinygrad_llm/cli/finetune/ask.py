@@ -52,8 +52,7 @@ def ask(
     """
     check_device(device)
     from ... import finetune
-    from ... import text as texts
-    from ...finetune.runs.base import padding_of, source_tokenizer
+    from ...finetune.runs.base import padding_of
     from ...models import LanguageModel, Tagger
     from ...models.encoder_decoder import EncoderDecoder
 
@@ -76,35 +75,27 @@ def ask(
             for answer in pairs.answers(kind, checkpoint, lines, input):
                 say(answer)
         return
-    model = checkpoint.build_model().to(device)
-    tokenizer = texts.load_tokenizer(checkpoint.path / "tokenizer.json")
+    taught = finetune.TaskModel.load(checkpoint)
+    taught.model.to(device)
+    writes = isinstance(taught.model, LanguageModel)
+    if input and not writes:
+        raise BadValue(f"--input is for runs that read two texts; one of {kind} reads TEXT alone")
+    drawn: dict[str, Any] = {"temperature": temperature, "seed": seed} if temperature else {}
     for line in lines:
         with blame("TEXT", ValueError):
-            if isinstance(model, Tagger):
-                for entity in finetune.tag(model, tokenizer, line):
+            if isinstance(taught.model, Tagger):
+                for entity in finetune.tag(line, taught):
                     say(f"{line[entity.start : entity.end]}  {entity.type}")
-            elif isinstance(model, EncoderDecoder):
-                tokenizers = source_tokenizer(checkpoint) or tokenizer, tokenizer
-                drawn: dict[str, Any] = {"temperature": temperature, "seed": seed}
-                drawn = drawn if temperature else {}
-                if config["finetune"] == "summarize":
-                    most = config["max_source"], config["max_target"]
-                    say(finetune.summarize(
-                        model, tokenizer, line, max_source=most[0], max_new_tokens=most[1],
-                        num_beams=beams, **drawn,
-                    ))  # fmt: skip
-                    continue
-                say(finetune.translate(model, tokenizers, line, num_beams=beams, **drawn))
-            elif not isinstance(model, LanguageModel):
-                name, p = finetune.classify(
-                    model, tokenizer, line, config["max_length"], config["classes"],
-                    config.get("long_texts") == "windows",
-                )  # fmt: skip
+            elif isinstance(taught.model, EncoderDecoder):
+                call = finetune.summarize if kind == "summarize" else finetune.translate
+                say(call(line, taught, num_beams=beams, **drawn))
+            elif not writes:
+                name, p = finetune.classify(line, taught)
                 say(f"{name}  {p:.1%}")
             else:
                 response = finetune.respond(
-                    model, tokenizer, {"instruction": line, "input": input}, config["style"],
-                    max_new_tokens=tokens, temperature=temperature, seed=seed,
-                    stop_token=padding_of(tokenizer),
+                    taught.model, taught.tokenizer, {"instruction": line, "input": input},
+                    config["style"], max_new_tokens=tokens, temperature=temperature, seed=seed,
+                    stop_token=padding_of(taught.tokenizer),
                 )  # fmt: skip
                 say(response)

@@ -120,7 +120,8 @@ Examples:
   tinygrad-llm finetune translate --plan
   tinygrad-llm finetune translate --source en --target ja --epochs 4
   tinygrad-llm finetune translate my_texts --source de --target en --tokenizer bpe --shared
-  tinygrad-llm finetune translate --emb-dim 256 --n-heads 8 --norm-first --schedule cosine --lr 1e-3
+  tinygrad-llm finetune translate --epochs 30 --drop-rate 0.3
+  tinygrad-llm finetune translate --schedule inverse_sqrt --batch-tokens 4000   # the paper's rates
   tinygrad-llm finetune translate --resume runs/translate-small-parallel-enja-1
   tinygrad-llm finetune ask runs/translate-small-parallel-enja-1 "私 は テニス 部員 で す 。"
 

@@ -11,6 +11,7 @@ from .functional import (
     reduce_scatter,
     sum_over_ranks,
 )
+from .ring_attention import ring_attention
 
 __all__ = [
     "all_gather",
@@ -21,5 +22,6 @@ __all__ = [
     "gather_along",
     "own_part_of",
     "reduce_scatter",
+    "ring_attention",
     "sum_over_ranks",
 ]

@@ -25,8 +25,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ...arrays.devices import xp_of
 from ...autograd.engine import Op
 from ...functions.shape.join import stack
@@ -35,7 +33,7 @@ from .. import groups
 from ..collectives import all_to_all_single as exchange
 from ..collectives import broadcast as send_to_all
 from ..collectives import row_counts
-from ..parts import gathered, own_part, summed, summed_part
+from ..parts import everyones_number, gathered, own_part, summed, summed_part
 from ..reductions import ReduceOp, check_reduction
 from ..steps import divided
 
@@ -49,6 +47,7 @@ __all__ = [
     "own_part_of",
     "reduce_scatter",
     "sum_over_ranks",
+    "whole_length",
 ]
 
 
@@ -63,19 +62,17 @@ def _group(group: Any, name: str) -> Any:
     return chosen
 
 
-def _whole_length(group: Any, x: Tensor, dim: int) -> int:
+def whole_length(group: Any, x: Tensor, dim: int) -> int:
     """The sum of the ranks' sizes along dim.
 
     Raises: ValueError if they are not an even division of it.
     """
-    own = np.array([x.shape[dim]])
-    length = int(summed(group, own)[0])
-    part = divided(length, group.size())[group.rank()]
-    wrong = summed(group, np.array([part != x.shape[dim]], np.int64))[0]
-    if wrong:
+    sizes = everyones_number(group, x.shape[dim])
+    length = sum(sizes)
+    if sizes != divided(length, group.size()):
         raise ValueError(
             f"the parts of {length} along dim {dim} are not an even division among "
-            f"{group.size()} ranks: this rank has {x.shape[dim]}, expected {part}"
+            f"{group.size()} ranks: they are {sizes}, expected {divided(length, group.size())}"
         )
     return length
 
@@ -290,7 +287,7 @@ def gather_along(tensor: Tensor, dim: int = -1, group: Any = None) -> Tensor:
     Raises: ValueError if the parts are not an even division (see distributed.parts).
     """
     chosen = _group(group, "gather_along")
-    length = _whole_length(chosen, tensor, dim)
+    length = whole_length(chosen, tensor, dim)
     return GatherAlong.apply(tensor, group=chosen, dim=dim, length=length)
 
 

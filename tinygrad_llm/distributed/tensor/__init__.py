@@ -1,10 +1,10 @@
 """Tensors divided among ranks: placements, and tensor parallelism in `parallel`."""
 
 from ..not_offered import not_offered
-from . import parallel
+from . import experimental, parallel
 from .placements import Placement, Replicate, Shard
 
-__all__ = ["Placement", "Replicate", "Shard", "parallel"]
+__all__ = ["Placement", "Replicate", "Shard", "experimental", "parallel"]
 
 
 def __getattr__(name: str) -> object:

@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from ...distributed.steps import divided
+from ...functions.shape.join import cat
 from ...text import Tokenizer
+from ...training.ranks import part_of_rows
 from ...utils.data import Dataset
 from ..files import read_columns
 from ..pairs.data import Ids, padded_ids, pair_ids
 
-__all__ = ["EmbeddingDataset", "collate_texts", "hard_negatives", "read_texts"]
+__all__ = ["EmbeddingDataset", "collate_texts", "part_of_texts", "hard_negatives", "read_texts"]
 
 Texts = tuple[str, ...]  # a text alone, with its partner, or with a partner and a hard negative
 
@@ -75,6 +78,24 @@ def collate_texts(
         texts = texts * 2
     rows = [ids for column in texts for ids in column]  # K·B
     return {**padded_ids(rows, pad_token_id, buckets), "n": len(batch)}
+
+
+def part_of_texts(batch: Mapping[str, Any], rank: int, size: int) -> dict[str, Any] | None:
+    """The texts of a batch of collate_texts that belong to a rank, with their partners.
+
+    "others": (number of the rank's first text, texts of all ranks): the texts of the other ranks
+    are negatives too. A batch with fewer texts than ranks is that of rank 0.
+    """
+    B = batch["n"]
+    if B < size:
+        return dict(batch) if rank == 0 else None
+    own: dict[str, Any] = {}
+    for name, rows in batch.items():
+        if name != "n":
+            columns = [part_of_rows((column,), rank, size)[0] for column in rows.split(B)]
+            own[name] = cat(columns)  # K times (b, T) -> (K·b, T)
+    parts = divided(B, size)
+    return {**own, "n": parts[rank], "others": (sum(parts[:rank]), B)}
 
 
 def hard_negatives(pairs: Sequence[tuple[str, str]], others: Sequence[str]) -> list[str]:

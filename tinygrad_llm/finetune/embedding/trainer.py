@@ -6,18 +6,23 @@ result = trainer.run()
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from ...layers.contrastive import ContrastiveLoss
+from ... import distributed
+from ...distributed.nn.functional import AllGather
+from ...functions.creation.ranges import arange
+from ...functions.shape.join import cat
+from ...layers.contrastive import ContrastiveLoss, similarities
 from ...models.sentence import SentenceEncoder
+from ...nn import functional as F
 from ...tensor import Tensor
 from ...training.loop import Trainer
 from ..pairs.trainer import encoder_flops
 from ..trainers import batches_in_order, check_length
 from ..tuning import Rates, TrainingData, Tuning
-from .data import EmbeddingDataset, collate_texts
+from .data import EmbeddingDataset, collate_texts, part_of_texts
 from .options import EmbeddingTuningOptions
 
 __all__ = ["EmbeddingLoss", "embedding_trainer"]
@@ -33,13 +38,29 @@ class EmbeddingLoss:
     """
 
     can_be_captured = False  # it looks at masks
+    exchanges = True  # the vectors of all ranks
 
     def __init__(self, temperature: float = 0.05) -> None:
         self.contrastive = ContrastiveLoss(temperature)
 
     def __call__(self, model: SentenceEncoder, batch: Mapping[str, Any]) -> Tensor:
         vectors = model(batch["ids"], batch["attention_mask"])  # (K·B, T) -> (K·B, C)
-        return self.contrastive(*vectors.split(batch["n"]))  # K times (B, C)
+        columns = vectors.split(batch["n"])  # K times (B, C)
+        if "others" in batch:
+            return self._among_all(columns, *batch["others"])
+        return self.contrastive(*columns)
+
+    def _among_all(self, columns: Sequence[Tensor], first: int, B: int) -> Tensor:
+        """The mean over a rank's texts, whose partners are among the B texts of all ranks.
+
+        first: the number of its first text
+        """
+        anchors, *others = columns
+        group = distributed.group.WORLD
+        gathered = [AllGather.apply(x, group=group, dim=0, length=B) for x in others]  # (B, C)
+        scores = similarities(anchors, cat(gathered)) / self.contrastive.temperature
+        targets = arange(first, first + len(anchors), device=anchors.device)  # (b)
+        return F.cross_entropy(scores, targets)
 
 
 def embedding_trainer(
@@ -68,6 +89,7 @@ def embedding_trainer(
     return tuning.trainer(
         model, TrainingData(train, collate, train.lengths),
         batches_in_order(validation, collate, o.batch_size), RATES,
-        loss=EmbeddingLoss(o.temperature), count=lambda batch: int(batch["n"]), unit="text",
+        loss=EmbeddingLoss(o.temperature), count=lambda batch: int(batch["n"]),
+        part=part_of_texts, unit="text",
         flops=encoder_flops(model), report=report,
     )  # fmt: skip

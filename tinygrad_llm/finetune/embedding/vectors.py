@@ -21,14 +21,14 @@ from ...autograd.grad_mode import no_grad
 from ...files.paths import local_path
 from ...models.base import evaluation
 from ...models.encoder import Encoder
-from ...models.pretrained import from_pretrained
 from ...models.sentence import SentenceEncoder
-from ...text import Tokenizer, load_tokenizer
-from ...text import from_pretrained as load_pretrained
-from ...training.checkpoint import Checkpoint, find_checkpoint
+from ...text import Tokenizer
+from ...text.tokenizer import check_fits
+from ...training.checkpoint import Checkpoint
 from ...training.step import to_device_of
 from ...weights.packaged import PACKAGED
 from ..pairs.data import padded_ids, pair_ids
+from ..task_models import TaskModel
 
 __all__ = ["DEFAULT", "SentenceEmbedder", "embed", "embed_texts", "similarity"]
 
@@ -46,13 +46,15 @@ def embed_texts(
     Texts of about the same length share a batch.
     Raises: ValueError for a text without tokens, with its number.
     """
+    check_fits(tokenizer, model.config.model.vocab_size)
     limit = model.context_length if max_length is None else min(max_length, model.context_length)
     encoded = []
     for i, text in enumerate(texts):
         try:
             encoded.append(pair_ids(tokenizer, text, None, limit))
         except ValueError as error:
-            raise ValueError(f"text {i}: {error}") from error
+            where = f"text {i}: " if len(texts) > 1 else ""
+            raise ValueError(f"{where}{error}") from error
     order = np.argsort([len(ids) for ids, _ in encoded], kind="stable")  # (N)
     vectors = np.empty((len(encoded), model.config.model.emb_dim), np.float32)
     with evaluation(model):
@@ -79,26 +81,13 @@ class SentenceEmbedder:
 
         Raises: ValueError if there is no such encoder; StorageError if a run is damaged.
         """
-        if isinstance(name, Checkpoint):
-            return cls._of(name)
-        path = local_path(name)
-        if not path.exists() or path.is_file() or (path / "config.json").is_file():
-            if (path / "checkpoints").is_dir():
-                return cls._of(find_checkpoint(path))
-            model = from_pretrained(name)
-            if not isinstance(model, Encoder):
-                raise ValueError(f"{name} is a {type(model).__name__}, it must be an encoder")
-            return cls(SentenceEncoder(model).eval(), load_pretrained(name))
-        return cls._of(find_checkpoint(path))
-
-    @classmethod
-    def _of(cls, checkpoint: Checkpoint) -> SentenceEmbedder:
-        model, length = checkpoint.build_model(), checkpoint.config.get("max_length")
+        loaded = TaskModel.load(name)
+        model, length = loaded.model, loaded.settings.get("max_length")
         if isinstance(model, Encoder):
             model = SentenceEncoder(model).eval()
         if not isinstance(model, SentenceEncoder) or not (length is None or type(length) is int):
-            raise ValueError(f"{checkpoint.path} holds no encoder")
-        return cls(model, load_tokenizer(checkpoint.path / "tokenizer.json"), length)
+            raise ValueError(f"{loaded.name} holds a {type(model).__name__}, no sentence encoder")
+        return cls(model, loaded.tokenizer, length)
 
     def embed(self, texts: Sequence[str] | str) -> np.ndarray:
         """The vectors of texts (N, C), or of one (C); float32, of length 1.

@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from ...models.bert import BertForSequenceClassification
-from ...text import Tokenizer, load_tokenizer
-from ...text.tokenizer import check_text
-from ...training.checkpoint import Checkpoint, find_checkpoint
-from .data import PairDataset
+from ...text import Tokenizer
+from ...text.tokenizer import check_fits, check_text
+from ...training.checkpoint import Checkpoint
+from ..task_models import TaskModel
+from .data import PairDataset, pair_ids
 from .rows import Row
 from .scores import predict_pairs
 
@@ -46,18 +47,17 @@ class PairModel:
 
         Raises: ValueError if it is a run of another kind; StorageError if it is damaged.
         """
-        checkpoint = run if isinstance(run, Checkpoint) else find_checkpoint(run)
-        config, model = checkpoint.config, checkpoint.build_model()
+        loaded = TaskModel.load(run)
+        config, model = loaded.settings, loaded.model
         kind = config.get("finetune")
         if kind not in ("nli", "sts", "choice"):
-            raise ValueError(f"{checkpoint.path} is not a run of finetune nli, sts or choice")
+            raise ValueError(f"{loaded.name} is not a run of finetune nli, sts or choice")
         if not isinstance(model, BertForSequenceClassification):
-            raise ValueError(f"{checkpoint.path} holds a {type(model).__name__}")
-        tokenizer = load_tokenizer(checkpoint.path / "tokenizer.json")
+            raise ValueError(f"{loaded.name} holds a {type(model).__name__}")
         length, names = config.get("max_length"), config.get("classes", [])
         if type(length) is not int or not isinstance(names, list):
-            raise ValueError(f"{checkpoint.path} does not say how long a text may be")
-        return cls(model, tokenizer, str(kind), length, tuple(map(str, names)))
+            raise ValueError(f"{loaded.name} does not say how long a text may be")
+        return cls(model, loaded.tokenizer, str(kind), length, tuple(map(str, names)))
 
     def scores(self, first: str, seconds: Sequence[str]) -> np.ndarray:
         """The scores of the pairs (first, second): (N, K) float64.
@@ -66,6 +66,9 @@ class PairModel:
         """
         for text in (first, *seconds):
             check_text(text)
+        check_fits(self.tokenizer, self.model.config.vocab_size)
+        for second in seconds:
+            pair_ids(self.tokenizer, first, second, self.max_length)  # its errors name no row
         rows = [Row(first, (second,), 0) for second in seconds]
         data = PairDataset(rows, self.tokenizer, self.max_length)
         return predict_pairs(self.model, data, self.tokenizer.pad_token or 0)

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from ...models import LanguageModel
+from ...training.devices import device_of_rank
 from ...training.loop import Result, Trainer
 from ...training.options import OptionError
 from ...training.progress import duration
@@ -104,7 +105,7 @@ class DPO(Finetuning):
         self.reference = base.model
 
     def make_trainer(self) -> Trainer:
-        self.reference.to(self.o.device)
+        self.reference.to(device_of_rank(self.o.device, self.ranks))
         return preference_trainer(
             self.model, self.reference, self.sets[0], self.sets[1], self.o,
             pad_token_id=padding_of(self.tokenizer), progress=self.progress,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,14 @@ from ...training.devices import on_device, set_precision
 from ...training.loop import Result, Trainer
 from ...training.options import OptionError
 from ...training.progress import Progress, make_progress
+from ...training.ranks import ALONE
 from ...training.runs import (
     RunFacts,
     check_disk,
+    check_same,
     folder_of,
     prepare_folder,
+    ranks_of,
     search_rate,
     set_total_steps,
 )
@@ -69,6 +72,8 @@ class Finetuning(ABC):
         self.resumed = resumed
         self.progress = make_progress(progress)
         self.note = self.progress.note
+        self.begun: Callable[[str], None] = lambda command: None  # called with how to resume it
+        self.ranks = ALONE
         self.base: Base | None = None
         self.published = False  # whether the base's weights have the names of transformers' model
         self.facts: dict[str, Any] = {}
@@ -137,7 +142,9 @@ class Finetuning(ABC):
         Raises: OptionError for options that do not fit the data; what Trainer.run raises.
         """
         self.prepare()
-        check_disk(self.o.folder, self.o.keep, self.model, self.resumed)
+        with self.ranks.together():
+            if self.ranks.first:
+                check_disk(self.o.folder, self.o.keep, self.model, self.resumed)
         facts = {
             "finetune": self.name, "data": self.facts, "published": self.published,
             **self.more_config(),
@@ -145,10 +152,22 @@ class Finetuning(ABC):
         command = f"finetune {self.name}"
         run = RunFacts(self.folder_name, command, self.tokenizer, facts, self.more_tokenizers())
         prepare_folder(self.trainer, self.o, run, self.resumed is not None)
+        self.begun(self.trainer.resume_command)
         result = self.trainer.run()
-        self.save_adapter()
-        self.report(result)
+        if self.ranks.first:
+            self.save_adapter()
+            self.report(result)
         return result
+
+    def join(self) -> None:
+        """Makes this run one of the processes of the group, if there is one.
+
+        Raises: OptionError if the options ask for several, and there is one.
+        """
+        self.ranks = ranks_of(self.o)
+        if not self.ranks.first:
+            self.progress = make_progress(False)
+            self.note = self.progress.note
 
     def plan(self) -> None:
         """Shows what the run would cost; nothing is written."""
@@ -170,12 +189,19 @@ class Finetuning(ABC):
 
         Raises: OptionError for options that do not fit together or to the data.
         """
-        try:
-            self._build()
-        except (ValueError, TypeError, FileNotFoundError, ImportError) as error:
-            if isinstance(error, (OptionError, UnicodeError)):
-                raise
-            raise OptionError(str(error)) from error
+        self.join()
+        if self.ranks.several:
+            self.note(self.ranks.line())
+        with self.ranks.together():
+            try:
+                self._build()
+            except (ValueError, TypeError, FileNotFoundError, ImportError) as error:
+                if isinstance(error, (OptionError, UnicodeError)):
+                    raise
+                raise OptionError(str(error)) from error
+        if self.ranks.several:
+            check_same(self.ranks, self.facts, self.tokenizer.vocab_size)
+            self.trainer.join(self.ranks)
         if self.resumed is not None:
             self.trainer.restore(self.resumed)
             set_total_steps(self.trainer)
@@ -184,15 +210,16 @@ class Finetuning(ABC):
 
     def _build(self) -> None:
         o = self.o
-        self.read_data()
-        self.load_base()
+        with self.ranks.first_before_others():  # which may download something
+            self.read_data()
+            self.load_base()
         random.manual_seed(o.seed)
         if self.resumed is not None:
             self.model = self.resumed.build_model()
         else:
             self.model = self.make_model()
             self.add_lora()
-        on_device(self.model, o.device)
+        on_device(self.model, o.device, self.ranks)
         self.freeze()
         self.encode()
         self.trainer = self.make_trainer()

@@ -94,8 +94,18 @@ class Sequences(Finetuning):
         cut = self.sets[0].cut
         longer = f"; {cut:,} of the training pairs are longer and are cut" if cut else ""
         self.note(
-            f"texts        of at most {longest[0]:,} tokens, targets of {longest[1]:,}{longer}"
+            f"texts        of at most {longest[0]:,} tokens, targets of {longest[1]:,}{longer}; "
+            f"what is written ends at {self.most_written():,}"
         )
+
+    def most_written(self) -> int:
+        """The most tokens of a text that is written, its end included.
+
+        Twice the longest target, and never more than the context: a model that has not learned to
+        end would write on until there.
+        """
+        longest = 2 * int(self.sets[0].lengths[:, 1].max())  # (N, 2) -> (N)
+        return min(longest, self.o.max_target or longest, self.model.context_length)
 
     def make_trainer(self) -> Trainer:
         options: SequenceOptions = self.o
@@ -111,11 +121,10 @@ class Sequences(Finetuning):
 
         note: of the lines that say how many are done, such as "translating   {done} of {of}"
         """
-        longest = self.o.max_target or self.model.context_length
         progress = None if note is None else counting(self.note, note)
         return write(
-            self.model, sources, min(longest, self.model.context_length) - 1, end=self.ends[1],
-            progress=progress, **options,
+            self.model, sources, self.most_written() - 1, end=self.ends[1], progress=progress,
+            **options,
         )  # fmt: skip
 
     def texts_of(self, written: Sequence[Sequence[int]]) -> list[str]:

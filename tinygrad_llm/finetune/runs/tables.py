@@ -11,7 +11,8 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ...files.atomic import atomic_write
 from ...files.json_files import finite, read_json_object, write_json
 from ...files.paths import local_path
 from ...files.untrusted import describe
+from ...training.guard import FolderLock
 from ...training.loop import Result
 from ...training.options import OptionError
 from ...training.settings import resolved
@@ -31,7 +33,7 @@ from ..freeze import count_parameters
 from ..options import ClassifyOptions
 from .classify import Classify
 
-__all__ = ["BASELINE", "Row", "Table", "begin_table", "table_options"]
+__all__ = ["BASELINE", "Row", "Table", "begin_table", "open_table", "table_options"]
 
 BASELINE = "word counts, logistic regression"
 OPTIONS = "options.json"
@@ -46,6 +48,23 @@ class Row:
     options: Mapping[str, Any]
 
 
+@contextmanager
+def open_table(folder: str | Path, name: str, options: Any) -> Iterator[None]:
+    """Within it the folder of a table is made, and locked for this process.
+
+    Raises: OptionError as begin_table; StorageError if another process fills the table.
+    """
+    _refuse_run(local_path(folder))
+    with FolderLock(local_path(folder)):
+        begin_table(folder, name, options)
+        yield
+
+
+def _refuse_run(folder: Path) -> None:
+    if (folder / "checkpoints").exists():
+        raise OptionError(f"`folder`: {folder} holds a run: take another folder")
+
+
 def begin_table(folder: str | Path, name: str, options: Any) -> None:
     """Makes the folder of a table, and stores of which command it is, with which options.
 
@@ -54,10 +73,9 @@ def begin_table(folder: str | Path, name: str, options: Any) -> None:
     """
     folder = local_path(folder)
     path = folder / OPTIONS
-    if (folder / "checkpoints").exists():
-        raise OptionError(f"`folder`: {folder} holds a run: take another folder")
+    _refuse_run(folder)
     stored = {key: value for key, value in dataclasses.asdict(options).items() if key != "folder"}
-    if path.is_file() and any(file.name != OPTIONS for file in folder.iterdir()):
+    if path.is_file() and {file.name for file in folder.iterdir()} - {OPTIONS, ".lock"}:
         before = table_options(folder, name)
         if any(before.get(key) != stored[key] for key in stored.keys() - CHOICES):
             raise OptionError(
@@ -107,17 +125,18 @@ def _test(interval: Interval) -> dict[str, Any]:
 class Table:
     """A table in a folder: table.json with its rows, and a page of the same name for people.
 
-    rows: the variations; shared: options of ClassifyOptions for all of them; note: is called with
-    lines of output; heading: the first line of the page; facts: more about how it was made, which a
-    resumed table must share.
+    rows: all variations, numbered from 1; shared: options of ClassifyOptions for all of them; note:
+    is called with lines of output; heading: the first line of the page; facts: more about how it
+    was made, which a resumed table must share; only: the numbers of the rows to run, None for all.
     Raises: OptionError if the folder holds a table of other rows or options.
     """
 
     def __init__(
         self, folder: str | Path, rows: Sequence[Row], shared: Mapping[str, Any],
         note: Callable[[str], None] = print, *, heading: str = "Classifiers",
-        facts: Mapping[str, Any] | None = None,
+        facts: Mapping[str, Any] | None = None, only: Collection[int] | None = None,
     ) -> None:  # fmt: skip
+        self.only = range(1, len(rows) + 1) if only is None else only
         self.folder, self.rows, self.shared = local_path(folder), list(rows), dict(shared)
         self.note, self.heading = note, heading
         expected = {"shared": self.shared, "facts": dict(facts or {}),
@@ -137,12 +156,14 @@ class Table:
             self.stored["options"] = expected
 
     def fill(self) -> dict[str, dict[str, Any]]:
-        """Runs the rows that are missing, and returns all: name -> what was measured.
+        """Runs the rows of `only` that are missing, and returns all: name -> what was measured.
 
         Raises: OptionError for options that a run refuses.
         """
         done: dict[str, dict[str, Any]] = self.stored["done"]
         for number, row in enumerate(self.rows, 1):
+            if number not in self.only:
+                continue
             if row.name in done:
                 self.note(f"row {number:>2}/{len(self.rows)}  {row.name}: done before")
                 continue
@@ -183,12 +204,14 @@ class Table:
             "|---|---|---|---|---|---|---|---|",
         ]  # fmt: skip
         done = self.stored["done"]
-        names = [row.name for row in self.rows if row.name in done]
-        for number, name in enumerate([*names, *([BASELINE] if BASELINE in done else [])], 1):
+        numbered = [(str(number), row.name) for number, row in enumerate(self.rows, 1)]
+        for number, name in (*numbered, ("", BASELINE)):
+            if name not in done:
+                continue
             m = done[name]
             low, high = m["interval"]
             lines.append(
-                f"| {number if name != BASELINE else ''} | {name} | {m['train']:.1%} | "
+                f"| {number} | {name} | {m['train']:.1%} | "
                 f"{m['validation']:.1%} | {m['test']:.1%} | {low:.1%} to {high:.1%} | "
                 f"{m['trained']:,} | {m['seconds']:.1f} |"
             )

@@ -28,6 +28,7 @@ from ..translation.attention import cross_attentions, plot_cross_attentions
 from ..translation.memory import TranslationMemory
 from ..translation.options import TranslateOptions
 from ..translation.sample import sentence_pairs
+from ..tuning import LARGE
 from .base import padding_of, with_dropout
 from .sequences import Rows, Sequences
 
@@ -116,7 +117,7 @@ class Translate(Sequences):
             context_length=o.context_length, emb_dim=o.emb_dim,
             hidden_dim=4 * o.emb_dim if o.hidden_dim is None else o.hidden_dim,
             n_layers=o.n_layers, n_decoder_layers=o.n_layers, n_heads=o.n_heads,
-            norm_first=o.norm_first, drop_rate=0.1 if o.drop_rate is None else o.drop_rate,
+            norm_first=o.norm_first, drop_rate=0.2 if o.drop_rate is None else o.drop_rate,
             start_token_id=end, pad_token_id=end,
         )  # fmt: skip
         sizes = f"{self.source_tokenizer.vocab_size:,} and {self.tokenizer.vocab_size:,} tokens"
@@ -124,7 +125,11 @@ class Translate(Sequences):
             f"tokenizers   {o.tokenizer}, {sizes}{', shared' if o.shared else ''}\n"
             f"base         none: random weights, {config.summary()}"
         )
-        return Transformer(config)
+        model = Transformer(config)
+        if o.schedule == "cosine" and sum(p.numel() for p in model.parameters()) < LARGE:
+            o.lr = 1.5e-3 if o.lr is None else o.lr
+            o.min_lr = o.lr / 50 if o.min_lr is None else o.min_lr
+        return model
 
     def make_tokenizer(self, texts: Sequence[str]) -> Tokenizer:
         """The tokenizer of the options, learned from these texts."""
@@ -145,9 +150,11 @@ class Translate(Sequences):
         self.note(f"\ntest, {len(self.test):,} sentences: BLEU with its 95 % interval")
         for way in ways:
             self.note(self._line(way, ways[0]))
-        for way in (way for way in ways if way.name.endswith("beams")):
-            gain = paired_difference(way.bleu.counts, ways[1].bleu.counts, bleu_score)
-            self.note(f"{way.name} - greedy: {gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]")
+        beams = [(way, ways[1]) for way in ways if way.name.endswith("beams")]
+        for way, other in [*beams, (best, ways[0])]:
+            gain = paired_difference(way.bleu.counts, other.bleu.counts, bleu_score)
+            interval = f"{gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]"
+            self.note(f"{way.name} - {other.name}: {interval}")
         self.write_files(ways, best)
         if self.o.worst:
             self.show_worst(best)

@@ -27,7 +27,7 @@ from ..options import ClassifyOptions
 from ..table_options import CompareOptions, VariationsOptions, row_numbers
 from .base import load_base
 from .classify import Classify
-from .tables import Row, Table, begin_table
+from .tables import Row, Table, open_table
 
 __all__ = ["Comparison", "Variations", "variations"]
 
@@ -47,8 +47,12 @@ class Variations:
 
         Raises: OptionError for options that do not fit together.
         """
+        with open_table(self.o.folder or "", "variations", self.o):
+            return self._filled()
+
+    def _filled(self) -> dict[str, dict[str, Any]]:
+        """The bases, then the table; its folder is locked."""
         o = self.o
-        begin_table(o.folder or "", "variations", o)
         shared = {
             "data": o.data, "epochs": o.epochs, "seed": o.seed, "most": o.most, "batch_size": 8,
             "max_length": o.max_length, "pool": "last", "drop_rate": 0.0, "worst": 0,
@@ -58,11 +62,10 @@ class Variations:
         if len(bases) > len(SIZES):
             raise OptionError(f"`bases`: {len(bases)} were given, 4 are the most")
         rows = variations(bases, *self._shape(bases[0]))
-        if o.rows is not None:
-            rows = [rows[number - 1] for number in row_numbers(o.rows, len(rows))]
+        only = None if o.rows is None else row_numbers(o.rows, len(rows))
         facts = {"bases": o.bases, "pretrain_steps": o.pretrain_steps}
         return Table(
-            o.folder or "", rows, shared, self.note, facts=facts,
+            o.folder or "", rows, shared, self.note, facts=facts, only=only,
             heading="Accuracies of a classifier of spam and variations of it",
         ).fill()  # fmt: skip
 
@@ -177,7 +180,6 @@ class Comparison:
         Raises: OptionError for a name that is not known, or data that is missing.
         """
         o = self.o
-        begin_table(o.folder or "", "compare", o)
         shared = {
             "data": o.data, "epochs": o.epochs, "seed": o.seed, "most": o.most, "worst": 0,
             "emb_dim": o.emb_dim, "n_layers": o.n_layers, "context_length": o.context_length,
@@ -188,7 +190,8 @@ class Comparison:
             Row(f"{model}, long texts {way}", {"model": model, "long_texts": way})
             for model in o.models.split(",") for way in o.long_texts.split(",")
         ]  # fmt: skip
-        return Table(
-            o.folder or "", rows, shared, self.note,
-            heading=f"Accuracies on {o.data}, models from random weights",
-        ).fill()  # fmt: skip
+        with open_table(o.folder or "", "compare", o):
+            return Table(
+                o.folder or "", rows, shared, self.note,
+                heading=f"Accuracies on {o.data}, models from random weights",
+            ).fill()  # fmt: skip

@@ -74,17 +74,19 @@ class PairDataset(Dataset[Pair]):
 def encoded(where: str, text: str, tokenizer: Any, end: int) -> list[int]:
     """The ids of a text and the end, once. The spelling of a special token is ordinary text.
 
+    where: which text it is, for messages; "" if there is one alone
     tokenizer: one of ours, or anything with encode(text)
     Raises: ValueError, which begins with `where`, for a text without tokens.
     """
+    where = f"{where}: " if where else ""
     options = {"disallowed_special": ()} if isinstance(tokenizer, Tokenizer) else {}
     try:
         ids = list(tokenizer.encode(text, **options))
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise ValueError(f"{where}{error}") from error
     ids = ids if ids and ids[-1] == end else [*ids, end]
     if len(ids) < 2:
-        raise ValueError(f"{where}: the text {text!r} has no tokens")
+        raise ValueError(f"{where}the text {text!r} has no tokens")
     return ids
 
 

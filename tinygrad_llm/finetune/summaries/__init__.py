@@ -1,8 +1,7 @@
 """Summaries: an encoder-decoder such as T5 learns to say a text in a few words.
 
-model = checkpoint.build_model()                      # of a run of finetune summarize
-summarize(model, tokenizer, "a long text ...")
-infill(model, tokenizer, "Thank you <extra_id_0> me to your party")
+summarize("a long text ...", "runs/summarize-sample-1")              # a run of finetune summarize
+infill("Thank you <extra_id_0> me to your party", "path/of/a/T5")
 """
 
 from __future__ import annotations

@@ -8,31 +8,43 @@ from ...data.spans import spans_of
 from ...generation.options import integer
 from ...models.encoder_decoder import EncoderDecoder
 from ...text import Tokenizer
+from ...text.tokenizer import check_text
 from ..sequences.data import encoded
 from ..sequences.writing import most_tokens, write
+from ..task_models import Run, TaskModel, text_first
 
 __all__ = ["Infilled", "infill", "sentinel", "sentinels_of", "summarize"]
 
 
+@text_first
 def summarize(
-    model: EncoderDecoder, tokenizer: Tokenizer, text: str, *, max_new_tokens: int | None = None,
-    max_source: int | None = None, **options: Any,
+    text: str, run: Run, *, max_new_tokens: int | None = None, max_source: int | None = None,
+    **options: Any,
 ) -> str:  # fmt: skip
     """The summary of a text by a model that finetune summarize trained, or by a published T5.
 
-    max_new_tokens: the most tokens of a summary, None for the model's context; max_source: of the
-        text, which is cut there, None for the model's context
+    run: its folder, read at every call, or a TaskModel; (model, tokenizer, text) work too
+    max_new_tokens: the most tokens of a summary; max_source: of the text, which is cut there. None
+        for what the run was trained with, or the model's context
     options: of generation.generate: num_beams=4, length_penalty=1.0, or temperature, top_k, top_p
         and seed
     T5's published weights expect "summarize: " before the text.
-    Raises: ValueError for a text without tokens, a tokenizer without an end, or bad options.
+    Raises: TypeError for something else than a text, or another kind of model; ValueError for a
+    text without tokens, a tokenizer without an end, or bad options.
     """
+    check_text(text)
+    loaded = TaskModel.load(run)
+    loaded.need("summarize", EncoderDecoder)
+    model, tokenizer = loaded.model, loaded.tokenizer
+    of_run = [loaded.settings.get(name) for name in ("max_source", "max_target")]
+    max_source = of_run[0] if max_source is None else max_source
+    max_new_tokens = of_run[1] if max_new_tokens is None else max_new_tokens
     most_tokens(model, max_new_tokens)
     end = _end_of(tokenizer)
     limit = model.context_length
     if max_source is not None:
         limit = min(limit, integer("max_source", max_source, 2))  # a token and the end
-    ids = encoded("the text", text, tokenizer, end)
+    ids = encoded("", text, tokenizer, end)
     if len(ids) > limit:
         ids = [*ids[: limit - 1], end]
     return tokenizer.decode(_written(model, ids, end, max_new_tokens, options))
@@ -45,18 +57,21 @@ class Infilled(NamedTuple):
     spans: list[str]
 
 
+@text_first
 def infill(
-    model: EncoderDecoder, tokenizer: Tokenizer, text: str, *, max_new_tokens: int | None = None,
-    **options: Any,
+    text: str, run: Run, *, max_new_tokens: int | None = None, **options: Any
 ) -> Infilled:  # fmt: skip
     """Fills the holes of a text, spelled <extra_id_0>, <extra_id_1> and so on, in this order.
 
-    model: one that was trained with span corruption: a published T5, or a run of finetune summarize
-        with spans; the other arguments are those of summarize
+    run: of a model that was trained with span corruption: a published T5, or a run of finetune
+        summarize with spans; the arguments are those of summarize
     Raises: ValueError for a text without holes, holes in another order, or a tokenizer without
-    these tokens.
+    these tokens; TypeError as summarize.
     """
-    most_tokens(model, max_new_tokens)
+    check_text(text)
+    loaded = TaskModel.load(run)
+    loaded.need("infill", EncoderDecoder)
+    model, tokenizer = loaded.model, loaded.tokenizer
     end, known = _end_of(tokenizer), sentinels_of(tokenizer)
     if not known:
         raise ValueError(

@@ -1,6 +1,6 @@
 """Data sets of tagged tokens, the trainer of a tagger, and the entities of a text.
 
-for entity in tag(model, tokenizer, text):
+for entity in tag(text, "runs/ner-1"):
     print(text[entity.start : entity.end], entity.type)
 """
 
@@ -22,11 +22,12 @@ from ...models.costs import flops_per_token
 from ...models.tagger import Tagger
 from ...tensor import Tensor, wrap
 from ...text import Tokenizer
-from ...text.tokenizer import check_fits, check_text
+from ...text.tokenizer import check_text
 from ...training.loop import Trainer
 from ...utils.data import Dataset
 from ..buckets import padded_length
 from ..options import TuningOptions
+from ..task_models import Run, TaskModel, text_first
 from ..trainers import batches_in_order, check_length
 from ..tuning import Rates, TrainingData, Tuning
 from .files import Annotated
@@ -154,9 +155,12 @@ def evaluate_tagger(
     return entity_report([list(row.entities) for row in rows], predicted)
 
 
-def tag(model: Tagger, tokenizer: Tokenizer, text: str, constrained: bool = True) -> list[Entity]:
+@text_first
+def tag(text: str, run: Run, constrained: bool = True) -> list[Entity]:
     """The named entities of a text, (start, end, type) in characters, in its order.
 
+    run: the folder of a run of finetune ner, read at every call, or a TaskModel; (model,
+        tokenizer, text) work too
     constrained: only tags that follow each other legally. Without it an I-X that follows something
         else begins an entity.
     A text that is longer than the model's context is read in pieces, cut behind the end of a
@@ -164,13 +168,10 @@ def tag(model: Tagger, tokenizer: Tokenizer, text: str, constrained: bool = True
     Raises: TypeError if it is not a text, or the model not a Tagger; ValueError if the
     tokenizer cannot encode it.
     """
-    if not isinstance(model, Tagger):
-        raise TypeError(
-            f"model must be a Tagger, got {type(model).__name__}: "
-            "find_checkpoint(run).build_model() loads that of a run"
-        )
     check_text(text)
-    check_fits(tokenizer, model.config.model.vocab_size)
+    loaded = TaskModel.load(run)
+    loaded.need("tag", Tagger)
+    model, tokenizer = loaded.model, loaded.tokenizer
     entities: list[Entity] = []
     for start, piece in _pieces(text, tokenizer, model.context_length):
         own = _entities(model, tokenizer, [piece], constrained)[0]

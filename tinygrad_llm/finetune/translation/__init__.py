@@ -1,7 +1,6 @@
 """Translation: an encoder-decoder learns to write one language while it reads another.
 
-model = checkpoint.build_model()                      # of a run of finetune translate
-translate(model, (source_tokenizer, target_tokenizer), "私 は テニス 部員 で す 。")
+translate("私 は テニス 部員 で す 。", "runs/ja-en", num_beams=4)     # a run of finetune translate
 """
 
 from __future__ import annotations

@@ -5,31 +5,36 @@ from __future__ import annotations
 from typing import Any
 
 from ...models.encoder_decoder import EncoderDecoder
-from ...text import Tokenizer
+from ...text.tokenizer import check_text
 from ..sequences.data import encoded
 from ..sequences.writing import most_tokens, write
+from ..task_models import Run, TaskModel, text_first
 
 __all__ = ["translate"]
 
 
+@text_first
 def translate(
-    model: EncoderDecoder, tokenizers: tuple[Tokenizer, Tokenizer], text: str, *,
-    max_new_tokens: int | None = None, **options: Any,
+    text: str, run: Run, *, max_new_tokens: int | None = None, **options: Any
 ) -> str:  # fmt: skip
     """The translation of a text by a model that finetune translate trained.
 
-    tokenizers: of what the model reads and of what it writes; one may be both
+    run: its folder, read at every call, or a TaskModel. (model, tokenizers, text) work too, where
+        the tokenizers are of what the model reads and of what it writes
     max_new_tokens: the most tokens of a translation, None for the model's context
     options: of generation.generate: num_beams=4, length_penalty=1.0, temperature, seed
-    Raises: ValueError for a text without tokens, one that is longer than the model's context, or
-    bad options.
+    Raises: TypeError for something else than a text, or another kind of model; ValueError for a
+    text without tokens, one that is longer than the model's context, or bad options.
     """
+    check_text(text)
+    loaded = TaskModel.load(run)
+    loaded.need("translate", EncoderDecoder)
+    model, (source, target) = loaded.model, loaded.tokenizers
     n = most_tokens(model, max_new_tokens)
-    source, target = tokenizers
-    ends = [tokenizer.eot_token for tokenizer in tokenizers]
+    ends = source.eot_token, target.eot_token
     if ends[0] is None or ends[1] is None:
         raise ValueError("translate needs tokenizers with a token that ends texts")
-    ids = encoded("the text", text, source, ends[0])
+    ids = encoded("", text, source, ends[0])
     if len(ids) > model.context_length:
         raise ValueError(
             f"the text has {len(ids)} tokens, the model reads at most {model.context_length}: "

@@ -45,9 +45,29 @@ class TranslateOptions(AdaptationOptions, MachineOptions, SequenceOptions):
     n_layers: int = option(3, "Blocks of encoder and decoder each.", UP_TO_256, "model")
     norm_first: bool = option(False, "Norms before the parts of a block.", None, "model")
     epochs: float | None = again(SequenceOptions, "epochs", None, about_default="10, or 3 if large")
-    batch_tokens: int | None = again(SequenceOptions, "batch_tokens", 4000)
+    batch_tokens: int | None = again(SequenceOptions, "batch_tokens", 2000)
     label_smoothing: float = again(SequenceOptions, "label_smoothing", 0.1)
-    schedule: str = again(SequenceOptions, "schedule", "inverse_sqrt")
+    lr: float | None = again(
+        SequenceOptions,
+        "lr",
+        None,
+        help="Highest learning rate.",
+        about_default="1.5e-3 from random weights, with a base by its size",
+    )
+    min_lr: float | None = again(
+        SequenceOptions,
+        "min_lr",
+        None,
+        help="Last learning rate [lr / 50, with a base lr / 10].",
+        about_default="lr / 50 from random weights, with a base lr / 10",
+    )
+    drop_rate: float | None = again(
+        AdaptationOptions,
+        "drop_rate",
+        None,
+        help="Dropout [0.2, or the base's].",
+        about_default="0.2, or the base's",
+    )
     beta2: float = again(OptimizerOptions, "beta2", 0.98)
     weight_decay: float = again(OptimizerOptions, "weight_decay", 0.0)
     beams: str = option(

@@ -86,6 +86,15 @@ def _constant(t: Tensor | None) -> Any:
     return None if t is None else t.array
 
 
+class divided_classes:
+    """The loss of logits whose classes are divided among ranks, within loss_parallel; else None.
+
+    loss(input, target, weight, ignore_index, reduction, label_smoothing) returns None for others.
+    """
+
+    loss: Any = None
+
+
 @function
 @mixed
 def cross_entropy(
@@ -102,6 +111,11 @@ def cross_entropy(
     Raises: IndexError for a class outside [0, C) that is not ignore_index, ValueError for different
     batch sizes, RuntimeError for other shapes or dtypes.
     """
+    if divided_classes.loss is not None and isinstance(input, Tensor):
+        name = reduction_name(size_average, reduce, reduction)
+        loss = divided_classes.loss(input, target, weight, ignore_index, name, label_smoothing)
+        if loss is not None:
+            return loss
     if weight is size_average is reduce is None and reduction == "mean" and not label_smoothing:
         if _usual(input, target):
             if ignore_index == -100:

@@ -14,6 +14,7 @@ from ...arrays.devices import xp_of
 from ...autograd.grad_mode import mode
 from ...distributed.collectives import flat, store
 from ...distributed.groups import member_group
+from ...distributed.process_group import divided_within
 from ...tensor import Tensor, wrap
 from ..module import Module
 from .reducer import Reducer
@@ -32,6 +33,7 @@ class DistributedDataParallel(Module):
     bucket_cap_mb            the size of the buckets in which gradients travel, 25 if None
     find_unused_parameters   False: a parameter that gets no gradient is an error, which names it.
                              True: it counts as zeros, unless no rank has a gradient for it
+    Parameters of which the ranks have different parts, such as experts, are left alone.
     The other options may be given and change nothing. Each rank calls forward and backward
     equally often; a loss that is a mean over a rank's examples becomes the mean over all examples
     only if the ranks have equally many.
@@ -47,7 +49,12 @@ class DistributedDataParallel(Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.world = dist.get_world_size(process_group)  # an error without a group
-        named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+        group: Any = dist.group.WORLD if process_group is None else process_group
+        divided = {id(p) for p in module.parameters() if divided_within(p, group)}
+        named = [
+            (name, p) for name, p in module.named_parameters()
+            if p.requires_grad and id(p) not in divided
+        ]  # fmt: skip
         if not named:
             raise RuntimeError(
                 "DistributedDataParallel is not needed when a module doesn't have any parameter "
@@ -68,6 +75,8 @@ class DistributedDataParallel(Module):
             self.first = dist.get_global_rank(process_group, 0)
             if init_sync:
                 for tensor in (*module.parameters(), *module.buffers()):
+                    if id(tensor) in divided:
+                        continue
                     dist.broadcast(tensor, self.first, process_group)
             size = int(megabytes * 2**20)
             self.reducer = Reducer(named, process_group, size, find_unused_parameters)

@@ -1,8 +1,9 @@
 """Reducer: averages the gradients of all ranks, bucket by bucket, while backward still runs.
 
 The parameters are divided into buckets of some megabytes, in the order in which their gradients
-arrive. As soon as the last gradient of a bucket is complete its sum over the ranks is started, and
-the backward pass continues with older layers. Every rank starts the buckets in the same order.
+become complete. As soon as the last gradient of a bucket is complete its sum over the ranks is
+started, and the backward pass continues with older layers. Every rank starts the buckets in the
+same order.
 
 When is a gradient complete? The forward pass has left a graph; the reducer counts in it the edges
 that lead to each parameter, and then counts the gradients that pass along them. Where a graph is
@@ -89,8 +90,8 @@ class Reducer:
 
     def _reset(self) -> None:
         self.active = False
-        self.complete: set[int] = set()  # parameters whose gradient is complete
-        self.arrived: dict[int, None] = {}  # those that got one, in order
+        self.complete: dict[int, None] = {}  # parameters whose gradient is complete, in order
+        self.arrived: set[int] = set()  # those that got one
         self.remaining: dict[int, int] = {}
         self.missing = [len(bucket) for bucket in self.buckets]
         self.just_completed: list[int] = []
@@ -104,6 +105,9 @@ class Reducer:
             return list(outputs)
         self._count(ends)
         made = Watch.apply(*ends, reducer=self)
+        for y, shown in zip(ends, made if isinstance(made, tuple) else (made,), strict=True):
+            if "_columns" in y.__dict__:  # divided logits stay so, for loss_parallel
+                shown.__dict__["_columns"] = y.__dict__["_columns"]
         watched = iter(made if isinstance(made, tuple) else (made,))
         return [next(watched) if y.requires_grad else y for y in outputs]
 
@@ -168,11 +172,13 @@ class Reducer:
                     "after its sum over the ranks was started: it is used outside of the module's "
                     "forward"
                 )
-            if grad is not None:
-                self.arrived[i] = None
+            if grad is not None or op.adder is not None:  # which has added to .grad itself
+                self.arrived.add(i)
             self.remaining[i] = self.remaining.get(i, 0) - 1
             if self.remaining[i] == 0 and id(edge.target) not in leaf_hooks:
                 self.just_completed.append(i)
+
+    observe.without_leaves = True  # type: ignore[attr-defined]  # see engine._added_to_leaf
 
     def _start_complete(self) -> None:
         """Start the buckets of which the op before has delivered the last gradient."""
@@ -183,7 +189,7 @@ class Reducer:
     def _mark(self, i: int) -> None:
         if i in self.complete:
             return
-        self.complete.add(i)
+        self.complete[i] = None
         self.missing[self.bucket_of[i]] -= 1
         while len(self.works) < len(self.buckets) and self.missing[len(self.works)] == 0:
             self._start(self.buckets[len(self.works)])
@@ -209,7 +215,7 @@ class Reducer:
                 "DistributedDataParallel: autograd.grad does not fill .grad, whose mean over the "
                 "ranks is taken: call backward()"
             )
-        unused = sorted(set(range(len(self.parameters))) - self.arrived.keys())
+        unused = sorted(set(range(len(self.parameters))) - self.arrived)
         if unused and not self.find_unused:
             raise RuntimeError(self._about(unused))
         for i in range(len(self.parameters)):
@@ -234,8 +240,12 @@ class Reducer:
         return used
 
     def _rebuild(self) -> None:
-        """After the first backward pass: buckets in the order of arrival on the first rank."""
-        order = wrap(np.array(list(self.arrived), np.int64))
+        """After the first backward pass: buckets in the order of completion on the first rank.
+
+        A weight that is used twice, as the embedding that is also the head, gets its first gradient
+        early and its last one late: buckets before its own do not wait for it.
+        """
+        order = wrap(np.array(list(self.complete), np.int64))
         dist.broadcast(order, dist.get_global_rank(self.group, 0), self.group)
         self._divide(order.tolist())
         self.rebuilt = True

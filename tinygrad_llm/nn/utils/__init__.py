@@ -56,7 +56,8 @@ def _square_sum(array: Any) -> Any:
         return cpu.square_sum(array)
     flat = array.reshape(-1)  # (N)
     if not isinstance(flat, np.ndarray):
-        return (flat.astype("float32", copy=False) ** 2).sum()
+        wide = flat.astype("float32") if flat.dtype.itemsize < 4 else flat
+        return (wide**2).sum()
     total = 0.0
     for start in range(0, flat.size, _BLOCK):
         block = flat[start : start + _BLOCK]
@@ -165,29 +166,29 @@ def clip_grad_norm_(
             )
     parameters = _as_list(parameters)
     if any(hasattr(p, "division") for p in parameters):
-        norm = _norm_over_ranks(parameters, float(norm_type), error_if_nonfinite)
+        norm = norm_over_ranks(parameters, float(norm_type), error_if_nonfinite)
     else:
         norm = get_total_norm(_gradients(parameters), norm_type, error_if_nonfinite)
     clip_grads_with_norm_(parameters, max_norm, norm)
     return norm
 
 
-def _norm_over_ranks(parameters: list[Tensor], p: float, error_if_nonfinite: bool) -> Tensor:
+def norm_over_ranks(parameters: list[Tensor], p: float, error_if_nonfinite: bool) -> Tensor:
     """The norm of gradients of which some are divided among ranks (see distributed.sharded).
 
     Raises: ValueError for p = 0; RuntimeError as get_total_norm.
     """
     if p == 0.0:
         raise ValueError("clip_grad_norm_: norm_type 0 is not defined for divided parameters")
-    by_group: dict[int, tuple[Any, list[Tensor]]] = {}
+    by_groups: dict[tuple, tuple[tuple, list[Tensor]]] = {}
     for parameter in parameters:
-        group = getattr(parameter, "division", [None])[0]
-        by_group.setdefault(id(group), (group, []))[1].append(parameter)
+        among = getattr(parameter, "divided_among", ())
+        by_groups.setdefault(tuple(map(id, among)), (among, []))[1].append(parameter)
     norms = []
-    for group, members in by_group.values():
+    for among, members in by_groups.values():
         grads = _gradients(members)
         largest = float(get_total_norm(grads, p).item())
-        if group is not None:
+        for group in among:
             op = {math.inf: "MAX", -math.inf: "MIN"}.get(p, "SUM")
             number = wrap(np.array([largest if math.isinf(p) else largest**p]))
             distributed.all_reduce(number, distributed.ReduceOp[op], group)

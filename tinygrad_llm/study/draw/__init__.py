@@ -1,15 +1,18 @@
-"""The graph behind a tensor as a picture and as a page, and attention maps."""
+"""The graph behind a tensor as a picture and as a page, attention maps, and what ranks send."""
 
 from .attention_maps import AttentionMaps, draw_attention
 from .drawing import Drawing, draw
 from .position_maps import draw_positions
+from .ranks import all_exchanges, draw_ranks
 from .similarity_maps import draw_similarities
 
 __all__ = [
     "AttentionMaps",
     "Drawing",
+    "all_exchanges",
     "draw",
     "draw_attention",
     "draw_positions",
+    "draw_ranks",
     "draw_similarities",
 ]

@@ -3,6 +3,7 @@
     print(study.explain("layer_norm"))            # an op
     print(study.explain("TransformerBlock"))      # a layer or a model
     print(study.explain("AdamW"))                 # an optimizer, on three numbers
+    print(study.explain("all_gather"))            # a collective, on 2 ranks
 
 Nothing is written for it: the text is the docstring, the code is the source, and every number is
 computed by the real op, layer or optimizer when it is explained.
@@ -19,7 +20,7 @@ from ...autograd.engine import Op
 from ...tensor import Tensor
 from ..common.html import FilePath, written
 from ..common.terminal import Text
-from .names import example_name, layers, lookup
+from .names import collectives, example_name, layers, lookup
 
 __all__ = ["Explanation", "explain"]
 
@@ -62,7 +63,7 @@ class Explanation:
 
 
 def explain(what: Any, *inputs: Any, **options: Any) -> Explanation:
-    """Explain an op, a layer, a loss, a model or an optimizer.
+    """Explain an op, a layer, a loss, a model, an optimizer or a collective.
 
     what      its name ("layer_norm", "LayerNorm", "nn.Linear", "AdamW"), some with a setting
               ("Attention(cross=True)"), or a class, which may be yours: an Op, a Module or an
@@ -82,6 +83,10 @@ def explain(what: Any, *inputs: Any, **options: Any) -> Explanation:
         kind = type(kind)
     if not inspect.isclass(kind):
         raise TypeError(f"explain: expected a name or a class, got {type(what).__name__}")
+    if issubclass(kind, Op) and kind in collectives().values() and not (inputs or options):
+        from .collective import explain_collective
+
+        return Explanation(explain_collective(kind))
     if issubclass(kind, Op):
         from .op import explain_op
 

@@ -1,4 +1,4 @@
-"""The names that explain knows: ops, layers, losses, models and optimizers, and their families."""
+"""The names that explain knows: ops, layers, losses, models, optimizers, collectives; families."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import difflib
 import inspect
 from typing import Any
 
-from ...autograd.engine import OPS
+from ...autograd.engine import OPS, Op
 from ...files.program import command_line
 from ..common.source import first_line
 
-__all__ = ["catalogue", "example_name", "layers", "lookup", "optimizers"]
+__all__ = ["catalogue", "collectives", "example_name", "layers", "lookup", "optimizers"]
 
 
 def catalogue() -> dict[str, list[tuple[str, str]]]:
@@ -34,6 +34,9 @@ def catalogue() -> dict[str, list[tuple[str, str]]]:
     families["optimizers"] = [
         (name, first_line(kind)) for name, kind in sorted(optimizers().items())
     ]
+    families["collectives, on 2 ranks"] = [
+        (name, first_line(op)) for name, op in collectives().items()
+    ]
     return families
 
 
@@ -49,9 +52,17 @@ def layers() -> dict[str, type]:
 
 
 def example_name(what: Any) -> str | None:
-    """The name of a layer's example with a setting, "Attention(cross=True)", or None."""
+    """The name of a layer's example with a setting, "Attention(cross=True)", or None.
+
+    "cross-attention" and "label_smoothing", the setting with or without its layer, name it too.
+    """
     name = what.strip().removeprefix("nn.") if isinstance(what, str) else ""
-    return name if "(" in name and name in layers() else None
+    for known in layers():
+        kind, _, setting = known.partition("(")
+        word = _bare(setting.partition("=")[0])
+        if setting and (name == known or _bare(name) in (word, word + _bare(kind))):
+            return known
+    return None
 
 
 def optimizers() -> dict[str, type]:
@@ -68,8 +79,15 @@ def optimizers() -> dict[str, type]:
     }
 
 
+def collectives() -> dict[str, type[Op]]:
+    """The collectives as ops, by the names of their functions."""
+    from ..check.collectives import COLLECTIVES
+
+    return {name: each.op for name, each in COLLECTIVES.items()}
+
+
 def lookup(name: str) -> type[Any]:
-    """The class that a name means: an op, a layer, a loss, a model or an optimizer.
+    """The class that a name means: an op, a layer, a loss, a model, an optimizer, a collective.
 
     The name of a published size, such as "smollm2-135m", means its model.
     Raises: ValueError, with the nearest names, if there is none.
@@ -90,6 +108,7 @@ def lookup(name: str) -> type[Any]:
             **layers(),
         },
         "optim": optimizers(),
+        "distributed.nn": {**collectives(), **{op.name: op for op in collectives().values()}},
     }
     start = {"F": "ops", "nn.functional": "ops", "models": "nn"}.get(prefix, prefix)
     searched = [places[start]] if start in places else list(places.values())

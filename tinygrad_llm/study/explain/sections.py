@@ -69,8 +69,9 @@ class Section:
 
 
 def sections(data: dict[str, Any]) -> list[Section]:
-    """The sections of an op's, a layer's or an optimizer's explanation."""
-    kind = {"op": _of_op, "layer": _of_layer, "optimizer": _of_optimizer}[data["kind"]]
+    """The sections of an op's, a layer's, an optimizer's or a collective's explanation."""
+    kinds = {"op": _of_op, "layer": _of_layer, "optimizer": _of_optimizer}
+    kind = {**kinds, "collective": _of_collective}[data["kind"]]
     return [section for section in kind(data) if section.parts]
 
 
@@ -154,6 +155,50 @@ def _twin(data: dict[str, Any]) -> list[Any]:
     return parts
 
 
+# ---------------------------------------------------------------------------------- a collective
+def _of_collective(data: dict[str, Any]) -> list[Section]:
+    example, ranks = data["example"], range(len(data["example"]["inputs"]))
+    rows = []
+    for word, name in (
+        ("in    x", "inputs"), ("out   y", "output"), ("back  g = ∂L/∂y", "upstream"),
+        ("back  ∂L/∂x", "gradients"),
+    ):  # fmt: skip
+        rows += [[f"{word} on rank {r}", value_text(example[name][r])] for r in ranks]
+        if name == "inputs":
+            rows += [[f"      {option}", str(v)] for option, v in example["options"].items()]
+    sent = [[way, rank, collective, to, f"{n:,}"] for way, rank, collective, to, n in data["sent"]]
+    gradients = [[f"∂L/∂x on rank {r}", value_text(data["twin"]["gradients"][r])] for r in ranks]
+    difference = number_text(data["twin"]["difference"], 3)
+    mistakes = [[m["name"], m["sentence"]] for m in data["mistakes"]]
+    return [
+        Section("Which loss", [Prose(data["loss"])]),
+        Section("What it does, and its backward pass", [Prose(data["doc"])]),
+        Section(
+            "The code",
+            [Sides(Code("forward", data["forward"]), Code("backward", data["backward"]))],
+        ),
+        Section(f"A worked example of {len(ranks)} ranks", [Grid(("", ""), rows)]),
+        Section(
+            "What the ranks send, besides a line of 128 bytes that they compare first",
+            [Grid(("", "rank", "collective", "to rank", "bytes"), sent, right=(4,))]
+            if sent
+            else [Prose("nothing")],
+        ),
+        Section(
+            "The same without the formula: the slow twin, with all ranks' tensors in one process",
+            [
+                Code("the ranks' tensors as a list", data["twin"]["source"]),
+                Grid(("gradient by the chain rule alone", ""), gradients),
+                Prose(f"largest difference from the op's gradients: {difference}"),
+            ],
+        ),
+        Section("Mistakes that people make here", [Grid(("", ""), mistakes)]),
+        Section(
+            "Gradient check, across the ranks", _check(data["check"], "the ∂L/∂y of the example")
+        ),
+    ]
+
+
 # -------------------------------------------------------------------------------- shared sections
 def _memory(memory: dict[str, Any] | None, note: str = "") -> list[Any]:
     if memory is None:
@@ -193,7 +238,7 @@ def _used(letter: str, memory: dict[str, Any]) -> bool:
     return letter in text
 
 
-def _check(rows: list[dict[str, Any]]) -> list[Any]:
+def _check(rows: list[dict[str, Any]], upstream: str = "a random ∂L/∂y") -> list[Any]:
     if not rows:
         return []
     table = [
@@ -208,7 +253,7 @@ def _check(rows: list[dict[str, Any]]) -> list[Any]:
     ]
     head = ("", "elements", "largest", "largest error", "")
     return [
-        Prose("backward against finite differences, in float64, with a random ∂L/∂y:"),
+        Prose(f"backward against finite differences, in float64, with {upstream}:"),
         Grid(head, table, right=(1, 2, 3)),
     ]
 

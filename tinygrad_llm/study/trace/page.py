@@ -10,10 +10,12 @@ from ..common.numbers import bytes_text
 from .text import (
     MODULE_HEAD,
     OP_HEAD,
+    RANKS_HEAD,
     ROUTER_HEAD,
     marks,
     module_rows,
     op_rows,
+    ranks_rows,
     router_rows,
     summary,
 )  # fmt: skip
@@ -57,6 +59,8 @@ def page(trace: Any, title: str = "Trace") -> str:
     routers = router_rows(trace)
     if routers:
         parts += ["<h2>Routers</h2>", table(ROUTER_HEAD, routers, (0, 3))]
+    if trace.exchanges:
+        parts += ["<h2>Between the ranks</h2>", table(RANKS_HEAD, ranks_rows(trace), (0, 1))]
     lines = [str(op.line) if op.line else "" for op in trace.ops]
     rows = [[*row, line] for row, line in zip(op_rows(trace), lines, strict=True)]
     parts += ["<h2>Ops</h2>", table((*OP_HEAD, "your line"), rows, (1, 2, 3, 11)), "</main>"]

@@ -17,6 +17,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from ...autograd.engine import Op
+from ...distributed.traffic import Exchange, watching
 from ...layers.moe import MixtureOfExperts
 from ...nn.module import Module
 from ...tensor.nested import tensors_in
@@ -143,6 +144,7 @@ class Trace(Watch):
     convention       as papers count them: with the masked half, and backward twice forward
     executed         those that were done, forward and backward; see table("flops")
     seconds          how long the context lasted, with the time of the tracing itself
+    exchanges        what this rank sent others, in order; see table("communication")
     """
 
     def __init__(self, *models: Module) -> None:
@@ -155,6 +157,7 @@ class Trace(Watch):
         self.peak = 0
         self.first_bad: Bad | None = None
         self.seconds = 0.0
+        self.exchanges: list[Exchange] = []
         self._ledger = Ledger()
         self._record_of: WeakKeyDictionary[Op, OpRecord] = WeakKeyDictionary()
 
@@ -162,10 +165,13 @@ class Trace(Watch):
     def __enter__(self) -> Trace:
         self._ledger = Ledger()
         self._began = perf_counter()
+        self._watching = watching(self.exchanges.append)
+        self._watching.__enter__()
         return super().__enter__()
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         super().__exit__(kind, error, traceback)
+        self._watching.__exit__(None, None, None)
         self.seconds += perf_counter() - self._began
         self.memory = self._ledger.times
         self.peak = self._ledger.peak
@@ -283,8 +289,16 @@ class Trace(Watch):
         """Operations that were done, forward and backward."""
         return sum(op.executed for op in self.ops)
 
+    @property
+    def communication(self) -> float:
+        """Seconds in which this rank waited for others, copied and added what they sent."""
+        return sum(exchange.blocked for exchange in self.exchanges)
+
     def table(self, by: str = "op", width: int | None = None) -> Text:
-        """A table of the ops (by="op"), the modules ("module") or their operations ("flops")."""
+        """A table of the ops (by="op"), the modules ("module") or their operations ("flops").
+
+        by="communication": the collectives and messages between ranks, with their bytes.
+        """
         from .text import table
 
         return table(self, by, width)

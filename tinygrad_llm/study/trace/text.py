@@ -10,7 +10,16 @@ from ...files.paths import local_path
 from ..common.numbers import bytes_text, number_text, seconds_text, shape_text
 from ..common.terminal import Text, render, terminal_width
 
-__all__ = ["as_dict", "module_rows", "op_rows", "plot", "router_rows", "summary", "table"]
+__all__ = [
+    "as_dict",
+    "module_rows",
+    "op_rows",
+    "plot",
+    "ranks_rows",
+    "router_rows",
+    "summary",
+    "table",
+]
 
 OP_HEAD = (
     *("#", "module", "op", "output", "fwd ms", "bwd ms", "saved", "grad in", "grad out"),
@@ -22,6 +31,8 @@ MODULE_HEAD = (
 )
 
 FLOPS_HEAD = ("op", "calls", "FLOPs by convention", "executed", "executed / convention")
+
+RANKS_HEAD = ("collective", "ranks", "calls", "ms waited", "sent", "per call", "agreements")
 
 ROUTER_HEAD = ("router", "experts without a token", "busiest expert", "tokens per expert")
 
@@ -105,6 +116,23 @@ def flops_rows(trace: Any) -> list[list[str]]:
     ]
 
 
+def ranks_rows(trace: Any) -> list[list[str]]:
+    """One row per kind of collective or message and group of ranks, with RANKS_HEAD's columns."""
+    kinds: dict[tuple[str, tuple[int, ...]], list[Any]] = {}
+    for exchange in trace.exchanges:
+        kinds.setdefault((exchange.name, exchange.ranks), []).append(exchange)
+    rows = []
+    for (name, ranks), exchanges in kinds.items():
+        sent = sum(e.bytes for e in exchanges)
+        lines = sum(sum(e.sent(agreement=True).values()) for e in exchanges) - sent
+        waited = sum(e.blocked for e in exchanges)
+        rows.append(
+            [name, " ".join(map(str, ranks)), str(len(exchanges)), seconds_text(waited),
+             bytes_text(sent), bytes_text(sent / len(exchanges)), bytes_text(lines)]
+        )  # fmt: skip
+    return rows
+
+
 def router_rows(trace: Any) -> list[list[str]]:
     """One row per mixture of experts, with the columns of ROUTER_HEAD."""
     rows = []
@@ -123,29 +151,39 @@ def summary(trace: Any) -> str:
     """The totals in one line."""
     forward = sum(op.forward for op in trace.ops)
     backward = sum(op.backward or 0.0 for op in trace.ops)
-    return (
+    text = (
         f"{len(trace.ops)} ops: {seconds_text(forward)} ms forward, {seconds_text(backward)} ms "
         f"backward; at most {bytes_text(trace.peak)} kept for backward"
     )
+    if trace.exchanges:
+        sent = bytes_text(sum(e.bytes for e in trace.exchanges))
+        share = trace.communication / max(trace.seconds, 1e-12)
+        text += (
+            f"\n{len(trace.exchanges)} collectives and messages: {sent} sent, "
+            f"{seconds_text(trace.communication)} ms waited, {share:.0%} of the time"
+        )
+    return text
 
 
 def table(trace: Any, by: str = "op", width: int | None = None) -> Text:
     """The table of ops or modules with the totals, and the autopsy if a number was not finite.
 
     by="flops": the operations of matrix products instead, by convention and as executed.
-    Raises: ValueError if `by` is none of the three.
+    by="communication": what went between ranks, by kind and group.
+    Raises: ValueError if `by` is none of the four.
     """
     from rich import box
     from rich.table import Table
 
     tables = {"op": (OP_HEAD, op_rows), "module": (MODULE_HEAD, module_rows),
-              "flops": (FLOPS_HEAD, flops_rows)}  # fmt: skip
+              "flops": (FLOPS_HEAD, flops_rows),
+              "communication": (RANKS_HEAD, ranks_rows)}  # fmt: skip
     if by not in tables:
-        raise ValueError(f'table(by={by!r}): by is "op", "module" or "flops"')
+        raise ValueError(f'table(by={by!r}): by is "op", "module", "flops" or "communication"')
     head, rows = tables[by][0], tables[by][1](trace)
     width = width or terminal_width()
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    words = {"module", "class", "op", "output"}
+    words = {"module", "class", "op", "output", "collective", "ranks"}
     for name in head:
         shown.add_column(
             name,
@@ -193,6 +231,10 @@ def as_dict(trace: Any) -> dict[str, Any]:
         "peak": trace.peak,
         "first_bad": trace.first_bad and str(trace.first_bad),
         "seconds": trace.seconds,
+        "exchanges": [
+            {"what": e.what, "ranks": list(e.ranks), "blocked": e.blocked, "sent": e.sent()}
+            for e in trace.exchanges
+        ],
         "flops": {"convention": trace.convention, "executed": trace.executed},
     }
 
