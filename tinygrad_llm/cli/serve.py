@@ -97,6 +97,7 @@ def _listen(app: Any, host: str, port: int, name: str) -> None:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((host, port))
+            listening.listen(1024)  # clients that come from now on wait, and are not refused
         except OSError as error:
             raise BadValue(f"--host {host} --port {port}: {error.strerror or error}") from None
         place = f"[{host}]" if ":" in host else host
