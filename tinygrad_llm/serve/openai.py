@@ -122,7 +122,7 @@ class _Writer:
 
     def choice(self, i: int, text: str, logprobs: Any, reason: str | None, whole: bool) -> Any:
         """One choice of an answer or of a chunk."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define choice")
 
     async def whole(self) -> dict[str, Any]:
         """The answer in one object."""
