@@ -173,7 +173,7 @@ def test_ollamas_client(running):
         client.chat(model="other", messages=HELLO)
 
 
-def test_each_of_many_at_once_equals_itself_alone(running, post):
+def test_each_of_many_together_equals_itself_alone(running, post):
     engine = running[1]
 
     def ask(i):

@@ -47,9 +47,11 @@ def test_it_serves_ends_and_starts_again_at_the_same_port(folder, tmp_path, end)
             stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         try:
-            said = server.stderr.readline()
-            assert re.fullmatch(r"tiny at http://127\.0\.0\.1:\d+/v1 \(Ctrl-C ends\)\n", said), said
-            port = re.search(r":(\d+)/", said)[1]
+            printed = server.stderr.readline()
+            assert re.fullmatch(r"tiny at http://127\.0\.0\.1:\d+/v1 \(Ctrl-C ends\)\n", printed), (
+                printed
+            )
+            port = re.search(r":(\d+)/", printed)[1]
             address = f"http://127.0.0.1:{port}/v1/models"
             assert httpx.get(address).status_code == 401
             listed = httpx.get(address, headers={"authorization": f"Bearer {KEY}"}).json()
@@ -68,8 +70,10 @@ def test_others_need_a_key(folder, tmp_path):
     for host in ("0.0.0.0", "192.0.2.1", "::", "example.org"):
         assert f"--host {host} lets other machines ask" in refused(folder, "--host", host, **none)
     (tmp_path / "short").write_text("secret")
-    said = refused(folder, "--key-file", tmp_path / "short")
-    assert "must hold one line of at least 16 ASCII characters" in said and "secret" not in said
+    printed = refused(folder, "--key-file", tmp_path / "short")
+    assert (
+        "must hold one line of at least 16 ASCII characters" in printed and "secret" not in printed
+    )
     assert "at least 16" in refused(folder, TINYGRAD_LLM_API_KEY="x\ny" * 20)
 
 

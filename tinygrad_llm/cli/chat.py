@@ -197,7 +197,7 @@ class _Session:
         self._dropped = turn.dropped
         ended = {
             "tokens": "; cut off after --tokens",
-            "context": "; cut off: the context is full, /reset begins anew",
+            "context": "; cut off: the context is full, /reset starts again",
             "stopped": "; stopped",
         }.get(turn.ended, "")
         self._note(

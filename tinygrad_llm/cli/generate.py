@@ -292,7 +292,7 @@ def random_seed() -> int:
 
 
 def show(text: str) -> None:
-    """Print a piece of a text at once, without a line break after it."""
+    """Print a piece of a text immediately, without a line break after it."""
     say(text, end="")
     sys.stdout.flush()
 

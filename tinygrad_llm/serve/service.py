@@ -65,7 +65,7 @@ class Service:
         return self.check_length(ids)
 
     def text_ids(self, text: str) -> list[int]:
-        """The ids of a text that goes on.
+        """The ids of a text to continue.
 
         Raises: ApiError with 400 if the tokenizer can't write it, or it is too long.
         """
