@@ -53,7 +53,10 @@ class Fields:
         return self.values.get(name)
 
     def integer(self, name: str, default: int | None, least: int, most: int) -> Any:
-        """A whole number between least and most."""
+        """A whole number between least and most.
+
+        Raises: ApiError with 400 for anything else.
+        """
         value = self.get(name)
         if value is None:
             return default
@@ -64,7 +67,10 @@ class Fields:
         return value
 
     def number(self, name: str, default: float | None, least: float, most: float) -> Any:
-        """A finite number between least and most."""
+        """A finite number between least and most.
+
+        Raises: ApiError with 400 for anything else.
+        """
         value = self.get(name)
         if value is None:
             return default
@@ -74,7 +80,10 @@ class Fields:
         return float(value)
 
     def flag(self, name: str, default: bool) -> bool:
-        """True or false."""
+        """True or false.
+
+        Raises: ApiError with 400 for anything else.
+        """
         value = self.get(name)
         if value is None:
             return default
@@ -83,7 +92,10 @@ class Fields:
         return value
 
     def text(self, name: str, default: str | None = None, most: int = 10**6) -> Any:
-        """A text of at most this many characters, which UTF-8 can write."""
+        """A text of at most this many characters, which UTF-8 can write.
+
+        Raises: ApiError with 400 for anything else.
+        """
         value = self.get(name)
         if value is None:
             return default
@@ -92,7 +104,10 @@ class Fields:
         return value
 
     def texts(self, name: str, most: int, length: int) -> list[str]:
-        """A text or a list of texts, none of them empty."""
+        """A text or a list of texts, none of them empty.
+
+        Raises: ApiError with 400 for anything else.
+        """
         value = self.get(name)
         value = [] if value is None else [value] if isinstance(value, str) else value
         allowed = isinstance(value, list) and len(value) <= most
@@ -103,7 +118,10 @@ class Fields:
         return list(value)
 
     def part(self, name: str) -> Fields:
-        """An object within."""
+        """An object within.
+
+        Raises: ApiError with 400 for anything else.
+        """
         value = self.get(name)
         if value is not None and not isinstance(value, dict):
             raise self.wrong(name, "an object")
