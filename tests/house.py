@@ -59,6 +59,7 @@ study.check
 study.trace  study.draw
 study.explain  study.exercises
 study
+serve
 cli
 __main__
 """

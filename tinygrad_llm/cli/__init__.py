@@ -10,6 +10,7 @@ import typer
 import typer.core
 
 from ..files.plain_text import say
+from .chat import register as register_chat
 from .doctor import register as register_doctor
 from .errors import run
 from .estimate import register as register_estimate
@@ -25,6 +26,7 @@ from .models import register as register_models
 from .places import arguments_of_program
 from .pretrain import register as register_pretrain
 from .rag import register as register_rag
+from .serve import register as register_serve
 from .study import register as register_study
 from .tokenize import register as register_tokenize
 
@@ -77,6 +79,8 @@ def _options(
 register_pretrain(app)
 register_finetune(app)
 register_generate(app)
+register_chat(app)
+register_serve(app)
 register_fill_mask(app)
 register_rag(app)
 register_tokenize(app)

@@ -16,7 +16,16 @@ from ..training.devices import check_device
 from .errors import BadValue, blame, newest_checkpoint, published_names
 from .options import must_be, with_flags
 
-__all__ = ["register"]
+__all__ = [
+    "check_weights",
+    "end_tokens",
+    "model_flags",
+    "random_seed",
+    "read_model",
+    "register",
+    "sampling_of",
+    "show",
+]
 
 _HELP = """Write text with a model that pretrain made, or with a published one.
 
@@ -40,7 +49,7 @@ Examples:
 
 # Type, default and help of each option of Sampling; stop_tokens are the tokenizer's. The defaults
 # are Sampling's, except that a command draws.
-_SAMPLING: dict[str, tuple[Any, str]] = {
+SAMPLING_FLAGS: dict[str, tuple[Any, str]] = {
     "temperature": (float, "0 is greedy; a higher value is more varied."),
     "top_k": (int | None, "Choose from the k likeliest."),
     "top_p": (float | None, "Choose from the likeliest, up to this sum."),
@@ -51,9 +60,9 @@ _SAMPLING: dict[str, tuple[Any, str]] = {
 }
 _FLAGS = {"stop_strings": "--stop"}
 # The same of the options that say how weights are kept.
-_DTYPES = ("float32", "bfloat16", "float16")
-_WEIGHTS: dict[str, tuple[Any, str]] = {
-    "dtype": (str, f"Of the matrices: {', '.join(_DTYPES)}; all else is computed in float32."),
+DTYPES = ("float32", "bfloat16", "float16")
+WEIGHT_FLAGS: dict[str, tuple[Any, str]] = {
+    "dtype": (str, f"Of the matrices: {', '.join(DTYPES)}; all else is computed in float32."),
     "quantize": (
         str | None,
         "Keep matrices in fewer bits: int8, q8_0, q4_0, q4_1, nf4, or gguf as their file does.",
@@ -66,18 +75,36 @@ _DEFAULTS = {f.name: f.default for f in fields(Sampling)} | {
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
-    flags = {
+    app.command(name="generate", help=_HELP)(with_flags(generate, model_flags(True)))
+
+
+def model_flags(sampling: bool) -> dict[str, tuple[Any, Any]]:
+    """The flags that say how weights are kept, and with `sampling` how tokens are chosen."""
+    kinds = {**WEIGHT_FLAGS, **(SAMPLING_FLAGS if sampling else {})}
+    return {
         name: (hint, typer.Option(_DEFAULTS[name], _flag(name), help=help))
-        for name, (hint, help) in {**_WEIGHTS, **_SAMPLING}.items()
+        for name, (hint, help) in kinds.items()
     }
-    app.command(name="generate", help=_HELP)(with_flags(generate, flags))
+
+
+def check_weights(options: dict[str, Any], device: str) -> dict[str, Any]:
+    """Takes dtype and quantize out of the options of a command; returns them, checked.
+
+    Raises: BadValue if one is not allowed, or the device is not there.
+    """
+    weights = {name: options.pop(name) for name in WEIGHT_FLAGS}
+    must_be("dtype", weights["dtype"] in DTYPES, f"one of {', '.join(DTYPES)}", weights["dtype"])
+    check_device(device)
+    if weights["quantize"] is not None and device != "cpu":
+        raise BadValue("--quantize works on a CPU only: leave out --device")
+    return weights
 
 
 def _flag(name: str) -> str:
     return _FLAGS.get(name, f"--{name.replace('_', '-')}")
 
 
-def _sampling(options: dict[str, Any]) -> Sampling:
+def sampling_of(options: dict[str, Any]) -> Sampling:
     """The options as a Sampling.
 
     Raises: BadValue with the flag if one is not allowed.
@@ -110,7 +137,7 @@ def generate(
     """
     must_be("tokens", 1 <= tokens <= 10**6, "between 1 and 1,000,000", tokens)
     must_be("samples", 1 <= samples <= 10_000, "between 1 and 10,000", samples)
-    weights = {name: more.pop(name) for name in _WEIGHTS}
+    weights = check_weights(more, device)
     seed = more["seed"]
     must_be("seed", seed is None or 0 <= seed < 2**63, "0 or more (below 2^63)", seed)
     must_be("prompt", prompt != "", "at least one character", "nothing")
@@ -118,32 +145,28 @@ def generate(
         must_be(name, value is None or value >= 1, "at least 1", value)
     if draft is None and draft_tokens is not None:
         raise BadValue("--draft-tokens needs --draft lookup, or --draft and a model")
-    options = _sampling(more)
-    must_be("dtype", weights["dtype"] in _DTYPES, f"one of {', '.join(_DTYPES)}", weights["dtype"])
-    check_device(device)
-    if weights["quantize"] is not None and device != "cpu":
-        raise BadValue("--quantize works on a CPU only: leave out --device")
+    options = sampling_of(more)
     from ..generation import stream_text
 
-    model, tokenizer = _read(checkpoint, **weights)
+    model, tokenizer = read_model(checkpoint, **weights)
     model.to(device)
     with blame("--prompt", ValueError):
         ids = _prompt_ids(tokenizer, prompt, chat)
     drafts = _drafts(draft, draft_tokens, device, tokenizer, prompt, weights["dtype"])
-    ends = _ends(model, tokenizer)
-    first = _random_seed() if seed is None else seed
+    ends = end_tokens(model, tokenizer)
+    first = random_seed() if seed is None else seed
     for number in range(samples):
         if samples > 1:
             say(f"--- sample {number + 1} (--seed {first + number})")
-        _show("" if chat else prompt)
+        show("" if chat else prompt)
         with blame("--draft", ValueError):
             pieces = stream_text(
                 model, ids, tokens, tokenizer=tokenizer, sampling=options, seed=first + number,
                 stop_tokens=ends, prefill_chunk=prefill_chunk, **drafts,
             )  # fmt: skip
         for piece in pieces:
-            _show(piece)
-        _show("\n")
+            show(piece)
+        show("\n")
     if drafts:
         say(f"drafts: {drafts['draft_statistics']}", file=sys.stderr)
 
@@ -164,7 +187,7 @@ def _drafts(
     if draft_tokens is not None:
         options["draft_tokens"] = draft_tokens
     if draft != "lookup":
-        options["draft"], other = _read(draft, dtype)
+        options["draft"], other = read_model(draft, dtype)
         options["draft"].to(device)
         with blame("--draft", ValueError):
             if _prompt_ids(other, prompt, False) != _prompt_ids(tokenizer, prompt, False):
@@ -174,7 +197,7 @@ def _drafts(
     return options
 
 
-def _read(name: str | None, dtype: str, quantize: str | None = None) -> tuple[Any, Any]:
+def read_model(name: str | None, dtype: str, quantize: str | None = None) -> tuple[Any, Any]:
     """The language model and the tokenizer of a run, a folder, a file, or a published name.
 
     Raises: BadValue if there is no such model, if it is a classifier, or lacks a tokenizer; if it
@@ -254,20 +277,22 @@ def _prompt_ids(tokenizer: Any, prompt: str, chat: bool) -> list[int]:
     return ids
 
 
-def _ends(model: Any, tokenizer: Any) -> list[int]:
+def end_tokens(model: Any, tokenizer: Any) -> list[int]:
     """The ids that end a text: the tokenizer's, and those of the model's config.json."""
     named = model.token_ids.get("eos_token_id")
     ids = {tokenizer.eot_token, *(named if isinstance(named, list) else [named])}
     return sorted(i for i in ids if isinstance(i, int))
 
 
-def _random_seed() -> int:
+def random_seed() -> int:
+    """A seed that nobody has chosen, below 2^31."""
     import secrets
 
     return secrets.randbelow(2**31)
 
 
-def _show(text: str) -> None:
+def show(text: str) -> None:
+    """Print a piece of a text immediately, without a line break after it."""
     say(text, end="")
     sys.stdout.flush()
 

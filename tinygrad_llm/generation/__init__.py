@@ -1,5 +1,6 @@
 """Text from a language model: greedy, drawn, by beams, with drafts; in whole or as a stream."""
 
+from .conversation import ContextFull, Conversation, Turn
 from .decode import Generated, generate, generate_steps, stream_text
 from .masked import Fill, fill_mask
 from .options import Beams, Drafts, DraftStatistics, Sampling
@@ -8,12 +9,15 @@ from .streams import TextStream
 
 __all__ = [
     "Beams",
+    "ContextFull",
+    "Conversation",
     "DraftStatistics",
     "Drafts",
     "Fill",
     "Generated",
     "Sampling",
     "TextStream",
+    "Turn",
     "fill_mask",
     "generate",
     "generate_steps",

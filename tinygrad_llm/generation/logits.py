@@ -70,6 +70,11 @@ class NextLogits:
                 return self.model(idx)[:, -n:]  # (B, T, V) -> (B, n, V)
             return self.model(idx[:, len(self._cache) :], cache=self._cache)  # (B, n, V)
 
+    @property
+    def n_cached(self) -> int:
+        """How many tokens of the text are in the cache: the next call computes those after them."""
+        return 0 if self._cache is None else len(self._cache)
+
     def go_back(self, length: int) -> None:
         """Forget all tokens of the cache except the first `length`, or all where it cannot.
 

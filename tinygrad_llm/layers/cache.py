@@ -138,6 +138,27 @@ class AttentionCache:
             memory[:, :, : self.length - first] = kept
         return memory
 
+    @classmethod
+    def of_rows(cls, rows: Sequence[tuple[AttentionCache, int, int]]) -> AttentionCache:
+        """A new one: its row i is row `row` of another, without the first `padding` tokens.
+
+        rows: (cache, row, padding) each. They end together: shorter rows have zeros at the left.
+        Raises: ValueError for a cache with a window.
+        """
+        if any(part.window is not None for part, _, _ in rows):
+            raise ValueError("rows of a KV cache with a window can't be joined")
+        first = rows[0][0]
+        like, length = first._keys, max(part.length - padding for part, _, padding in rows)
+        joined = cls(first.max_length)
+        joined.length, room = length, min(first.max_length, length + 64)
+        for name in ("_keys", "_values"):
+            memory = xp_of(like).zeros((len(rows), like.shape[1], room, like.shape[3]), like.dtype)
+            for i, (part, row, padding) in enumerate(rows):
+                kept = getattr(part, name)[row, :, padding : part.length]  # (H, T, D)
+                memory[i, :, length - kept.shape[1] : length] = kept
+            setattr(joined, name, memory)
+        return joined
+
     def can_truncate(self, length: int) -> bool:
         """Whether it can go back to the first `length` tokens: a window may have dropped some.
 
@@ -375,6 +396,26 @@ class Cache:
             raise ValueError(f"the KV cache holds {len(self)} tokens, it can't keep {length}")
         for layer in sorted(self.layers, key=lambda layer: layer.can_truncate(length)):
             layer.truncate(length)  # those that can't come first, and raise
+
+    @property
+    def can_join(self) -> bool:
+        """Whether `of_rows` can take rows of it: full attention in every layer."""
+        return all(isinstance(x, AttentionCache) and x.window is None for x in self.layers)
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[tuple[Cache, int, int]]) -> Cache:
+        """A new batch from rows of several: (cache, row, padding) each.
+
+        They are aligned at the right, as `padding` of a model's forward expects it.
+        Raises: ValueError unless all of them can join.
+        """
+        if not all(cache.can_join for cache, _, _ in rows):
+            raise ValueError("only rows of caches with full attention in every layer can be joined")
+        parts = [
+            AttentionCache.of_rows([(cache.layers[i], row, n) for cache, row, n in rows])
+            for i in range(len(rows[0][0].layers))
+        ]
+        return cls(parts, rows[0][0].max_length)
 
     def reorder(self, indices: Any) -> None:
         """Row i of the batch becomes what row indices[i] was, in every layer.
