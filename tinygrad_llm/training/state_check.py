@@ -23,6 +23,10 @@ from .step import Setup
 __all__ = ["check_state"]
 
 _MOST_STEPS = 1e15
+_NEVER_NEGATIVE = (
+    "step", "exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "row_var", "col_var", "variance",
+    "weight_sum",
+)  # fmt: skip
 
 
 def check_state(state: Mapping[str, Any], setup: Setup) -> None:
@@ -92,13 +96,11 @@ def _check_group(
     for name, value in group.items():
         default = optimizer.defaults.get(name)
         parts = value if isinstance(value, tuple) else (value,)
+        none = isinstance(default, tuple) and None in default  # as in Adafactor's eps
         right = not isinstance(default, int | float | tuple) or all(
             isinstance(part, int | float)
-            or isinstance(part, Tensor)
-            and part.numel() == 1
-            or part is None
-            and isinstance(default, tuple)
-            and None in default
+            or (isinstance(part, Tensor) and part.numel() == 1)
+            or (none and part is None)
             for part in parts
         )
         numbers = [part for part in parts if isinstance(part, int | float | Tensor)]
@@ -108,24 +110,23 @@ def _check_group(
     accepted = inspect.signature(type(optimizer).__init__).parameters
     known = {name: value for name, value in group.items() if name in accepted}
     known.pop("params", None)
-    ours = type(optimizer).__module__.startswith(Optimizer.__module__.partition(".")[0])
-    names = {
-        n: _names_kept(type(optimizer), known, n, ours) for n in {p.ndim for p in params} or {1}
-    }
+    more = {k: v for k, v in group.items() if k in optimizer.defaults and k not in accepted}
+    dimensions = {p.ndim for p in params} or {1}
+    names = {n: _names_kept(type(optimizer), known, more, n) for n in dimensions}
     return [names[p.ndim] for p in params]
 
 
 def _names_kept(
-    kind: type[Optimizer], options: dict[str, Any], dimensions: int, steps: bool
+    kind: type[Optimizer], options: dict[str, Any], more: dict[str, Any], dimensions: int
 ) -> set[str]:
-    """The names in the state of a parameter of so many dimensions, from a step if `steps`.
+    """The names in the state of a parameter of so many dimensions, from a step of ours.
 
+    options: those of the constructor; more: those that only a group has.
     Raises: ValueError for hyperparameters that the constructor refuses.
     """
     parameter = Parameter(wrap(np.zeros((1,) * dimensions, np.float32)))
-    group = {"params": [parameter], **options}
-    trial = kind([group]) if steps else kind([parameter], **options)
-    if not steps:
+    trial = kind([{"params": [parameter], **more}], **options)
+    if not kind.__module__.startswith(Optimizer.__module__.partition(".")[0]):
         return set()
     parameter.grad = wrap(np.ones((1,) * dimensions, np.float32))
     trial.step()
