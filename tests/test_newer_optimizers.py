@@ -158,7 +158,7 @@ def test_warmup_stable_decay():
 # ----------------------------------------------------------------------------------- all of them
 NEWER = {
     "Muon": {"lr": 0.02},
-    "MuonWithAdamW": {"lr": 0.02, "use_muon": True},
+    "MuonWithAdamW": {"lr": 0.1, "use_muon": True},
     "Adafactor": {"lr": 0.05},
     "Lion": {"lr": 0.01},
     "SGDScheduleFree": {"lr": 0.5},
