@@ -31,7 +31,7 @@ class SGDScheduleFree(Optimizer):
     schedule has to know the last step. z and x start at the parameters, β is `momentum`.
     While it trains the parameters are y. `eval()` puts x there, for validation and for use, and
     `train()` puts back y, the same bits. maximize climbs instead of descending.
-    Source: Defazio et al. 2024, "The Road Less Scheduled", equations 3 to 5 and 23.
+    Source: Defazio et al. 2024 (arXiv 2405.15682), equations 3 to 5 and 23.
     Raises: ValueError if a hyperparameter is out of range; RuntimeError for a step after eval().
     """
 
@@ -122,7 +122,7 @@ class AdamWScheduleFree(SGDScheduleFree):
 
     at step t, with y = (1 − β₁)·z + β₁·x, γ = lr·√(1 − β₂ᵗ)·min(1, t / warmup_steps) and
     c = γ² / Σγ². x, y, `train()` and `eval()` as in SGDScheduleFree.
-    Source: Defazio et al. 2024, "The Road Less Scheduled", algorithm 1.
+    Source: Defazio et al. 2024 (arXiv 2405.15682), algorithm 1.
     Raises: ValueError if a hyperparameter is out of range; RuntimeError for a step after eval().
     """
 
