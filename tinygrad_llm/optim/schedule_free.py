@@ -92,7 +92,10 @@ class SGDScheduleFree(Optimizer):
         return rate * rate / total if total else 0.0
 
     def begin(self, p: Any, state: dict[str, Any], group: dict[str, Any]) -> float:
-        """Count a step and make z; returns it, or raises in eval mode."""
+        """Count a step and make z; returns the count.
+
+        Raises: RuntimeError if the parameters are the average, after eval().
+        """
         if "y" in state:
             raise RuntimeError(
                 f"{type(self).__name__}.step(): the parameters are the average that eval() put "
