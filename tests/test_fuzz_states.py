@@ -25,6 +25,9 @@ OPTIMIZERS = {
     "Adam with amsgrad": lambda p: torch.optim.Adam(p, lr=0.01, amsgrad=True),
     "SGD": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9),
     "RMSprop": lambda p: torch.optim.RMSprop(p, lr=0.01, momentum=0.5, centered=True),
+    "Adafactor": lambda p: torch.optim.Adafactor(p, lr=0.01),
+    "Lion": lambda p: torch.optim.Lion(p, lr=0.01),
+    "Schedule-Free": lambda p: torch.optim.AdamWScheduleFree(p, lr=0.01),
 }
 
 

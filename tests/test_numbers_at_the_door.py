@@ -272,6 +272,10 @@ OPTIMIZERS = {
     "AdamW": {"lr": 0.5, "betas": (0.5, 0.75), "eps": 0.125, "weight_decay": 0.25},
     "Adagrad": {"lr": 0.5, "lr_decay": 0.25, "eps": 0.125},
     "RMSprop": {"lr": 0.5, "alpha": 0.75, "eps": 0.125, "momentum": 0.5},
+    "Adafactor": {"lr": 0.5, "beta2_decay": -0.5, "eps": (0.125, 0.25), "d": 2.0},
+    "Lion": {"lr": 0.5, "betas": (0.5, 0.75), "weight_decay": 0.25},
+    "SGDScheduleFree": {"lr": 0.5, "momentum": 0.75, "weight_decay": 0.125},
+    "AdamWScheduleFree": {"lr": 0.5, "betas": (0.5, 0.75), "eps": 0.125, "weight_decay": 0.25},
 }
 
 

@@ -478,6 +478,7 @@ MAKERS = {
     "cosine": lambda o: schedules.CosineAnnealingLR(o, 7),
     "restarts": lambda o: schedules.CosineAnnealingWarmRestarts(o, 3, 2),
     "warmup": lambda o: schedules.WarmupCosineLR(o, 3, 12),
+    "stable": lambda o: schedules.WarmupStableDecayLR(o, 2, 10, 4),
     "one cycle": lambda o: schedules.OneCycleLR(o, 1.0, total_steps=12),
     "sequence": lambda o: schedules.SequentialLR(
         o, [schedules.LinearLR(o, total_iters=4), schedules.StepLR(o, 2)], [4]

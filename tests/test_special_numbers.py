@@ -314,7 +314,10 @@ def test_warnings_of_training_are_silent():
     p = nn.Parameter(torch.full((3,), 1e38))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for name in ("SGD", "Adam", "AdamW", "Adagrad", "RMSprop"):
+        for name in (
+            "SGD", "Adam", "AdamW", "Adagrad", "RMSprop", "Adafactor", "Lion", "SGDScheduleFree",
+            "AdamWScheduleFree",
+        ):  # fmt: skip
             p.grad = torch.full((3,), 3e38)
             getattr(torch.optim, name)([p], lr=1e3).step()
         (p * p).sum().backward()

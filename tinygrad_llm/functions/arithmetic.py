@@ -199,7 +199,7 @@ def _lerp(input: Tensor, end: Tensor, weight: Any, fused: bool) -> Tensor:
             y = (to.astype("float64") + times * step.astype("float64")).astype(a.dtype)
         else:
             y = to + times * step
-        w = xp_of(a).full((), weight, a.dtype)
+        w = xp_of(a).full((), float(weight), a.dtype)
         return differentiated(asarray(y, a), (input, lambda: 1.0 - w), (end, lambda: w))
     before, after = input.detach(), end.detach()
     step = after - before

@@ -4,14 +4,32 @@ from __future__ import annotations
 
 from ..tensor.missing_names import missing
 from . import lr_scheduler
+from .adafactor import Adafactor
 from .adagrad import Adagrad
 from .adam import Adam
 from .adamw import AdamW
+from .lion import Lion
+from .muon import Muon, MuonWithAdamW
 from .optimizer import Optimizer
 from .rmsprop import RMSprop
+from .schedule_free import AdamWScheduleFree, SGDScheduleFree
 from .sgd import SGD
 
-__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "lr_scheduler"]
+__all__ = [
+    "SGD",
+    "Adafactor",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "AdamWScheduleFree",
+    "Lion",
+    "Muon",
+    "MuonWithAdamW",
+    "Optimizer",
+    "RMSprop",
+    "SGDScheduleFree",
+    "lr_scheduler",
+]
 
 
 def __getattr__(name: str) -> object:

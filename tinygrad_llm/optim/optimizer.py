@@ -150,6 +150,7 @@ class Optimizer:
     """
 
     fixed: ClassVar[dict[str, Any]] = {}  # hyperparameters that no loaded state changes
+    scalars: ClassVar[tuple[str, ...]] = ("step",)  # entries of the state that are one number
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
@@ -316,12 +317,35 @@ class Optimizer:
             if p is None:
                 state[key] = entry
             else:
-                state[p] = {name: _loaded(p, key, name, value) for name, value in entry.items()}
+                state[p] = {
+                    name: self._loaded(p, key, name, value) for name, value in entry.items()
+                }
         for old, new in zip(self.param_groups, saved, strict=True):
             new["params"] = old["params"]
             if "param_names" in old:
                 new.setdefault("param_names", old["param_names"])
         self.state, self.param_groups = state, saved
+
+    def shape_of(self, name: str, p: Any) -> tuple[int, ...]:
+        """The shape of an entry of p's state."""
+        return tuple(p.shape)
+
+    def _loaded(self, p: Tensor, key: Any, name: str, value: Any) -> Any:
+        """One entry of a parameter's state: a copy in the parameter's dtype and on its device."""
+        if name == "step" and isinstance(value, int | float):
+            return wrap(np.asarray(value, np.float32))
+        if not isinstance(value, Tensor):
+            return deepcopy(value)
+        if name in self.scalars:
+            return wrap(value.array.copy())
+        expected = self.shape_of(name, p)
+        if tuple(value.shape) != expected:
+            raise ValueError(
+                f"loaded state dict: {name} of parameter {key} has shape {tuple(value.shape)}, "
+                f"for a parameter of shape {tuple(p.shape)} it is {expected}"
+            )
+        array = move(value.array, *device_of(p.array))
+        return wrap(array.astype(p.array.dtype, copy=True))
 
     def __repr__(self) -> str:
         text = f"{type(self).__name__} ("
@@ -331,23 +355,6 @@ class Optimizer:
                 if key != "params":
                     text += f"    {key}: {group[key]}\n"
         return text + ")"
-
-
-def _loaded(p: Tensor, key: Any, name: str, value: Any) -> Any:
-    """One entry of a parameter's state: a copy in the parameter's dtype and on its device."""
-    if name == "step" and isinstance(value, int | float):
-        return wrap(np.asarray(value, np.float32))
-    if not isinstance(value, Tensor):
-        return deepcopy(value)
-    if name == "step":
-        return wrap(value.array.copy())
-    if tuple(value.shape) != tuple(p.shape):
-        raise ValueError(
-            f"loaded state dict: {name} of parameter {key} has shape {tuple(value.shape)}, "
-            f"the parameter {tuple(p.shape)}"
-        )
-    array = move(value.array, *device_of(p.array))
-    return wrap(array.astype(p.array.dtype, copy=True))
 
 
 def steps_done(state: dict[str, Any]) -> float:

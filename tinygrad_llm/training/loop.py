@@ -29,6 +29,7 @@ from ..optim.lr_scheduler import LRScheduler
 from .checkpoint import Checkpoint
 from .guard import FolderLock, Interruptions
 from .lr_finder import FoundRate, search_rates
+from .optimizer_state import averaged
 from .options import TrainingOptions, did_you_mean, from_keywords
 from .plan import Measured, Plan, make_plan, measure
 from .progress import Progress
@@ -287,6 +288,7 @@ class Trainer:
 
     def _validate(self) -> None:
         """Raises: NonFiniteError if the validation loss is NaN or infinite."""
+        averaged(self.optimizer)
         if not self.reporter.validate():
             self._stop_if_diverged(self.validation)
 
@@ -297,6 +299,7 @@ class Trainer:
         """
         if self.reporter.reports.sample is None:
             return
+        averaged(self.optimizer)
         self._stop_if_diverged(())
         if not self.setup.ranks.looks:
             return
@@ -311,6 +314,7 @@ class Trainer:
     def _save(self, final: bool = False) -> None:
         """Raises: NonFiniteError if a weight is NaN or infinite: every checkpoint is a good one."""
         if self.folder is not None:  # the same on all ranks
+            averaged(self.optimizer)
             self._stop_if_diverged(())
             self.storage.save(self.setup, self.counters, final)
 

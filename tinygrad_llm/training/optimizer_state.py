@@ -7,12 +7,34 @@ from typing import Any
 from ..optim import Optimizer
 from .ranks import Ranks
 
-__all__ = ["inner", "load_own_state", "load_whole_state", "own_state", "whole_state"]
+__all__ = [
+    "averaged",
+    "at_gradients",
+    "inner",
+    "load_own_state",
+    "load_whole_state",
+    "own_state",
+    "whole_state",
+]
 
 
 def inner(optimizer: Any) -> Any:
     """The optimizer that changes this rank's parameters: that in a ZeroRedundancyOptimizer."""
     return getattr(optimizer, "optim", optimizer)
+
+
+def averaged(optimizer: Any) -> None:
+    """Put the averaged weights into the model, if the optimizer has any: to measure and to save."""
+    put = getattr(inner(optimizer), "eval", None)
+    if put is not None:
+        put()
+
+
+def at_gradients(optimizer: Any) -> None:
+    """Put the weights at which gradients are taken back into the model, after `averaged`."""
+    put = getattr(inner(optimizer), "train", None)
+    if put is not None:
+        put()
 
 
 def own_state(optimizer: Optimizer) -> dict[str, Any]:

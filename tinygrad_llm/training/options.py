@@ -109,6 +109,8 @@ POSITIVE = Rule(lambda v: 0 < v < math.inf, "more than 0")
 SHARE_BELOW_1 = Rule(lambda v: 0 <= v < 1, "0 or more and less than 1")
 FRACTION = Rule(lambda v: 0 < v < 1, "between 0 and 1")
 SHARDS = ("none", "zero1")
+OPTIMIZERS = ("adamw", "muon", "lion", "adafactor", "schedule-free")
+SCHEDULES = ("cosine", "wsd", "constant")
 SEED = Rule(lambda v: 0 <= v < 2**63, "0 or more (below 2^63)")
 
 

@@ -16,11 +16,14 @@ from .options import (
     AT_LEAST_1,
     FRACTION,
     NOT_NEGATIVE,
+    OPTIMIZERS,
     POSITIVE,
+    SCHEDULES,
     SHARE_BELOW_1,
     UP_TO_256,
     OptimizerOptions,
     OptionError,
+    Rule,
     TrainingOptions,
     again,
     blame,
@@ -99,6 +102,16 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
         OptimizerOptions, "warmup", 100, help="Steps until the highest rate.", about_default=""
     )
     beta2: float = again(OptimizerOptions, "beta2", 0.99)
+    optimizer: str = option(
+        "adamw", "adamw, muon, lion, adafactor, schedule-free.",
+        Rule(lambda v: v in OPTIMIZERS, ", ".join(OPTIMIZERS)),
+    )  # fmt: skip
+    schedule: str | None = option(
+        None, "After the warm-up: cosine, wsd or constant.",
+        Rule(lambda v: v in SCHEDULES, ", ".join(SCHEDULES)),
+        about_default="cosine; of schedule-free constant",
+    )  # fmt: skip
+    decay: float = option(0.2, "Of wsd: share of the steps that fall.", SHARE_BELOW_1)
     seed: int = again(OptimizerOptions, "seed", 1, help="Of weights, data order and dropout.")
     val_fraction: float = option(0.1, "Text kept for validation.", FRACTION, "report")
     prompt: str | None = option(
@@ -120,6 +133,13 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
         Raises: OptionError for the first value that is not allowed.
         """
         super().check()
+        if self.optimizer == "schedule-free" and self.shard != "none":
+            raise OptionError("`shard` zero1 divides no average: leave it out with schedule-free")
+        if self.optimizer == "schedule-free" and (self.beta1 == 0 or self.schedule == "wsd"):
+            raise OptionError(
+                "`optimizer` schedule-free needs a `beta1` above 0, and its average takes the "
+                "place of the fall of wsd"
+            )
         if self.prompt == "":
             raise OptionError("`prompt` must be at least one character")
         if self.emb_dim % self.n_heads:

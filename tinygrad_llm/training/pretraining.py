@@ -21,7 +21,6 @@ from ..files.program import command_line
 from ..files.untrusted import describe
 from ..generation import generate_steps
 from ..models import registry
-from ..optim.lr_scheduler import WarmupCosineLR
 from ..text import Tokenizer
 from .analysis import perplexity
 from .checkpoint import Checkpoint
@@ -36,13 +35,14 @@ from .runs import (
     check_disk,
     check_same,
     folder_of,
+    make_schedule,
     prepare_folder,
     ranks_of,
     search_rate,
     set_total_steps,
 )
 from .settings import kept_options
-from .weight_decay import decay_groups, make_adamw
+from .weight_decay import make_optimizer
 
 __all__ = ["Pretraining", "beginning"]
 
@@ -278,8 +278,10 @@ class Pretraining:
         on_device(self.model, o.device, self.ranks)
         if o.gradient_checkpointing:
             self.model.gradient_checkpointing_enable()
-        groups = decay_groups(self.model.parameters(), o.weight_decay)
-        self.optimizer = make_adamw(groups, o.shard, lr=o.lr, betas=(o.beta1, o.beta2))
+        self.optimizer = make_optimizer(
+            o.optimizer, self.model, o.shard, lr=o.lr, betas=(o.beta1, o.beta2),
+            weight_decay=o.weight_decay,
+        )  # fmt: skip
         self.trainer = self.make_trainer(self.val_ids[:_VALIDATION_TOKENS])
         set_precision(self.trainer, o.precision)
 
@@ -336,9 +338,7 @@ class Pretraining:
         assert o.lr is not None
         trainer.steps = o.steps
         trainer.options.eval_every = o.eval_every
-        least = o.lr / 10.0 if o.min_lr is None else o.min_lr
-        warmup = min(o.warmup, o.steps // 10)
-        trainer.scheduler = WarmupCosineLR(self.optimizer, warmup, o.steps, least)
+        trainer.scheduler = make_schedule(self.optimizer, o)
         if self.resumed is not None:
             trainer.restore(self.resumed)
             set_total_steps(trainer)

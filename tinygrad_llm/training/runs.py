@@ -18,7 +18,8 @@ from ..files.json_files import write_json
 from ..files.paths import local_path
 from ..files.program import command_line
 from ..nn import Module
-from ..optim.lr_scheduler import WarmupCosineLR
+from ..optim import Optimizer
+from ..optim.lr_scheduler import LRScheduler, WarmupCosineLR, WarmupStableDecayLR
 from ..text import Tokenizer
 from .checkpoint import Checkpoint, checkpoints_in, find_checkpoint
 from .guard import FolderLock
@@ -32,6 +33,7 @@ __all__ = [
     "check_same",
     "counting",
     "folder_of",
+    "make_schedule",
     "newest_checkpoint",
     "prepare_folder",
     "ranks_of",
@@ -55,12 +57,27 @@ def folder_of(checkpoint: Checkpoint) -> Path:
     return path.parent.parent if path.parent.name == "checkpoints" else path
 
 
+def make_schedule(optimizer: Optimizer, options: Any) -> LRScheduler:
+    """The schedule of a run of pretraining: a warm-up, then a cosine, WSD or a constant rate.
+
+    options: lr, min_lr, warmup (a tenth of the steps at most), steps, optimizer, schedule, decay
+    """
+    o = options
+    warmup = min(o.warmup, o.steps // 10)
+    kind = o.schedule or ("constant" if o.optimizer == "schedule-free" else "cosine")
+    least = o.lr / 10.0 if o.min_lr is None else o.min_lr
+    if kind == "cosine":
+        return WarmupCosineLR(optimizer, warmup, o.steps, least)
+    fall = min(round(o.decay * o.steps), o.steps - warmup) if kind == "wsd" else 0
+    return WarmupStableDecayLR(optimizer, warmup, o.steps, fall, least)
+
+
 def set_total_steps(trainer: Trainer) -> None:
     """Lets the schedule of a resumed run end at the trainer's last step.
 
     A resumed run may train for more steps than were planned when its checkpoint was written.
     """
-    if isinstance(trainer.scheduler, WarmupCosineLR):
+    if isinstance(trainer.scheduler, WarmupCosineLR | WarmupStableDecayLR):
         trainer.scheduler.total_steps = trainer.steps
 
 

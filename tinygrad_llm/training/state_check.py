@@ -23,6 +23,10 @@ from .step import Setup
 __all__ = ["check_state"]
 
 _MOST_STEPS = 1e15
+_NEVER_NEGATIVE = (
+    "step", "exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "row_var", "col_var", "variance",
+    "weight_sum",
+)  # fmt: skip
 
 
 def check_state(state: Mapping[str, Any], setup: Setup) -> None:
@@ -61,20 +65,26 @@ def _check_optimizer(state: Any, optimizer: Optimizer) -> None:
         raise ValueError(f"optimizer: param_groups is {describe(groups)}")
     if not isinstance(entries, dict) or not all(isinstance(e, dict) for e in entries.values()):
         raise ValueError(f"optimizer: state is {describe(entries)}")
-    kept = [_check_group(group, optimizer) for group in groups]
+    ours = optimizer.param_groups
+    kept = [
+        _check_group(group, optimizer, ours[i]["params"] if i < len(ours) else [])
+        for i, group in enumerate(groups)
+    ]
     for number, entry in entries.items():
         for name, value in entry.items():
             _check_entry(name, value, f"optimizer: {describe(name)} of parameter {number!r:.40}")
     for group, names in zip(groups, kept, strict=True):
-        for number in group["params"]:
+        for number, expected in zip(group["params"], names, strict=False):
             if isinstance(number, int | str):
-                _check_complete(entries.get(number) or {}, names, number)
+                _check_complete(entries.get(number) or {}, expected, number)
 
 
-def _check_group(group: dict[str, Any], optimizer: Optimizer) -> set[str]:
-    """Check the hyperparameters of a group.
+def _check_group(
+    group: dict[str, Any], optimizer: Optimizer, params: list[Tensor]
+) -> list[set[str]]:
+    """Check the hyperparameters of a group, whose parameters are params.
 
-    Returns what a step with them keeps of each parameter, by name; nothing for an optimizer that is
+    Returns what a step with them keeps of each of these, by name; nothing for an optimizer that is
     not of this package, which may need another parameter than the one that is tried here.
     Raises: ValueError for a hyperparameter of another type, or one that the constructor refuses.
     """
@@ -86,8 +96,11 @@ def _check_group(group: dict[str, Any], optimizer: Optimizer) -> set[str]:
     for name, value in group.items():
         default = optimizer.defaults.get(name)
         parts = value if isinstance(value, tuple) else (value,)
+        none = isinstance(default, tuple) and None in default  # as in Adafactor's eps
         right = not isinstance(default, int | float | tuple) or all(
-            isinstance(part, int | float) or isinstance(part, Tensor) and part.numel() == 1
+            isinstance(part, int | float)
+            or (isinstance(part, Tensor) and part.numel() == 1)
+            or (none and part is None)
             for part in parts
         )
         numbers = [part for part in parts if isinstance(part, int | float | Tensor)]
@@ -97,11 +110,25 @@ def _check_group(group: dict[str, Any], optimizer: Optimizer) -> set[str]:
     accepted = inspect.signature(type(optimizer).__init__).parameters
     known = {name: value for name, value in group.items() if name in accepted}
     known.pop("params", None)
-    parameter = Parameter(wrap(np.zeros(1, np.float32)))
-    trial = type(optimizer)([parameter], **known)
-    if not type(optimizer).__module__.startswith(Optimizer.__module__.partition(".")[0]):
+    more = {k: v for k, v in group.items() if k in optimizer.defaults and k not in accepted}
+    dimensions = {p.ndim for p in params} or {1}
+    names = {n: _names_kept(type(optimizer), known, more, n) for n in dimensions}
+    return [names[p.ndim] for p in params]
+
+
+def _names_kept(
+    kind: type[Optimizer], options: dict[str, Any], more: dict[str, Any], dimensions: int
+) -> set[str]:
+    """The names in the state of a parameter of so many dimensions, from a step of ours.
+
+    options: those of the constructor; more: those that only a group has.
+    Raises: ValueError for hyperparameters that the constructor refuses.
+    """
+    parameter = Parameter(wrap(np.zeros((1,) * dimensions, np.float32)))
+    trial = kind([{"params": [parameter], **more}], **options)
+    if not kind.__module__.startswith(Optimizer.__module__.partition(".")[0]):
         return set()
-    parameter.grad = wrap(np.ones(1, np.float32))
+    parameter.grad = wrap(np.ones((1,) * dimensions, np.float32))
     trial.step()
     return set(trial.state[parameter])
 
@@ -118,7 +145,21 @@ def _check_entry(name: Any, value: Any, where: str) -> None:
         raise ValueError(f"{where} is infinite or not a number")
     if name == "step" and (array.ndim or array > _MOST_STEPS):
         raise ValueError(f"{where} is {describe(value)} of shape {array.shape}")
-    if name in ("step", "exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum") and (array < 0).any():
+    if (
+        name
+        in (
+            "step",
+            "exp_avg_sq",
+            "max_exp_avg_sq",
+            "square_avg",
+            "sum",
+            "row_var",
+            "col_var",
+            "variance",
+            "weight_sum",
+        )
+        and (array < 0).any()
+    ):
         raise ValueError(f"{where} is negative")
 
 

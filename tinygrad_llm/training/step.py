@@ -17,6 +17,7 @@ from ..nn.utils import clip_grad_norm_
 from ..optim import Optimizer
 from ..optim.lr_scheduler import LRScheduler
 from ..tensor import Tensor
+from .optimizer_state import at_gradients
 from .ranks import ALONE, Ranks, part_of_rows
 
 __all__ = [
@@ -210,6 +211,7 @@ class Setup:
 
         Raises: BadLossError before the backward pass of a loss that is not finite, on all ranks.
         """
+        at_gradients(self.optimizer)
         self.optimizer.zero_grad()
         error, mean, targets = None, 0.0, 0
         try:

@@ -7,6 +7,7 @@ optimizer; the values are PyTorch's.
 factors.py  a factor: constant, stepwise, linear, or from a function
 cosine.py   along a cosine: annealing, restarts, warm-up, one cycle
 inverse_sqrt.py  a rise, then 1/√step
+stable.py   a rise, a constant rate, a fall (WSD)
 plateau.py  when a metric stops improving
 combined.py several schedules, in sequence or together
 """
@@ -27,6 +28,7 @@ from .factors import (
 )
 from .inverse_sqrt import WarmupInverseSqrtLR
 from .plateau import ReduceLROnPlateau
+from .stable import WarmupStableDecayLR
 
 __all__ = [
     "ChainedScheduler",
@@ -46,6 +48,7 @@ __all__ = [
     "StepLR",
     "WarmupCosineLR",
     "WarmupInverseSqrtLR",
+    "WarmupStableDecayLR",
 ]
 
 _LRScheduler = LRScheduler  # its name before PyTorch 2.0

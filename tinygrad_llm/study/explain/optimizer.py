@@ -18,7 +18,9 @@ __all__ = ["explain_optimizer"]
 START = np.array([1.0, -2.0, 0.5])  # the three numbers
 GRADIENTS = (np.array([0.5, -0.1, 0.0]), np.array([0.4, 0.3, -0.2]))  # of two steps
 OPTIONS = {"SGD": {"momentum": 0.9}}
+SHAPES = {"Muon": (1, 3), "Adafactor": (1, 3)}  # of the three numbers, where they are a matrix
 LR = 0.1
+MATRIX = (768, 768)
 
 
 def explain_optimizer(kind: type[Optimizer]) -> dict[str, Any]:
@@ -43,11 +45,12 @@ def explain_optimizer(kind: type[Optimizer]) -> dict[str, Any]:
 def _worked(kind: Any) -> dict[str, Any]:
     """Two steps on three numbers, line by line."""
     options = {"lr": LR, **OPTIONS.get(kind.__name__, {})}
-    p = Parameter(wrap(START.copy()))
+    shape = SHAPES.get(kind.__name__, START.shape)
+    p = Parameter(wrap(START.reshape(shape).copy()))
     optimizer = kind([p], **options)
     steps = []
     for g in GRADIENTS:
-        p.grad = wrap(g.copy())
+        p.grad = wrap(g.reshape(shape).copy())
         seen = watch_lines(kind.update)
         with seen:
             optimizer.step()
@@ -60,7 +63,12 @@ def _worked(kind: Any) -> dict[str, Any]:
             }
         )
     group = {k: v for k, v in optimizer.param_groups[0].items() if k != "params"}
-    return {"parameters": START, "options": group, "made_with": options, "steps": steps}
+    return {
+        "parameters": START.reshape(shape),
+        "options": group,
+        "made_with": options,
+        "steps": steps,
+    }
 
 
 def _array(value: Any) -> Any:
@@ -68,10 +76,10 @@ def _array(value: Any) -> Any:
 
 
 def _memory(kind: Any) -> dict[str, Any]:
-    """Bytes of state for GPT-2's parameters in float32, from the state of 1,000 parameters."""
-    p = Parameter(wrap(np.ones(1000, np.float32)))
+    """Bytes of state for GPT-2's parameters in float32, from the state of a matrix of its width."""
+    p = Parameter(wrap(np.ones(MATRIX, np.float32)))
     optimizer = kind([p], lr=LR, **OPTIONS.get(kind.__name__, {}))
-    p.grad = wrap(np.ones(1000, np.float32))
+    p.grad = wrap(np.ones(MATRIX, np.float32))
     optimizer.step()
     kept = {
         name: value.array.nbytes
@@ -81,12 +89,12 @@ def _memory(kind: Any) -> dict[str, Any]:
     n = 124_439_808  # GPT-2's parameters
     return {
         "arrays": [
-            {"name": name, "shape": "(P)", "dtype": "float32", "bytes": size * n // 1000,
+            {"name": name, "shape": "(P)", "dtype": "float32", "bytes": size * n // p.numel(),
              "is_input": ""}
             for name, size in kept.items()
         ],
         "sizes": {"P": n},
         "inputs": "p(P)",
-        "bytes": sum(kept.values()) * n // 1000,
-        "new_bytes": sum(kept.values()) * n // 1000,
+        "bytes": sum(kept.values()) * n // p.numel(),
+        "new_bytes": sum(kept.values()) * n // p.numel(),
     }  # fmt: skip
