@@ -243,9 +243,9 @@ class Choice(PairRun):
         train = self.sets[0]
         if train.alike:
             self.note(
-                f"             {train.alike:,} of {len(train):,} training questions have answers with "
-                "the same tokens,\n             which no model can tell apart: characters that the "
-                "tokenizer does not know, or\n             cut texts"
+                f"             {train.alike:,} of {len(train):,} training questions have answers "
+                "with the same tokens,\n             which no model can tell apart: characters "
+                "that the tokenizer does not know,\n             or cut texts"
             )
 
     def results(self, scores: np.ndarray) -> tuple[list[Compared], Any, str]:
