@@ -31,6 +31,7 @@ from tinygrad_llm.finetune.pairs.report import (
     compared_correlations,
 )
 from tinygrad_llm.finetune.pairs.rows import scored, texts_of
+from tinygrad_llm.finetune.pairs.trainer import pair_metrics
 from tinygrad_llm.finetune.sample_texts import questions, sentence_pairs
 from tinygrad_llm.finetune.splits import group_split
 from tinygrad_llm.layers import lora
@@ -223,6 +224,31 @@ def test_training_learns(kind):
     )  # fmt: skip
     before = float(pair_loss(model, collate_pairs(data.examples)).item())
     assert trainer.run(plan=False).loss < 0.6 * before
+
+
+def test_five_answers_are_learned_completely():
+    """Which of five letters is a vowel? Also for sets of letters that training did not have."""
+    rng = np.random.default_rng(0)
+
+    def question():
+        place = int(rng.integers(5))
+        letters = [str(c) for c in rng.choice(list("bcdfghjklmnp"), 4, replace=False)]
+        letters.insert(place, str(rng.choice(list("aeiou"))))
+        return Row("a vowel?", tuple(letters), place)
+
+    train, test = (PairDataset([question() for _ in range(n)], tokenizer()) for n in (64, 40))
+    model = made(1)
+    pair_trainer(
+        model, train, steps=40, batch_size=16, lr=1e-2, progress=False, weight_decay=0.0
+    ).run(plan=False)  # fmt: skip
+    assert pair_metrics(predict_pairs(model, test), test) == {"accuracy": 1.0}
+
+
+def test_answers_with_the_same_tokens_are_counted():
+    """Unknown characters make two answers alike, and so does cutting them."""
+    rows = [Row("a", ("漢", "字", "b"), 0), Row("a", ("b", "c", "d"), 0)]
+    assert PairDataset(rows, tokenizer()).alike == 1
+    assert PairDataset([Row("a", ("bcd", "bce"), 0)], tokenizer(), max_length=6).alike == 1
 
 
 def losses_of(options, with_lora=False):

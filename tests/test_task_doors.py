@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -251,6 +252,37 @@ def test_each_call_takes_the_folder_of_a_run(tmp_path):
         "abc", "def", TaskModel.load(kinds)
     )
     assert finetune.embed("abc", saved(tmp_path / "e", Bert(sizes), letters)).shape == (8,)
+
+
+def test_a_run_of_another_task_writes_nothing(tmp_path):
+    """A translation is not a summary: another vocabulary reads it, or the answer means nothing."""
+    words = BPETokenizer.train("one two " * 9, 260, ["<|endoftext|>"])
+    end = words.eot_token
+    pair = {**SIZES, "n_decoder_layers": 1, "start_token_id": end, "pad_token_id": end}
+    model = Transformer(TransformerConfig(words.vocab_size, **pair))
+    runs = {
+        name: saved(tmp_path / name, model, words, finetune=name)
+        for name in ("translate", "summarize")
+    }
+    assert isinstance(finetune.translate("one", runs["translate"]), str)
+    assert isinstance(finetune.summarize("one", runs["summarize"]), str)
+    for call in (finetune.summarize, finetune.infill):
+        with pytest.raises(ValueError, match="needs a run of finetune summarize, got one of"):
+            call("one", runs["translate"])
+    with pytest.raises(ValueError, match="translate needs a run of finetune translate, got one of"):
+        finetune.translate("one", runs["summarize"])
+
+
+def test_texts_of_unknown_characters_are_named():
+    """Their vectors are equal, so that their cosine is 1 without meaning."""
+    letters = pair_model("nli", 2).tokenizer
+    encoder = Bert(BertConfig(letters.vocab_size, **SIZES))
+    model = finetune.SentenceEmbedder(SentenceEncoder(encoder), letters)
+    with pytest.warns(UserWarning, match="2 of 3 texts have only characters .* such as '猫'"):
+        finetune.embed(["猫", "abc", "犬犬"], model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        finetune.embed(["猫a", "[MASK]"], model)
 
 
 def test_an_empty_text_is_named_without_a_row():

@@ -91,13 +91,20 @@ class TaskModel:
         """Of what an encoder-decoder reads, and of what it writes."""
         return self.source_tokenizer or self.tokenizer, self.tokenizer
 
-    def need(self, task: str, kind: type) -> None:
-        """Raises: TypeError if the model is of another kind; it names the task."""
+    def need(self, task: str, kind: type, run: str | None = None) -> None:
+        """Raises: TypeError if the model is of another kind; ValueError if it comes from a run of
+        another command than `finetune {run}`. Both name the task.
+        """
         if not isinstance(self.model, kind):
             of = f" ({self.name})" if self.name else ""
             article = "an" if kind.__name__[0] in "AEIO" else "a"
             raise TypeError(
                 f"{task} needs {article} {kind.__name__}, got {type(self.model).__name__}{of}"
+            )
+        made_by = self.settings.get("finetune", run)
+        if run is not None and made_by != run:
+            raise ValueError(
+                f"{task} needs a run of finetune {run}, got one of finetune {made_by} ({self.name})"
             )
 
 

@@ -9,6 +9,7 @@ an encoder's folder or a SentenceEmbedder stands in its place.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -44,6 +45,7 @@ def embed_texts(
 
     max_length: longer texts are cut at the end; None for the model's context
     Texts of about the same length share a batch.
+    Warns if texts have only tokens that the tokenizer does not know: their vectors are alike.
     Raises: ValueError for a text without tokens, with its number.
     """
     check_fits(tokenizer, model.config.model.vocab_size)
@@ -55,6 +57,7 @@ def embed_texts(
         except ValueError as error:
             where = f"text {i}: " if len(texts) > 1 else ""
             raise ValueError(f"{where}{error}") from error
+    _warn_of_unknown(tokenizer, texts, [ids for ids, _ in encoded])
     order = np.argsort([len(ids) for ids, _ in encoded], kind="stable")  # (N)
     vectors = np.empty((len(encoded), model.config.model.emb_dim), np.float32)
     with evaluation(model):
@@ -65,6 +68,21 @@ def embed_texts(
             own = model.embed(batch["ids"], batch["attention_mask"])  # (B, T) -> (B, C)
             vectors[rows] = to_numpy(own.array)
     return vectors
+
+
+def _warn_of_unknown(
+    tokenizer: Tokenizer, texts: Sequence[str], encoded: Sequence[Sequence[int]]
+) -> None:
+    """A warning if texts have only special tokens, which is to say unknown ones between them."""
+    special = set(tokenizer.special_tokens.values())
+    alike = [text for text, ids in zip(texts, encoded, strict=True) if special.issuperset(ids)]
+    if alike:
+        warnings.warn(
+            f"{len(alike):,} of {len(texts):,} texts have only characters that the tokenizer "
+            f"({tokenizer.name}) does not know, such as {alike[0][:20]!r}: their vectors do not "
+            "say what they mean",
+            stacklevel=3,
+        )
 
 
 @dataclass

@@ -74,7 +74,8 @@ class PairDataset(Dataset[PairExample]):
 
     rows: with labels as classes' numbers, as numbers, or as the right answers' numbers
     max_length: ids of a pair, see pair_ids; None for no limit
-    `lengths` are the ids of each example's longest pair; `cut` says how many examples were cut.
+    `lengths` are the ids of each example's longest pair; `cut` says how many examples were cut, and
+    `alike` how many have two pairs with the same ids, which no model can tell apart.
     Raises: ValueError without rows; as pair_ids, with the row's place.
     """
 
@@ -83,7 +84,7 @@ class PairDataset(Dataset[PairExample]):
     ) -> None:
         if not rows:
             raise ValueError("there are no rows")
-        self.cut = 0
+        self.cut = self.alike = 0
         self.examples: list[PairExample] = []
         for i, row in enumerate(rows):
             try:
@@ -91,6 +92,7 @@ class PairDataset(Dataset[PairExample]):
             except ValueError as error:
                 raise ValueError(f"{row.place or f'row {i}'}: {error}") from error
             self.cut += max_length is not None and any(len(p[0]) == max_length for p in pairs)
+            self.alike += len({tuple(ids) for ids, _ in pairs}) < len(pairs)
             assert not isinstance(row.label, str)
             self.examples.append(PairExample(pairs, row.label))
         self.max_length = max_length

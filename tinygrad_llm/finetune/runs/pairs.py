@@ -238,6 +238,16 @@ class Choice(PairRun):
         n = len(rows) + len(test or ())
         self.note_parts(f"{n:,} questions with {len(rows[0].seconds)} answers")
 
+    def encode(self) -> None:
+        super().encode()
+        train = self.sets[0]
+        if train.alike:
+            self.note(
+                f"             {train.alike:,} of {len(train):,} training questions have answers "
+                "with the same tokens,\n             which no model can tell apart: characters "
+                "that the tokenizer does not know,\n             or cut texts"
+            )
+
     def results(self, scores: np.ndarray) -> tuple[list[Compared], Any, str]:
         labels = self.sets[2].labels
         e = np.exp(scores - scores.max(1, keepdims=True))  # (N, answers)

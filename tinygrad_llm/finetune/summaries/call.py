@@ -30,11 +30,11 @@ def summarize(
         and seed
     T5's published weights expect "summarize: " before the text.
     Raises: TypeError for something else than a text, or another kind of model; ValueError for a
-    text without tokens, a tokenizer without an end, or bad options.
+    text without tokens, a run of another task, a tokenizer without an end, or bad options.
     """
     check_text(text)
     loaded = TaskModel.load(run)
-    loaded.need("summarize", EncoderDecoder)
+    loaded.need("summarize", EncoderDecoder, "summarize")
     model, tokenizer = loaded.model, loaded.tokenizer
     of_run = [loaded.settings.get(name) for name in ("max_source", "max_target")]
     max_source = of_run[0] if max_source is None else max_source
@@ -65,12 +65,12 @@ def infill(
 
     run: of a model that was trained with span corruption: a published T5, or a run of finetune
         summarize with spans; the arguments are those of summarize
-    Raises: ValueError for a text without holes, holes in another order, or a tokenizer without
-    these tokens; TypeError as summarize.
+    Raises: ValueError for a text without holes, holes in another order, a tokenizer without these
+    tokens, or a run of another task; TypeError as summarize.
     """
     check_text(text)
     loaded = TaskModel.load(run)
-    loaded.need("infill", EncoderDecoder)
+    loaded.need("infill", EncoderDecoder, "summarize")
     model, tokenizer = loaded.model, loaded.tokenizer
     end, known = _end_of(tokenizer), sentinels_of(tokenizer)
     if not known:

@@ -24,11 +24,12 @@ def translate(
     max_new_tokens: the most tokens of a translation, None for the model's context
     options: of generation.generate: num_beams=4, length_penalty=1.0, temperature, seed
     Raises: TypeError for something else than a text, or another kind of model; ValueError for a
-    text without tokens, one that is longer than the model's context, or bad options.
+    text without tokens, one that is longer than the model's context, a run of another task, or bad
+    options.
     """
     check_text(text)
     loaded = TaskModel.load(run)
-    loaded.need("translate", EncoderDecoder)
+    loaded.need("translate", EncoderDecoder, "translate")
     model, (source, target) = loaded.model, loaded.tokenizers
     n = most_tokens(model, max_new_tokens)
     ends = source.eot_token, target.eot_token
