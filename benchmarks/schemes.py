@@ -12,14 +12,15 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import tinygrad_llm as torch
 import tinygrad_llm.distributed as dist
 from tinygrad_llm import nn, optim, study
-from tinygrad_llm.distributed.nn import functional as ranks
+from tinygrad_llm.distributed import pipelining
+from tinygrad_llm.distributed.tensor import Replicate, Shard, parallel
+from tinygrad_llm.layers.moe import MixtureOfExperts
 from tinygrad_llm.nn.parallel import DistributedDataParallel
 
 __all__ = ["SCHEMES", "Stack", "exchanges_of"]
@@ -86,67 +87,85 @@ def zero1() -> Step:
     return stepping(model, optimizer, batch(dist.get_rank()))
 
 
+def zero2() -> Step:
+    """Gradients divided too: each block's are summed where the optimizer's part of them is."""
+    return sharded(reshard=False)
+
+
 def zero3() -> Step:
     """Parameters divided: gathered before each block, forward and backward; gradients divided."""
+    return sharded(reshard=True)
+
+
+def sharded(reshard: bool) -> Step:
+    """A step of a stack whose blocks are sharded one by one."""
     model = Stack()
     for block in model.blocks:
-        dist.fsdp.fully_shard(block)
-    dist.fsdp.fully_shard(model)
+        dist.fsdp.fully_shard(block, reshard_after_forward=reshard)
+    dist.fsdp.fully_shard(model, reshard_after_forward=reshard)
     return stepping(model, optim.AdamW(model.parameters()), batch(dist.get_rank()))
 
 
 def tp() -> Step:
     """Matrices divided: the partial products are added up, once forward and once backward."""
-    from tinygrad_llm.distributed.tensor.parallel import (
-        ColwiseParallel,
-        RowwiseParallel,
-        parallelize_module,
-    )
+    return divided({"blocks.*.up": parallel.ColwiseParallel(),
+                    "blocks.*.down": parallel.RowwiseParallel()})  # fmt: skip
 
+
+def sequence() -> Step:
+    """Tokens divided between the matrices: an all-gather before, a reduce-scatter after them."""
+    part = Shard(0)
+    return divided({
+        "emb": parallel.PrepareModuleOutput(
+            output_layouts=Replicate(), desired_output_layouts=part
+        ),
+        "blocks.*.up": parallel.ColwiseParallel(input_layouts=part),
+        "blocks.*.down": parallel.RowwiseParallel(output_layouts=part),
+        "head": parallel.PrepareModuleInput(
+            input_layouts=part, desired_input_layouts=Replicate()
+        ),
+    })  # fmt: skip
+
+
+def divided(plan: dict[str, Any]) -> Step:
+    """A step of a stack whose modules are divided by a plan; every rank has the same batch."""
     mesh = dist.device_mesh.init_device_mesh("cpu", (dist.get_world_size(),))
-    plan = {"blocks.*.up": ColwiseParallel(), "blocks.*.down": RowwiseParallel()}
-    model = parallelize_module(Stack(), mesh, plan)
+    model = parallel.parallelize_module(Stack(), mesh, plan)
     return stepping(model, optim.AdamW(model.parameters()), batch(0))
 
 
 def experts() -> Step:
-    """An expert on each rank: tokens travel to their expert and back, by one all-to-all each."""
+    """Experts divided: tokens travel to the rank of their expert and back, by an all-to-all."""
     size, rank = dist.get_world_size(), dist.get_rank()
-    torch.manual_seed(rank)
-    x = torch.randn(size * 2, C, requires_grad=True)
-    expert = Block()
+    mesh = dist.device_mesh.init_device_mesh("cpu", (size,))
+    torch.manual_seed(123)
+    mixture = MixtureOfExperts(C, F, 2 * size, 2)
+    parallel.parallelize_module(mixture, mesh, parallel.ExpertParallel())
+    x = torch.randn(ROWS, C, generator=torch.Generator().manual_seed(rank), requires_grad=True)
 
     def step() -> Any:
-        came = ranks.all_to_all_single(x, x)  # two tokens go to each expert
-        back = ranks.all_to_all_single(came, expert(came))
-        back.sum().backward()
-        return back
+        y = mixture(x)
+        y.sum().backward()
+        return y
 
     return step
 
 
 def ring() -> Step:
-    """The context divided: keys and values travel once around the ring, a neighbour at a time."""
-    size, rank = dist.get_world_size(), dist.get_rank()
-    mine = torch.randn(2, ROWS, C)  # keys and values
+    """The context divided: keys and values travel round the ring, backward their gradients too."""
+    heads, channels = 2, C // 2
+    x = torch.randn(3, 1, heads, ROWS, channels, requires_grad=True)  # queries, keys, values
 
     def step() -> Any:
-        here = mine.clone()
-        for _ in range(size - 1):
-            came = torch.empty_like(here)
-            works = [dist.isend(here, (rank + 1) % size), dist.irecv(came, (rank - 1) % size)]
-            for work in works:
-                work.wait()
-            here = came
-        return here
+        y = dist.nn.ring_attention(*x.unbind(), is_causal=True)
+        y.sum().backward()
+        return y
 
     return step
 
 
 def pipeline() -> Step:
     """The layers divided: activations go to the next stage, their gradients come back."""
-    from tinygrad_llm.distributed import pipelining
-
     size, rank = dist.get_world_size(), dist.get_rank()
     torch.manual_seed(rank)
     layer = Block()
@@ -163,10 +182,9 @@ def pipeline() -> Step:
 
 
 SCHEMES: dict[str, Callable[[], Step]] = {
-    "dp": dp, "zero1": zero1, "zero3": zero3, "tp": tp, "experts": experts, "ring": ring,
+    "dp": dp, "zero1": zero1, "zero2": zero2, "zero3": zero3, "tp": tp, "sequence": sequence,
+    "pipeline": pipeline, "ring": ring, "experts": experts,
 }  # fmt: skip
-if find_spec("tinygrad_llm.distributed.pipelining"):
-    SCHEMES["pipeline"] = pipeline
 
 
 def exchanges_of(name: str) -> Any:
@@ -188,7 +206,7 @@ def main(argv: list[str]) -> None:
             sys.stdout.write(f"{name:10}{sent:>10,} bytes   {scheme.__doc__}\n")
             if argv:
                 title = f"{name}, {dist.get_world_size()} ranks, one step: {scheme.__doc__}"
-                study.draw_ranks(every, str(Path(argv[0]) / f"ranks_{name}.png"), title)
+                study.draw_ranks(every, str(Path(argv[0]) / f"ranks_{name}.png"), title, 20)
     dist.destroy_process_group()
 
 

@@ -41,7 +41,7 @@ LONG = [pytest.mark.slow, pytest.mark.ci]
     ids=["2", "3", "4", "8"],
 )
 def test_checks_on_ranks(n, names):
-    code, output = on_ranks(n, "-m", "on_ranks", *names, seconds=120)
+    code, output = on_ranks(n, "-m", "on_ranks", *names, seconds=240)
     assert code == 0 and output.splitlines()[-1].endswith(" passed, 0 failed"), output
 
 

@@ -87,7 +87,7 @@ def test_seventy_billion_parameters_on_1024():
         (dict(ranks=6, tp=4), "6 ranks are not a multiple of tp x pp = 4 x 1"),
         (dict(ranks=0), "ranks must be above 0, got 0"),
         (dict(ranks=2, link=float("nan")), "link must be above 0"),
-        (dict(ranks=3), "8 texts cannot be divided among 3 copies"),
+        (dict(ranks=3), "8 texts cannot be divided among 3 copies .*: take a multiple of 3"),
         (dict(ranks=2, micro_batches=3), "8 texts cannot be divided among 2 copies .* 3 micro"),
         (dict(ranks=8, pp=8), "4 layers cannot be divided into 8 stages"),
     ],
@@ -108,6 +108,8 @@ def test_command(capsys):
     code, out, _ = run(capsys, "llama2-7b", "--ranks", 64, "--tp", 8, "--batch", 64)
     assert code == 0 and "64 ranks: 8 copies, tp 8, pp 1" in out
     assert [line.split()[0] for line in out.splitlines()[-4:]] == list(SCHEMES)
+    tiny = ("gpt2", "--ranks", 8, "--pp", 2, "--micro-batches", 3)
+    assert run(capsys, *tiny) == run(capsys, *tiny, "--batch", 12)  # one for each of 4 copies' 3
     code, out, _ = run(capsys, "llama2-7b", "--ranks", 2, "--batch", 2, "--json")
     assert len(json.loads(out)["llama2-7b"]["ranks"]) == 4
     for options, words in (

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
 
+import tinygrad_llm.distributed as dist
 from tinygrad_llm import study
 from tinygrad_llm.autograd.engine import Op
 from tinygrad_llm.cli import main
 from tinygrad_llm.distributed.nn import functional
+from tinygrad_llm.distributed.nn.ring_attention import RingAttention
 from tinygrad_llm.distributed.threads import on_threads
 from tinygrad_llm.distributed.traffic import watching
 from tinygrad_llm.study.check.collectives import COLLECTIVES, differences, run, slow
@@ -20,11 +23,13 @@ NAMES = sorted(COLLECTIVES)
 
 
 def test_every_collective_with_a_gradient_is_explained():
-    kinds = [kind for kind in vars(functional).values() if isinstance(kind, type)]
-    ops = {k for k in kinds if issubclass(k, Op) and k.__module__ == functional.__name__}
+    ops = set()
+    for module in (functional, sys.modules[RingAttention.__module__]):
+        kinds = [kind for kind in vars(module).values() if isinstance(kind, type)]
+        ops |= {k for k in kinds if issubclass(k, Op) and k.__module__ == module.__name__}
     assert {each.op for each in COLLECTIVES.values()} == ops
     assert set(COLLECTIVE_MISTAKES) == set(COLLECTIVES)
-    assert all(name in functional.__all__ for name in COLLECTIVES)
+    assert all(callable(getattr(dist.nn, name)) for name in COLLECTIVES)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])

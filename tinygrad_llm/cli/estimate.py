@@ -85,7 +85,9 @@ def register(app: typer.Typer) -> None:
 def estimate(
     name: str | None = typer.Argument(None, help="A published size, or a preset of pretrain."),
     attention: str = typer.Option("mha", help="Of a GPT: mha, gqa, mqa, swa, ...; with commas."),
-    batch: int = typer.Option(1, help="Texts."),
+    batch: int | None = typer.Option(
+        None, help="Texts [1; of --ranks one for each copy and micro-batch]."
+    ),
     dtype: str = typer.Option("bfloat16", help="Of weights and cache."),
     as_json: bool = typer.Option(False, "--json", help="Print everything as JSON."),
     plot: str | None = typer.Option(None, help="Draw memory against context into this PNG file."),
@@ -99,6 +101,8 @@ def estimate(
     from ..models import estimate as costs
 
     mesh = _mesh({name: fields.pop(name) for name in _MESH})
+    if batch is None:
+        batch = 1 if mesh is None else mesh.dp * mesh.micro_batches
     context_length = fields["context_length"]
     fields["ratio"] = _ratio(fields["ratio"])
     given = {name: value for name, value in fields.items() if value is not None}

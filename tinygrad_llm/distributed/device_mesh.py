@@ -102,10 +102,10 @@ class DeviceMesh:
         """The group along each dimension."""
         return list(self._groups)
 
-    def get_coordinate(self) -> list[int] | None:
+    def get_coordinate(self) -> tuple[int, ...] | None:
         """This rank's place in the grid, None if it is outside."""
         places = np.argwhere(self.mesh == groups.get_rank())
-        return places[0].tolist() if len(places) else None
+        return tuple(places[0].tolist()) if len(places) else None
 
     def get_local_rank(self, mesh_dim: int | str | None = None) -> int:
         """This rank's place along a dimension.

@@ -113,4 +113,4 @@ def summed_all(group: ProcessGroup, arrays: Sequence[Any], op: ReduceOp = Reduce
 def everyones_number(group: ProcessGroup, n: int) -> list[int]:
     """Every rank's integer."""
     own = np.array([n], np.int64)
-    return run(group, "a number of every rank", all_gathered(group, own)).tolist()
+    return run(group, "number_of_every_rank", all_gathered(group, own)).tolist()

@@ -147,7 +147,8 @@ def estimate_ranks(
     if batch % mesh.dp or (batch // mesh.dp) % mesh.micro_batches:
         raise ValueError(
             f"{batch} texts cannot be divided among {mesh.dp} copies of the model with "
-            f"{mesh.micro_batches} micro-batches each"
+            f"{mesh.micro_batches} micro-batches each: take a multiple of "
+            f"{mesh.dp * mesh.micro_batches}"
         )
     if mesh.pp > L:
         raise ValueError(f"{L} layers cannot be divided into {mesh.pp} stages")

@@ -9,6 +9,7 @@ together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ import numpy as np
 
 from ...autograd.engine import Op
 from ...distributed.nn import functional
+from ...distributed.nn.ring_attention import RingAttention, chunks_of_rank, own_positions
 from ...distributed.steps import divided
 from ...distributed.threads import on_threads
 from ...distributed.traffic import Exchange, watching
@@ -37,6 +39,7 @@ class Collective:
     rows, columns   each rank's x has this shape in the example of 2 ranks
     options         of the op, beside the group
     same_input      every rank has the same x; same_output: every rank computes the same y
+    x               what a rank's input is called in the example
     twin            the same over a list of all ranks' tensors: its gradient is the chain rule's
     """
 
@@ -47,6 +50,7 @@ class Collective:
     options: dict[str, Any] = field(default_factory=dict)
     same_input: bool = False
     same_output: bool = False
+    x: str = "x"
 
     def inputs(self, ranks: int = 2) -> list[np.ndarray]:
         """Every rank's x (rows, columns) of the example, in float64."""
@@ -63,6 +67,36 @@ class Collective:
         if "into" in chosen:
             chosen["into"] = chosen["out"] = [1] * ranks
         return chosen
+
+    def forward(self, op: Any, x: Any, group: Any) -> Any:
+        """The op's y on a rank of a group."""
+        return op.forward(x, group=group, **self.options_for(group.size()))
+
+    def backward(self, op: Any, g: Any) -> Any:
+        """The op's ∂L/∂x."""
+        return op.backward(g)
+
+
+class Ring(Collective):
+    """Attention in a ring: x (3, 1, rows, columns) of a rank are its queries, keys and values."""
+
+    def inputs(self, ranks: int = 2) -> list[np.ndarray]:
+        """Every rank's x of the example: numbers for which no probability is close to 0."""
+        shape = (3, 1, self.rows, self.columns)
+        n = int(np.prod(shape))
+        return [np.arange(n).reshape(shape) % (5 + 2 * r) / 4 - 0.5 for r in range(ranks)]
+
+    def forward(self, op: Any, x: Any, group: Any) -> Any:
+        """y (1, rows, columns) of this rank's queries, and the keys and values of all."""
+        ranks = group.size()
+        everyones = [chunks_of_rank(ranks * self.rows, ranks, r) for r in range(ranks)]
+        return op.forward(
+            *x, group=group, own=everyones[group.rank()], everyones=everyones, **self.options
+        )
+
+    def backward(self, op: Any, g: Any) -> Any:
+        """The gradients of queries, keys and values, stacked as x is."""
+        return np.stack(op.backward(g))
 
 
 class Ran(NamedTuple):
@@ -124,6 +158,17 @@ def own_part_of(xs: Sequence[Tensor]) -> list[Tensor]:
     return _parts(xs[0], len(xs), 1)
 
 
+def ring_attention(xs: Sequence[Tensor]) -> list[Tensor]:
+    """Causal attention over the positions of all ranks, each of which has its own in order."""
+    length = sum(x.shape[2] for x in xs)
+    places = np.concatenate([own_positions(length, len(xs), r) for r in range(len(xs))])  # (T,)
+    q, k, v = cat(list(xs), 2).unbind()  # R times (3, 1, L, E) -> three of (1, T, E)
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (1, T, T)
+    future = wrap(places[None, :] > places[:, None])
+    y = scores.masked_fill(future, -math.inf).softmax(-1) @ v  # (1, T, E)
+    return list(y.split([x.shape[2] for x in xs], 1))
+
+
 COLLECTIVES: dict[str, Collective] = {
     "all_reduce": Collective(functional.AllReduce, 1, 3, all_reduce),
     "all_gather": Collective(functional.AllGather, 1, 2, all_gather, {"dim": 0, "length": 0}),
@@ -138,6 +183,14 @@ COLLECTIVES: dict[str, Collective] = {
         functional.GatherAlong, 2, 1, gather_along, {"dim": 1, "length": 0}, same_output=True
     ),
     "own_part_of": Collective(functional.OwnPartOf, 1, 4, own_part_of, {"dim": 1}, same_input=True),
+    "ring_attention": Ring(
+        RingAttention,
+        2,
+        2,
+        ring_attention,
+        {"is_causal": True, "scale": None, "window": None, "softcap": None},
+        x="x = (queries, keys, values)",
+    ),
 }
 
 
@@ -162,14 +215,13 @@ def run(
     gs      every rank's ∂L/∂y, those of the example if None
     backward    in place of the op's own: backward(op, g)
     """
-    options = collective.options_for(len(xs))
     exchanges: list[Exchange] = []
     ops = [collective.op() for _ in xs]
     for op in ops:
         op.needs = (True,)
 
     def forward(group: Any) -> Any:
-        y = ops[group.rank()].forward(xs[group.rank()].copy(), group=group, **options)
+        y = collective.forward(ops[group.rank()], xs[group.rank()].copy(), group)
         return y, [e for e in exchanges if e.rank == group.rank()]
 
     with watching(exchanges.append):
@@ -182,7 +234,7 @@ def run(
         op: Any = ops[group.rank()]
         op.group = group  # the threads of the forward pass have ended
         g = arriving[group.rank()].copy()
-        gradient = op.backward(g) if backward is None else backward(op, g)
+        gradient = (backward or collective.backward)(op, g)
         return gradient, [e for e in exchanges if e.rank == group.rank()]
 
     with watching(exchanges.append):
@@ -212,7 +264,6 @@ def slow(
 
 def numeric(collective: Collective, xs: Sequence[Any], gs: Sequence[Any]) -> list[Any]:
     """Every rank's ∂L/∂x by central differences: one rank's element is moved, all ranks run."""
-    options = collective.options_for(len(xs))
     moves = [
         (q, i, step)
         for q in range(1 if collective.same_input else len(xs))
@@ -226,7 +277,7 @@ def numeric(collective: Collective, xs: Sequence[Any], gs: Sequence[Any]) -> lis
             x = xs[rank].copy()
             if collective.same_input or q == rank:
                 x.reshape(-1)[i] += step
-            y = collective.op().forward(x, group=group, **options)
+            y = collective.forward(collective.op(), x, group)
             counts = not (collective.same_output and rank)
             terms.append(float((y * gs[rank]).sum()) if counts else 0.0)
         return terms

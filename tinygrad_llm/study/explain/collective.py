@@ -51,6 +51,7 @@ def explain_collective(op: type[Op]) -> dict[str, Any]:
         "forward": source_of(op.forward),
         "backward": source_of(op.backward),
         "example": {
+            "x": collective.x,
             "inputs": xs,
             "options": collective.options_for(len(xs)),
             "output": ran.outputs,

@@ -160,7 +160,7 @@ def _of_collective(data: dict[str, Any]) -> list[Section]:
     example, ranks = data["example"], range(len(data["example"]["inputs"]))
     rows = []
     for word, name in (
-        ("in    x", "inputs"), ("out   y", "output"), ("back  g = ∂L/∂y", "upstream"),
+        (f"in    {example['x']}", "inputs"), ("out   y", "output"), ("back  g = ∂L/∂y", "upstream"),
         ("back  ∂L/∂x", "gradients"),
     ):  # fmt: skip
         rows += [[f"{word} on rank {r}", value_text(example[name][r])] for r in ranks]

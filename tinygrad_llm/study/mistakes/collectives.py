@@ -60,6 +60,32 @@ def _sum_on_source(op: Any, total: Any) -> Any:
     return total if op.group.rank() == op.source else np.zeros_like(total)
 
 
+def _ring(op: Any, g: Any, keys: float = 1.0) -> Any:
+    """The gradients of queries, keys and values, those of keys and values with a factor."""
+    gq, gk, gv = op.backward(g)
+    return np.stack([gq, keys * gk, keys * gv])
+
+
+def _own_queries_only(op: Any, g: Any) -> Any:
+    mine = [
+        _ring(op, g if rank == op.group.rank() else np.zeros_like(g))
+        for rank in range(op.group.size())
+    ]
+    return mine[op.group.rank()]
+
+
+def _a_turn_too_far(op: Any, g: Any) -> Any:
+    gq, gk, gv = op.backward(g)
+    gk, gv = op._exchange(gk, gv, op._length_before(op.group.rank()), 1)()
+    return np.stack([gq, gk, gv])
+
+
+def _without_means(op: Any, g: Any) -> Any:
+    q, k, v, y, log_sum = op.saved
+    op.saved = q, k, v, np.zeros_like(y), log_sum
+    return _ring(op, g)
+
+
 def _first_rank_only(op: Any, g: Any) -> Any:
     return g if op.group.rank() == 0 else np.zeros_like(g)
 
@@ -150,4 +176,16 @@ wrong(
     ("averaged", "The joined gradient is divided by the number of ranks: each part has a full "
      "effect on the loss.",
      lambda op, g: gathered(op.group, g, op.dim, op.length) / op.group.size()),
+)  # fmt: skip
+wrong(
+    "ring_attention",
+    ("not sent round", "Keys and values have the gradients of this rank's queries alone: the "
+     "queries of all later positions used them too, on every rank.", _own_queries_only),
+    ("a place too far", "The gradients of keys and values make one step more than the ring needs: "
+     "each rank has those of its neighbour's keys.", _a_turn_too_far),
+    ("averaged", "The gradients of keys and values are divided by the number of ranks: the ranks "
+     "have different queries, so what they send adds up.",
+     lambda op, g: _ring(op, g, 1 / op.group.size())),
+    ("mean left out", "d, the sum of g·y over a row, is not subtracted: a larger score makes the "
+     "other probabilities smaller.", _without_means),
 )  # fmt: skip
