@@ -33,10 +33,22 @@ Examples:
   curl http://127.0.0.1:8000/v1/models
 """
 
+# Type, default and help of the limits that a command sets; see serve.Limits.
+_LIMITS: dict[str, tuple[Any, Any, str]] = {
+    "batch": (int, 8, "Texts that are written at a time."),
+    "queue": (int, 64, "Texts that may wait besides."),
+    "tokens": (int, 1024, "The most tokens of an answer."),
+    "seconds": (float, 300.0, "The most time for an answer."),
+}
+
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
-    app.command(name="serve", help=_HELP)(with_flags(serve, model_flags(False)))
+    flags = {
+        name: (hint, typer.Option(default, f"--{name}", help=help))
+        for name, (hint, default, help) in _LIMITS.items()
+    }
+    app.command(name="serve", help=_HELP)(with_flags(serve, {**flags, **model_flags(False)}))
 
 
 def serve(
@@ -47,10 +59,6 @@ def serve(
     key_file: str | None = typer.Option(None, help="A file with the key that clients send."),
     allow_host: list[str] = typer.Option([], help="A further name of this server."),
     embeddings: str | None = typer.Option(None, help="A model or run of sentence embeddings."),
-    batch: int = typer.Option(8, help="Texts that are written at a time."),
-    queue: int = typer.Option(64, help="Texts that may wait besides."),
-    tokens: int = typer.Option(1024, help="The most tokens of an answer."),
-    seconds: float = typer.Option(300.0, help="The most time for an answer."),
     device: str = typer.Option("cpu", help="cpu, cuda or cuda:1."),
     **more: Any,
 ) -> None:
@@ -60,6 +68,8 @@ def serve(
     ImportError without FastAPI and uvicorn.
     """
     must_be("port", 0 <= port < 65536, "between 0 and 65535", port)
+    own = {limit: more.pop(limit) for limit in _LIMITS}
+    batch, queue, tokens, seconds = own["batch"], own["queue"], own["tokens"], own["seconds"]
     must_be("batch", 1 <= batch <= 256, "between 1 and 256", batch)
     must_be("queue", 0 <= queue <= 10_000, "between 0 and 10,000", queue)
     must_be("tokens", 1 <= tokens <= 10**6, "between 1 and 1,000,000", tokens)
@@ -78,7 +88,7 @@ def serve(
     check_installed()
     loaded, tokenizer = read_model(model, **weights)
     loaded.to(device)
-    limits = Limits(batch=batch, queue=queue, tokens=tokens, seconds=seconds)
+    limits = Limits(**own)
     embedder = _embedder(embeddings)
     with Engine(loaded, tokenizer, limits) as engine:
         known = name or Path(model).name.removesuffix(".gguf")

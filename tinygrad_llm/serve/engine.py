@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from ..files.plain_text import say
 from ..functions.softmax import log_softmax
@@ -52,7 +52,7 @@ class Limits:
     choices: int = 8
     prompts: int = 64
     stops: int = 16
-    stop_length: int = 256
+    stop_length: ClassVar[int] = 256
     logprobs: int = 20
 
 
@@ -97,8 +97,8 @@ class Request:
     new_tokens: int = 0
     cancelled: bool = False
     deadline: float = field(default=0.0)
-    text: Any = None
-    row: Any = None
+    text: Any = field(default=None, init=False)
+    row: Any = field(default=None, init=False)
 
 
 class Engine:
