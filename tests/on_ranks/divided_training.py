@@ -37,13 +37,16 @@ def trained(dtype, make, shard=None, steps=9, drop_rate=0.0, folder=None, **opti
     return trainer, trainer.run(plan=options.get("accumulation") == 1, resume=folder is not None)
 
 
+SAMPLE = lambda model: str(model.loss(*ragged(1)[0]))  # noqa: E731
+
+
 def check_losses_and_weights_are_those_of_one_process():
     for shard, dtype, make in (
         ("fsdp", torch.float32, SGD), ("zero2", torch.float64, SGD),
         ("fsdp", torch.float64, decayed),
     ):  # fmt: skip
-        for options in ({}, {"accumulation": 1, "sample": lambda m: str(m.loss(*ragged(1)[0]))}):
-            ours, result = trained(dtype, make, shard, sample_every=4, **options)
+        for options in ({}, {"accumulation": 1})[: 1 + (dtype is torch.float32)]:
+            ours, result = trained(dtype, make, shard, sample=SAMPLE, sample_every=4, **options)
             one, expected = trained(dtype, make, **options)
             assert sum(p.numel() for p in ours.model.parameters()) < sum(
                 p.numel() for p in one.model.parameters()
