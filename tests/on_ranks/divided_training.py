@@ -1,6 +1,11 @@
-"""Trainers whose parameters are divided: the numbers, files and errors of one process."""
+"""Trainers whose parameters are divided: the numbers, files and errors of one process.
+
+With the environment variable LONG more schemes, dtypes and steps.
+"""
 
 from __future__ import annotations
+
+import os
 
 import numpy as np
 import pytest
@@ -37,17 +42,21 @@ def trained(dtype, make, shard=None, steps=9, drop_rate=0.0, folder=None, **opti
     return trainer, trainer.run(plan=options.get("accumulation") == 1, resume=folder is not None)
 
 
+LONG = "LONG" in os.environ
+STEPS = 9 if LONG else 4
 SAMPLE = lambda model: str(model.loss(*ragged(1)[0]))  # noqa: E731
 
 
 def check_losses_and_weights_are_those_of_one_process():
-    for shard, dtype, make in (
-        ("fsdp", torch.float32, SGD), ("zero2", torch.float64, SGD),
-        ("fsdp", torch.float64, decayed),
-    ):  # fmt: skip
-        for options in ({}, {"accumulation": 1})[: 1 + (dtype is torch.float32)]:
-            ours, result = trained(dtype, make, shard, sample=SAMPLE, sample_every=4, **options)
-            one, expected = trained(dtype, make, **options)
+    kinds = [("fsdp", torch.float32, SGD)]
+    if LONG:
+        kinds += [("zero2", torch.float64, SGD), ("fsdp", torch.float64, decayed)]
+    for shard, dtype, make in kinds:
+        for options in ({}, {"accumulation": 1})[: 1 + LONG]:
+            ours, result = trained(
+                dtype, make, shard, STEPS, sample=SAMPLE, sample_every=2, **options
+            )  # fmt: skip
+            one, expected = trained(dtype, make, None, STEPS, **options)
             assert sum(p.numel() for p in ours.model.parameters()) < sum(
                 p.numel() for p in one.model.parameters()
             )
@@ -66,26 +75,30 @@ def check_losses_and_weights_are_those_of_one_process():
 
 def check_a_checkpoint_is_that_of_one_process():
     """Cut and resumed to the last bit; one process, and other schemes, go on from it."""
-    folder, ranks = shared_folder("divided"), Ranks.here()
-    options = {"drop_rate": 0.5, "checkpoint_every": 3}
-    whole, _ = trained(torch.float32, decayed, "fsdp", folder=folder / "whole", **options)
-    trained(torch.float32, decayed, "fsdp", 6, folder=folder / "cut", **options)
-    again, result = trained(torch.float32, decayed, "fsdp", folder=folder / "cut", **options)
+    folder, ranks, n = shared_folder("divided"), Ranks.here(), 3 if LONG else 1
+    options = {"drop_rate": 0.5, "checkpoint_every": n if LONG else 100}
+
+    def run(shard, steps, folder=folder):
+        return trained(torch.float32, decayed, shard, steps, folder=folder, **options)
+
+    whole, _ = run("fsdp", 3 * n, None)
+    run("fsdp", 2 * n)
+    again, result = run("fsdp", 3 * n)
     for p, q in zip(whole.model.parameters(), again.model.parameters(), strict=True):
         assert np.array_equal(p.array, q.array)
     one = model_of(torch.float32, 0.5)
     stored = load_file(result.checkpoint / "model.safetensors")
     assert all(stored[n].shape == p.shape for n, p in one.named_parameters() if n in stored)
-    moments = find_checkpoint(folder / "cut").state()["optimizer"]["state"]
+    moments = find_checkpoint(folder).state()["optimizer"]["state"]
     assert {m["exp_avg"].shape for m in moments.values()} == {p.shape for p in one.parameters()}
-    again, _ = trained(torch.float32, decayed, "zero2", 10, folder=folder / "cut", **options)
-    assert again.step == 10
+    if LONG:
+        assert run("zero2", 3 * n + 1)[0].step == 3 * n + 1
     if ranks.first:
-        alone, ended = trained(torch.float32, decayed, None, 12, folder=folder / "cut", **options)
-        assert ended.step == 12 and alone.checkpoint.name == "step-00000012"
+        alone, ended = run(None, 3 * n + 2)
+        assert ended.step == 3 * n + 2 and alone.checkpoint.name == f"step-{ended.step:08d}"
     dist.barrier()
-    last, ended = trained(torch.float32, decayed, "fsdp", 13, folder=folder / "cut", **options)
-    assert ended.step == 13  # of what one process wrote
+    if LONG:
+        assert run("fsdp", 3 * n + 3)[1].step == 3 * n + 3  # of what one process wrote
 
 
 def check_a_loss_that_is_not_finite_is_reported_by_its_rank():
@@ -94,7 +107,7 @@ def check_a_loss_that_is_not_finite_is_reported_by_its_rank():
         return value * float("inf") if dist.get_rank() == 1 else value
 
     batch = (torch.zeros(3, 6, dtype=torch.int64), torch.ones(3, 6, dtype=torch.int64))
-    for plan in (True, False):
+    for plan in (True, False)[: 1 + LONG]:
         model = model_of(torch.float32)
         trainer = Trainer(model, ADAMW(model.parameters()), [batch], steps=1, loss=loss,
                           folder=None, progress=False)  # fmt: skip
