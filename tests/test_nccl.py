@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -70,6 +71,43 @@ def test_a_rank_that_waits_on_stand_ins_ends_with_a_message(how):
     code, output = run([sys.executable, DYING, "strict", how], 60)
     assert code != 0 and "NCCL: all_reduce" in output and "this process ends" in output, output
     assert ("has ended" if how != "late" else "time limit of 5 seconds") in output, output
+
+
+class Stuck:
+    """An event about which CUDA does not answer before it has come."""
+
+    def __init__(self):
+        self.come, self.asked = threading.Event(), threading.Event()
+
+    @property
+    def done(self):
+        self.asked.set()
+        return self.come.wait(20)
+
+
+def test_the_watchdog_ends_a_process_whose_cuda_does_not_answer(monkeypatch):
+    from tinygrad_llm.distributed import nccl_watch
+
+    monkeypatch.setattr(nccl_watch, "use_gpu", lambda gpu: None)
+    monkeypatch.setattr(nccl_watch, "INTERVAL", 0.01)
+    monkeypatch.setattr(nccl_watch, "GRACE", 0.05)
+    dog, ended, said, event = nccl_watch.Watchdog(), threading.Event(), [], Stuck()
+    dog.say, dog.end = said.append, lambda code: ended.set()
+    transport = SimpleNamespace(gpu=0, check=lambda: "")
+    lost = []
+    group = SimpleNamespace(
+        ranks=[4, 7], timeout=1000, rank=lambda: 0, size=lambda: 2, broken=None,
+        transport=SimpleNamespace(lost=lambda ranks: lost),
+    )  # fmt: skip
+    group = type("Group", (), vars(group))  # a weak reference to it can be made
+    dog.add(transport, group)
+    dog.watch(transport, event, "all_reduce")
+    assert event.asked.wait(10) and not ended.wait(0.1)
+    lost.append(1)
+    assert ended.wait(10)
+    event.come.set()
+    assert said == ["rank 4: NCCL: all_reduce waits for rank 7, which has ended"]
+    assert group.broken == said[0]
 
 
 class Communicator:

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from typing import Any
 
 __all__ = [
-    "end_communicator", "find_nccl_library", "gpu_name", "loaded_nccl_library",
+    "end_communicator", "find_nccl_library", "gpu_name", "has_come", "loaded_nccl_library",
     "nccl_is_available", "nccl_module", "nccl_version",
 ]  # fmt: skip
 
@@ -98,6 +98,24 @@ def nccl_version() -> tuple[int, int, int]:
     number = int(nccl_module().get_version())
     large = 10000 if number >= 10000 else 1000  # 2.8 and older: 2804
     return number // large, number % large // 100, number % 100
+
+
+_NOT_READY = 600  # CUDA_ERROR_NOT_READY
+
+
+def has_come(event: Any) -> bool:
+    """Whether what was put on a stream before a CUDA event has ended, or has failed.
+
+    CUDA may let the call wait, for as long as another thread copies from the GPU. It is asked
+    without CuPy, whose `event.done` keeps all threads of Python waiting meanwhile.
+    """
+    pointer = getattr(event, "ptr", None)
+    if pointer is None:  # a stand-in
+        return bool(event.done)
+    if "driver" not in _known:
+        _known["driver"] = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    code: int = _known["driver"].cuEventQuery(ctypes.c_void_p(pointer))
+    return code != _NOT_READY
 
 
 def end_communicator(comm: Any, how: str, limit: float) -> bool:

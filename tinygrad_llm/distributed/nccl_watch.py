@@ -2,8 +2,12 @@
 
 A process that waits for a GPU cannot be interrupted, and what comes after a call that was aborted
 computes with wrong numbers. So a call that does not end within the group's time limit, an error
-that NCCL reports, or a rank that has ended, leads to this: the communicators are aborted, the
-reason is written to standard error, and the process ends with exit code 1.
+that NCCL reports, or a rank that has ended, leads to this: the reason is written to standard error,
+and the process ends at once with exit code 1, which gives everything on its GPU back.
+
+Two threads look on. The observer asks CUDA which calls have ended: while another thread copies
+from the GPU, CUDA lets it wait as well. The watchdog itself asks only the clock and the other
+processes, so that nothing on a GPU can hold it up.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import weakref
 from typing import Any
 
 from ..arrays.devices import cupy, use_gpu
+from .nccl_library import has_come
 
 __all__ = ["END_LIMIT", "Watchdog", "say", "watchdog"]
 
@@ -26,14 +31,15 @@ GRACE = 2.0  # seconds for a rank that ended, in which its last messages are use
 
 
 class Watchdog:
-    """A thread that looks at what was launched; it starts with the first call of NCCL."""
+    """Two threads that look at what was launched; they start with the first call of NCCL."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         # by transport: event, name, since when
         self._calls: dict[int, list[tuple[Any, str, float]]] = {}
         self._groups: dict[int, Any] = {}  # by transport: (transport, group), weakly
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
+        self._errors: dict[int, str] = {}  # by transport: what NCCL reports
         self._lost_since: dict[int, float] = {}
         self.say, self.end = say, os._exit
 
@@ -42,15 +48,18 @@ class Watchdog:
         with self._lock:
             self._groups[id(transport)] = transport, weakref.ref(group)
             self._calls[id(transport)] = []
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="NCCL watchdog", daemon=True)
-            self._thread.start()
+        if not self._threads:
+            for run, name in ((self._observe, "NCCL observer"), (self._run, "NCCL watchdog")):
+                self._threads.append(threading.Thread(target=run, name=name, daemon=True))
+            for thread in self._threads:
+                thread.start()
 
     def forget(self, transport: Any) -> None:
         """Watch it no more."""
         with self._lock:
             self._groups.pop(id(transport), None)
             self._calls.pop(id(transport), None)
+            self._errors.pop(id(transport), None)
 
     def watch(self, transport: Any, event: Any, what: str) -> None:
         """Expect that the event comes within the group's time limit."""
@@ -65,30 +74,50 @@ class Watchdog:
         if not known:
             capture.after_replay.append(_Replayed(self, transport, what))
 
+    def _observe(self) -> None:
+        gpu = -1
+        while True:
+            time.sleep(INTERVAL)
+            for transport, _ in list(self._groups.values()):
+                if transport.gpu != gpu:
+                    gpu = transport.gpu
+                    use_gpu(gpu)
+                self.refresh(transport)
+
+    def refresh(self, transport: Any) -> None:
+        """Take off the calls that have ended, and note what NCCL reports; may wait for CUDA."""
+        with self._lock:
+            calls = list(self._calls.get(id(transport), ()))
+        ended = 0
+        while ended < len(calls) and has_come(calls[ended][0]):
+            ended += 1
+        error = transport.check() if ended < len(calls) else ""
+        with self._lock:
+            if id(transport) in self._calls:
+                del self._calls[id(transport)][:ended]
+                self._errors[id(transport)] = error
+
     def _run(self) -> None:
         while True:
             time.sleep(INTERVAL)
             for transport, reference in list(self._groups.values()):
                 group = reference()
                 if group is not None:
-                    use_gpu(transport.gpu)
                     reason = self.look(transport, group)
                     if reason:
-                        self._abort(transport, group, reason)
+                        self._end(group, reason)
                         return
 
     def look(self, transport: Any, group: Any) -> str:
-        """Why the group cannot continue, or "" if it can."""
+        """Why the group cannot continue, or "" if it can; nothing on a GPU is asked."""
         with self._lock:
-            calls = self._calls.get(id(transport), [])
-            while calls and calls[0][0].done:
-                calls.pop(0)
+            calls = self._calls.get(id(transport))
             first = calls[0] if calls else None
+            error = self._errors.get(id(transport), "")
         if first is None:
             self._lost_since.pop(id(transport), None)
             return ""
         _, what, since = first
-        error = transport.check()
         if error:
             return f"{what}: {error}"
         now = time.monotonic()
@@ -100,11 +129,9 @@ class Watchdog:
             return f"{what} has not ended within the time limit of {group.timeout:g} seconds"
         return ""
 
-    def _abort(self, transport: Any, group: Any, reason: str) -> None:
-        rank = group.ranks[group.rank()]
-        group.broken = f"rank {rank}: NCCL: {reason}"
+    def _end(self, group: Any, reason: str) -> None:
+        group.broken = f"rank {group.ranks[group.rank()]}: NCCL: {reason}"
         self.say(group.broken)
-        transport.abort()
         self.end(1)
 
 
