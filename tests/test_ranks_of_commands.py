@@ -136,14 +136,14 @@ def test_divided_weights_go_on_with_another_number_of_ranks(text):
     code, output = command(*made, "--out", "two", "--ranks", "2", "--shard", "fsdp")
     assert code == 0 and output.count("sample 3") == 1, output
     same_numbers("two", "one")
-    code, output = command("generate", "two", "--prompt", "the", "--max-new-tokens", "3")
+    code, output = command("generate", "two", "--prompt", "the", "--tokens", "3")
     assert code == 0, output
     code, output = command("pretrain", "--resume", "two", "--steps", "9", "--ranks", "3")
     assert code == 0 and "ranks        3, each" in output, output
     code, output = command("pretrain", "--resume", "two", "--steps", "10", "--ranks", "1")
     assert code == 0 and find_checkpoint("two").step == 10, output
     code, output = command("pretrain", "--resume", "two", "--steps", "11", "--ranks", "2",
-                           "--shard", "zero2", "--find-lr")  # fmt: skip
+                           "--shard", "zero2")  # fmt: skip
     assert code == 0, output
 
 
