@@ -45,6 +45,12 @@ def page() -> str:
         PairTuningOptions,
         STSOptions,
     )
+    from tinygrad_llm.finetune.reasoning.options import (
+        DistillOptions,
+        GRPOOptions,
+        PolicyOptions,
+        QuestionOptions,
+    )
     from tinygrad_llm.finetune.sequences.options import SequenceOptions
     from tinygrad_llm.finetune.summaries.options import SummarizeOptions
     from tinygrad_llm.finetune.tagging.options import NerOptions
@@ -117,6 +123,16 @@ def page() -> str:
         (
             "`tinygrad-llm finetune summarize`", SummarizeOptions, (SequenceOptions, *shared),
             "Those of `sequence_trainer` and of all commands, and these.",
+        ),
+        ("`grpo_trainer`", PolicyOptions, (TuningOptions,), "Those of all trainers, and these."),
+        (
+            "`tinygrad-llm finetune grpo`", GRPOOptions, (PolicyOptions, *shared),
+            "Those of `grpo_trainer` and of all commands, and these.",
+        ),
+        (
+            "`tinygrad-llm finetune distill`", DistillOptions,
+            (TuningOptions, QuestionOptions, *shared),
+            "Those of all trainers, of all commands and of `finetune grpo`, and these.",
         ),
     ]  # fmt: skip
     parts = []

@@ -62,6 +62,18 @@ WRONG = {
         ("torch.arange(len(anchors)))", "torch.arange(len(anchors)), reduction='sum')",
          "[the sum of the pairs]"),
     ],
+    "policy_loss": [
+        ("torch.minimum(", "torch.maximum(", "[the better of the two]"),
+        ("torch.minimum(ratio * a, limited * a)", "(limited * a)",
+         "[the clip without the minimum]"),
+        ("return -torch.minimum(ratio * a, limited * a)", "return -(ratio * a)", "[not clipped]"),
+        ("(log_p - old).exp()", "(old - log_p).exp()", "[the ratio upside down]"),
+    ],
+    "distillation_loss": [
+        ('if direction == "forward"', 'if direction != "forward"', "[directions exchanged]"),
+        (" * temperature**2", "", "[τ² forgotten]"),
+        (".sum(-1).mean()", ".sum(-1).sum()", "[the sum of the tokens]"),
+    ],
     "sinusoidal_positions": [
         ("[torch.sin(angles), torch.cos(angles)]", "[torch.cos(angles), torch.sin(angles)]",
          "[sine and cosine exchanged]"),

@@ -91,8 +91,8 @@ def test_the_watchdog_ends_a_process_whose_cuda_does_not_answer(monkeypatch):
     monkeypatch.setattr(nccl_watch, "use_gpu", lambda gpu: None)
     monkeypatch.setattr(nccl_watch, "INTERVAL", 0.01)
     monkeypatch.setattr(nccl_watch, "GRACE", 0.05)
-    dog, ended, said, event = nccl_watch.Watchdog(), threading.Event(), [], Stuck()
-    dog.say, dog.end = said.append, lambda code: ended.set()
+    dog, ended, messages, event = nccl_watch.Watchdog(), threading.Event(), [], Stuck()
+    dog.say, dog.end = messages.append, lambda code: ended.set()
     transport = SimpleNamespace(gpu=0, check=lambda: "")
     lost = []
     group = SimpleNamespace(
@@ -106,8 +106,8 @@ def test_the_watchdog_ends_a_process_whose_cuda_does_not_answer(monkeypatch):
     lost.append(1)
     assert ended.wait(10)
     event.come.set()
-    assert said == ["rank 4: NCCL: all_reduce waits for rank 7, which has ended"]
-    assert group.broken == said[0]
+    assert messages == ["rank 4: NCCL: all_reduce waits for rank 7, which has ended"]
+    assert group.broken == messages[0]
 
 
 class Communicator:

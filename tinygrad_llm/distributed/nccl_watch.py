@@ -3,7 +3,7 @@
 A process that waits for a GPU cannot be interrupted, and what comes after a call that was aborted
 computes with wrong numbers. So a call that does not end within the group's time limit, an error
 that NCCL reports, or a rank that has ended, leads to this: the reason is written to standard error,
-and the process ends at once with exit code 1, which gives everything on its GPU back.
+and the process ends with exit code 1 without another call of CUDA; the driver frees its GPU.
 
 Two threads look on. The observer asks CUDA which calls have ended: while another thread copies
 from the GPU, CUDA lets it wait as well. The watchdog itself asks only the clock and the other

@@ -16,6 +16,7 @@ from .embedding import SentenceEmbedder, embed, embedding_trainer, similarity
 from .fill import fill_mask
 from .freeze import count_parameters, freeze, train_only
 from .instructions import extract_response, respond, respond_to_all, word_overlap
+from .masks import loss_mask, show_labels, targets_of
 from .options import ClassificationOptions, InstructionOptions, PreferenceOptions
 from .pairs import PairModel, choose, infer, pair_trainer, rate
 from .preferences import (
@@ -82,6 +83,7 @@ __all__ = [
     "infill",
     "instruction_trainer",
     "log_probabilities",
+    "loss_mask",
     "pair_trainer",
     "plot_confusion",
     "predict",
@@ -95,12 +97,14 @@ __all__ = [
     "respond_to_all",
     "response_log_probabilities",
     "sample",
+    "show_labels",
     "similarity",
     "sms_spam_splits",
     "split_in_order",
     "summarize",
     "tag",
     "tagging_trainer",
+    "targets_of",
     "train_only",
     "translate",
     "usable_pairs",

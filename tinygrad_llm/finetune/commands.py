@@ -6,6 +6,7 @@ from ..training.options import Options
 from .embedding.options import EmbedOptions
 from .options import ClassifyOptions, DPOOptions, InstructOptions
 from .pairs.options import ChoiceOptions, NLIOptions, STSOptions
+from .reasoning.options import DistillOptions, GRPOOptions
 from .summaries.options import SummarizeOptions
 from .tagging.options import NerOptions
 from .translation.options import TranslateOptions
@@ -23,4 +24,6 @@ COMMANDS: dict[str, type[Options]] = {
     "embed": EmbedOptions,
     "translate": TranslateOptions,
     "summarize": SummarizeOptions,
+    "grpo": GRPOOptions,
+    "distill": DistillOptions,
 }

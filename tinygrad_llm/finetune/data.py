@@ -17,7 +17,6 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from ..data.batches import IGNORED
 from ..functions.shape.join import cat
 from ..models.classifier import END_OF_TEXT, real_lengths
 from ..tensor import Tensor, wrap
@@ -25,6 +24,7 @@ from ..text import Tokenizer
 from ..training.ranks import part_of_rows
 from ..utils.data import Dataset
 from .buckets import padded_length
+from .masks import loss_mask, targets_of
 from .prompts import PromptStyle, style_of
 
 __all__ = [
@@ -278,17 +278,16 @@ def collate_instructions(
     pairs = [item if isinstance(item, tuple) else (item, 0) for item in batch]
     longest = max((len(ids) for ids, _ in pairs), default=0)
     T = padded_length(longest, buckets)
-    inputs = np.full((len(pairs), T), pad_token_id, np.int64)  # (B, T)
-    targets = np.full((len(pairs), T), ignore_index, np.int64)  # (B, T)
-    for i, (ids, prompt_length) in enumerate(pairs):
-        n = len(ids)
-        if n == 0:
+    ids = np.full((len(pairs), T + 1), pad_token_id, np.int64)  # (B, T + 1)
+    for i, (text, _) in enumerate(pairs):
+        if not len(text):
             raise ValueError(f"example {i} of the batch has no tokens")
-        inputs[i, :n] = ids
-        targets[i, : n - 1] = ids[1:]
-        targets[i, n - 1] = pad_token_id
-        if mask_instruction and prompt_length > 1:
-            targets[i, : prompt_length - 1] = ignore_index  # token t stands at target t - 1
+        ids[i, : len(text)] = text
+    lengths = [len(text) for text, _ in pairs]
+    spans = [[(n if mask_instruction else 0, len(text))] for text, n in pairs]
+    inputs = ids[:, :-1].copy()  # (B, T)
+    mask = loss_mask(lengths, spans, T + 1)  # (B, T + 1)
+    targets = targets_of(ids, mask, ignore_index)[:, :-1].copy()  # (B, T + 1) -> (B, T)
     if max_length is not None:
         inputs, targets = inputs[:, :max_length].copy(), targets[:, :max_length].copy()
     if not (targets != ignore_index).any():
@@ -365,7 +364,7 @@ def collate_preferences(
     out: dict[str, Any] = {"prompt": [wrap(np.array(i["prompt"], np.int64)) for i in batch]}
     for side in sides:
         ids = np.full((len(batch), T), pad_token_id, np.int64)  # (B, T)
-        mask = np.zeros((len(batch), T), np.bool_)  # (B, T)
+        spans: list[tuple[int, list[tuple[int, int]]]] = []
         for i, item in enumerate(batch):
             n = min(len(item[side]), T)
             first = len(item["prompt"]) if mask_prompt else 0
@@ -375,11 +374,11 @@ def collate_preferences(
                     f"has {first} tokens, and the text has {len(item[side])}, cut at {T}"
                 )
             ids[i, :n] = item[side][:n]
-            mask[i, first:n] = True
+            spans.append((n, [(first, n)]))
+        lengths, parts = zip(*spans, strict=True)
+        mask = loss_mask(lengths, parts, T, end=False)  # (B, T)
         out[side], out[f"{side}_mask"] = wrap(ids), wrap(mask)
     both = np.concatenate([out[side].array for side in sides])  # (2B, T)
     counted = np.concatenate([out[f"{side}_mask"].array for side in sides])  # (2B, T)
-    targets = np.full_like(both, IGNORED)
-    targets[:, :-1] = np.where(counted[:, 1:], both[:, 1:], IGNORED)
-    out["ids"], out["targets"] = wrap(both), wrap(targets)
+    out["ids"], out["targets"] = wrap(both), wrap(targets_of(both, counted))
     return out

@@ -1,4 +1,4 @@
-"""How an instruction becomes a prompt: the styles of Alpaca and Phi-3, or a chat template.
+"""How an instruction becomes a prompt: as Alpaca, Phi-3, a chat template, or plain text.
 
 An entry is a dict with the texts "instruction", "input" (may be empty or missing) and "output".
 The prompt ends before the words that announce the response: a model trained on whole texts writes
@@ -112,6 +112,7 @@ STYLES = {
             response="\n<|assistant|>\n",
         ),
         CHAT,
+        PromptStyle(name="plain", instruction="", input="\n", response=""),
     )
 }
 

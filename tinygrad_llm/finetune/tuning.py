@@ -86,11 +86,12 @@ class Tuning(Generic[O]):
 
     def trainer(
         self, model: Module, data: TrainingData, validation: list[Any] | None, rates: Rates,
-        **shared: Any,
+        stream: Any = None, **shared: Any,
     ) -> Trainer:  # fmt: skip
         """Batches, AdamW and schedule of the options.
 
-        shared: more arguments of Trainer.
+        stream: what makes the batches, in place of ExampleBatches; shared: more arguments of
+        Trainer.
         Raises: ValueError without examples, or if every weight is frozen.
         """
         o = self.options
@@ -112,10 +113,12 @@ class Tuning(Generic[O]):
             longest = context_length_of(model)
             buckets = bucket_lengths(data.lengths, o.buckets, longest)
             collate = partial(collate, buckets=buckets)
-        batches = ExampleBatches(
-            data.examples, o.batch_size, collate, seed=o.seed, lengths=data.lengths,
-            tokens=data.tokens,
-        )  # fmt: skip
+        batches = stream
+        if batches is None:
+            batches = ExampleBatches(
+                data.examples, o.batch_size, collate, seed=o.seed, lengths=data.lengths,
+                tokens=data.tokens,
+            )  # fmt: skip
         steps, epochs = o.steps, o.epochs
         if steps is None:
             epochs = rates.epochs[size] if epochs is None else epochs

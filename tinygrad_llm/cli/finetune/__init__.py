@@ -1,4 +1,4 @@
-"""tinygrad-llm finetune classify, instruct, dpo, ner, nli, sts, translate, summarize, ..."""
+"""tinygrad-llm finetune classify, instruct, dpo, ner, nli, sts, translate, grpo, distill, ..."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ...training.settings import resolved
 from ..errors import newest_checkpoint
 from ..options import Way, command
 from ..ranks import take_part
-from . import ask, help, pairs, pairs_help
+from . import ask, help, pairs, pairs_help, reasoning_help, spend
 
 __all__ = ["register"]
 
 _HELP = """Train a model: to classify texts, follow instructions, learn preferences, find names,
-compare texts, translate, summarize."""
+compare texts, translate, summarize, reason."""
 
 _TEXTS = {
     "classify": help.CLASSIFY,
@@ -33,6 +33,8 @@ _TEXTS = {
     "embed": pairs_help.EMBED,
     "translate": help.TRANSLATE,
     "summarize": help.SUMMARIZE,
+    "grpo": reasoning_help.GRPO,
+    "distill": reasoning_help.DISTILL,
 }
 
 
@@ -49,6 +51,7 @@ def register(app: typer.Typer) -> None:
         command(CompareOptions, partial(table, "compare"), one_run)
     )
     group.command(name="ask", help=ask.HELP)(ask.ask)
+    group.command(name="spend", help=spend.HELP)(spend.spend)
     app.add_typer(group, name="finetune")
 
 
@@ -84,6 +87,8 @@ def finetune(name: str, given: dict[str, Any], settings: dict[str, Any], way: Wa
         "embed": runs.Embed,
         "translate": runs.Translate,
         "summarize": runs.Summarize,
+        "grpo": runs.GRPO,
+        "distill": runs.Distill,
     }
     kind = kinds[name]
     if way.resume is None:

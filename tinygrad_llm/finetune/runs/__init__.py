@@ -6,9 +6,11 @@ Classify(resolved(ClassifyOptions, {"data": "reviews.csv"}), progress=False).run
 from __future__ import annotations
 
 from .classify import Classify
+from .distill import Distill
 from .dpo import DPO
 from .embed import Embed
 from .finetuning import Finetuning
+from .grpo import GRPO
 from .instruct import Instruct
 from .ner import Ner
 from .pairs import NLI, STS, Choice
@@ -18,6 +20,6 @@ from .translate import Translate
 from .variations import Comparison, Variations
 
 __all__ = [
-    "DPO", "NLI", "STS", "Choice", "Classify", "Comparison", "Embed", "Finetuning", "Instruct",
-    "Ner", "Sequences", "Summarize", "Translate", "Variations",
+    "DPO", "GRPO", "NLI", "STS", "Choice", "Classify", "Comparison", "Distill", "Embed",
+    "Finetuning", "Instruct", "Ner", "Sequences", "Summarize", "Translate", "Variations",
 ]  # fmt: skip

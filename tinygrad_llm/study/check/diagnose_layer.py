@@ -15,8 +15,8 @@ from typing import Any
 from ...autograd.grad_mode import no_grad
 from ...tensor import Tensor
 from ..mistakes.whole_layers import LAYER_MISTAKES, LayerMistake
+from .layer_call import Use, _called, same_values
 from .layer_reference import LAYER_TWINS
-from .layer_samples import Use, _called, same_values
 
 __all__ = ["diagnose_layer"]
 

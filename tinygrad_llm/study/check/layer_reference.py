@@ -30,6 +30,7 @@ from .slow_caches import (
 from .slow_chains import SlowCRF
 from .slow_contrastive import SlowContrastiveLoss
 from .slow_experts import SlowExperts, SlowMixtureOfExperts
+from .slow_policy import SlowDistillationLoss, SlowPolicyLoss
 from .slow_positions import (
     SameOmega,
     SlowAlibi,
@@ -419,6 +420,7 @@ LAYER_TWINS: dict[str, Callable[[Any], Any]] = {
     "ContrastiveLoss": SlowContrastiveLoss,
     "CrossCache": SlowCrossCache,
     "DecoderCache": SlowDecoderCache,
+    "DistillationLoss": SlowDistillationLoss,
     "Experts": SlowExperts,
     "FeedForward": SlowFeedForward,
     "GatedDeltaNet": SlowGatedDeltaNet,
@@ -432,6 +434,7 @@ LAYER_TWINS: dict[str, Callable[[Any], Any]] = {
     "Mamba": SlowMamba,
     "MixtureOfExperts": SlowMixtureOfExperts,
     "OffsetRMSNorm": SlowOffsetRMSNorm,
+    "PolicyLoss": SlowPolicyLoss,
     "QuantizedEmbedding": SlowQuantizedEmbedding,
     "QuantizedLinear": SlowQuantizedLinear,
     "RecurrentCache": SlowRecurrentCache,

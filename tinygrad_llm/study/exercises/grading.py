@@ -24,6 +24,7 @@ from . import (  # noqa: F401, they enter their checks
     contrastive_checks,
     layer_checks,
     model_layer_checks,
+    policy_checks,
     position_checks,
     recurrent_layer_checks,
     variant_checks,

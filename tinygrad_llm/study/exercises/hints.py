@@ -222,6 +222,15 @@ HINTS: dict[str, tuple[str, ...]] = {
         "has length 1, so that a @ c.T are cosines.",
         "Row i's right answer is column i: the targets are torch.arange(B).",
     ),
+    "policy_loss": (
+        "The ratio is (log_p - old).exp(); both products are (B, T) once the advantages are "
+        "advantages.unsqueeze(1).",
+        "torch.minimum(plain, clipped), its negative, then the mean over each answer's tokens.",
+    ),
+    "distillation_loss": (
+        "torch.log_softmax(logits / temperature, dim=-1) of both; the teacher's is detached.",
+        "KL(P, Q) is (P·(log P − log Q)).sum(-1); forward has the teacher as P, reverse as Q.",
+    ),
     "causal_attention": (
         "scores[i, j] is query i with key j: q @ k.transpose(-2, -1), divided by √D.",
         "torch.triu(ones, diagonal=1) marks j > i: fill those with −∞ and take softmax over j.",

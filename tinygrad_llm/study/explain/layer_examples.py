@@ -21,6 +21,7 @@ from ...layers.cache import AttentionCache, Cache, CrossCache, DecoderCache, Rec
 from ...layers.contrastive import ContrastiveLoss
 from ...layers.crf import CRF
 from ...layers.delta_net import GatedDeltaNet
+from ...layers.distillation import DistillationLoss
 from ...layers.feed_forward import FeedForward, GatedFeedForward
 from ...layers.head import SoftCappedHead
 from ...layers.indexer import Indexer
@@ -31,6 +32,7 @@ from ...layers.lora import LinearWithLoRA, LoRALayer
 from ...layers.mamba import Mamba
 from ...layers.moe import Experts, MixtureOfExperts
 from ...layers.norm import OffsetRMSNorm
+from ...layers.policy import PolicyLoss
 from ...layers.positions import Alibi, RelativeBias, SinusoidalPositions
 from ...layers.quantized import QuantizedEmbedding, QuantizedLinear
 from ...layers.rotary import Rotary
@@ -50,6 +52,21 @@ def layer(
     """Enter a module's example in LAYERS; with a setting as NAME(setting), beside the plain one."""
     name = f"{kind.__name__}({setting})" if setting else kind.__name__
     LAYERS[name] = LayerExample(kind, make, inputs, setting=setting, **more)
+
+
+def _constants(like: Tensor, low: float, high: float) -> Tensor:
+    """Numbers from low to high, shaped as a tensor: no gradient reaches them."""
+    values = np.linspace(low, high, like.numel()).reshape(like.shape)
+    return wrap(values.astype(like.array.dtype))
+
+
+def _policy_loss(module: Any, log_p: Tensor) -> Any:
+    old = _constants(log_p, -1.0, 1.1)  # (B, T)
+    return module(log_p, old, _constants(log_p[:, 0], 0.8, -0.9), old + 0.1)
+
+
+def _distillation_loss(module: Any, student: Tensor) -> Any:
+    return module(student, _constants(student, 1.0, -1.3))
 
 
 def _plainly(kind: Any, s: Sizes) -> Any:
@@ -137,6 +154,21 @@ for loss in (nn.MSELoss, nn.L1Loss, nn.HuberLoss, nn.SmoothL1Loss, nn.CosineSimi
     layer(loss, partial(_plainly, loss), "TC TC")
 layer(nn.PairwiseDistance, lambda s: nn.PairwiseDistance(), "TC TC")
 layer(nn.TripletMarginLoss, lambda s: nn.TripletMarginLoss(), "TC TC TC")
+layer(
+    PolicyLoss,
+    lambda s: PolicyLoss(beta=0.1),
+    "BT",
+    call=_policy_loss,
+    call_text="module(log_p, old, advantages, reference)",
+    method="output",
+)
+layer(
+    DistillationLoss,
+    lambda s: DistillationLoss(2.0),
+    "TV",
+    call=_distillation_loss,
+    call_text="module(student, teacher)",
+)
 layer(ContrastiveLoss, lambda s: ContrastiveLoss(0.5), "TC TC TC")
 for pair_loss, pairs in ((nn.MarginRankingLoss, "T T T?"), (nn.CosineEmbeddingLoss, "TC TC T?")):
     layer(

@@ -1,0 +1,42 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation: {extension: .py, format_name: percent}
+# ---
+
+# %% [markdown]
+# # Solutions: self-consistency
+#
+# ## 1. A vote of three
+# Three or two right answers win: p³ + 3p²(1 − p). With one right answer all three differ, and chance takes it in a third of
+# the cases: 3p(1 − p)²/3. Together p³ + 3p²(1 − p) + p(1 − p)², which is more than p for every p between 0 and 1.
+
+# %%
+import tinygrad_llm as torch
+
+p = torch.linspace(0.05, 0.95, 19)
+exact = p**3 + 3 * p**2 * (1 - p) + p * (1 - p) ** 2
+assert (exact > p).all()
+torch.manual_seed(0)
+right = torch.rand(40000, 3) < 0.3
+n = right.sum(1)
+chance = torch.rand(40000) < 1 / 3
+drawn = torch.where(n >= 2, torch.ones(40000), torch.where(n == 1, chance.float(), torch.zeros(40000))).mean().item()
+print(f"p = 0.3: formula {0.3**3 + 3 * 0.09 * 0.7 + 0.3 * 0.49:.3f}, drawn {drawn:.3f}")
+assert abs(drawn - (0.3**3 + 3 * 0.09 * 0.7 + 0.3 * 0.49)) < 0.01
+
+# %% [markdown]
+# ## 2. Pairs
+# What counts is how often the two differ, and to whose side. If all 24 are among the 28, four questions were gained and
+# none lost. With 16 in common, 12 were gained and 8 lost: that is chance.
+
+# %% tags=["package"]
+from tinygrad_llm.evaluation import paired_difference
+
+first = [1.0] * 24 + [0.0] * 16
+inside = [1.0] * 28 + [0.0] * 12
+crossed = [1.0] * 16 + [0.0] * 8 + [1.0] * 12 + [0.0] * 4
+for name, second in (("24 of the 28", inside), ("16 of the 28", crossed)):
+    print(f"{name}: {paired_difference(second, first)}")
+assert paired_difference(inside, first).low >= 0.0
+assert paired_difference(crossed, first).low < 0.0

@@ -1,0 +1,132 @@
+"""A doctor for reinforcement learning: most runs that learn nothing fail without an error.
+
+It looks at every rollout, keeps the last few, and stops the run with the reason. What is looked at
+is what goes wrong most often: nothing is ever finished, because no end token was trained or the
+prompt has no template; every answer has the same reward, so that every advantage is 0; the policy
+has collapsed to one text; it has moved too far from the reference.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from ...training.options import OptionError
+
+__all__ = ["Doctor", "RolloutStatistics", "SickRun"]
+
+
+class RolloutStatistics(NamedTuple):
+    """What a rollout was like.
+
+    reward: the mean; right: the share of right answers; variance: of the rewards; finished: the
+    share of answers that ended by themselves; same: the share of questions whose answers all have
+    one reward; length: tokens of an answer, the mean; entropy: nats per token; rewarded_ends: right
+    answers with an end token
+    clipped, kl: of the last update before this rollout
+    """
+
+    reward: float
+    right: float
+    variance: float
+    finished: float
+    same: float
+    length: float
+    entropy: float
+    rewarded_ends: int
+    clipped: float = 0.0
+    kl: float = 0.0
+
+    def numbers(self) -> dict[str, float]:
+        """Those that are drawn and kept in the run's metrics."""
+        names = ("reward", "right", "finished", "same", "length", "entropy", "clipped", "kl")
+        return {name: float(getattr(self, name)) for name in names}
+
+
+class SickRun(OptionError):
+    """The run was stopped because it cannot learn, with the reason and what to do."""
+
+
+class Doctor:
+    """Stops a run that has not learned and will not.
+
+    patience: rollouts in a row that must look bad; enough, because one bad rollout is chance
+    farthest: nats per token from the reference, above which the run has left it
+    template: whether the prompts are made by the tokenizer's chat template, for the reasons
+    """
+
+    def __init__(
+        self, patience: int = 10, farthest: float = 2.0, template: bool = True, ends: bool = True
+    ) -> None:
+        self.patience, self.farthest = patience, farthest
+        self.template, self.ends = template, ends
+        self.last: deque[RolloutStatistics] = deque(maxlen=patience)
+
+    def forget(self) -> None:
+        """To be called when a run goes back: what was seen does not count."""
+        self.last.clear()
+
+    def look(self, statistics: RolloutStatistics) -> None:
+        """Takes a rollout into account.
+
+        Raises: SickRun if the last `patience` rollouts have the same disease.
+        """
+        self.last.append(statistics)
+        if len(self.last) < self.patience:
+            return
+        reason = self.reason()
+        if reason is not None:
+            raise SickRun(reason)
+
+    def reason(self) -> str | None:
+        """What is wrong with the rollouts that were kept, or None."""
+        last, n = list(self.last), self.patience
+        if all(s.finished == 0.0 for s in last):
+            return f"no answer of {n} rollouts was finished: {self._endless(last)}"
+        if all(s.rewarded_ends == 0 and s.reward > 0.0 for s in last):
+            return (
+                f"in {n} rollouts no end token was ever rewarded, although rewards were given: "
+                "the model will not learn to stop; reward finished answers only"
+            )
+        if all(s.right == 1.0 for s in last):
+            return None  # nothing is left to learn, which is not a disease
+        if all(s.same == 1.0 for s in last):
+            what = "0" if all(s.right == 0.0 for s in last) else f"{last[-1].reward:g}"
+            return (
+                f"in {n} rollouts all answers to a question had the same reward ({what}), so every "
+                f"advantage is 0: {self._no_difference(last)}"
+            )
+        if all(s.entropy < 1e-3 for s in last) and all(s.right < 1.0 for s in last):
+            return (
+                f"the entropy was below 0.001 nats per token in {n} rollouts: the model always "
+                "writes the same; take a lower `lr` or a higher `temperature`, and an older "
+                "checkpoint"
+            )
+        if all(s.kl > self.farthest for s in last):
+            return (
+                f"the model is {last[-1].kl:.2f} nats per token from the reference, more than "
+                f"{self.farthest:g} in {n} rollouts: take a larger `beta` or a lower `lr`"
+            )
+        return None
+
+    def _endless(self, last: list[RolloutStatistics]) -> str:
+        if not self.ends:
+            return "the tokenizer has no token that ends a text"
+        if not self.template:
+            return (
+                "the prompts have no chat template, after which a base rarely ends its answer; "
+                "take `style` chat with an instruct model, or train on answers with their ends "
+                "first (finetune instruct)"
+            )
+        return (
+            f"they are cut at {last[-1].length:.0f} tokens; allow more with `answer_tokens`, or "
+            "train on short answers with their end first (finetune instruct)"
+        )
+
+    def _no_difference(self, last: list[RolloutStatistics]) -> str:
+        if all(s.reward == 0.0 for s in last):
+            return (
+                "none is right; take easier questions, a larger `group_size`, or train on some "
+                "answers first (finetune instruct)"
+            )
+        return "take a larger `group_size` or a higher `temperature`"

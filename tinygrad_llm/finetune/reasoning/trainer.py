@@ -1,0 +1,149 @@
+"""A trainer for reinforcement learning with rewards that can be verified."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ...data.batches import IGNORED
+from ...evaluation.intervals import Interval, bootstrap
+from ...layers.policy import PolicyLoss, PolicyOutput, policy_loss_of
+from ...models.base import context_length_of
+from ...models.costs import flops_per_token
+from ...tensor import Tensor
+from ...training.loop import Trainer
+from ..data import InstructionDataset, collate_instructions
+from ..prompts import style_of
+from ..trainers import batches_in_order
+from ..tuning import Rates, TrainingData, Tuning
+from .advantages import ADVANTAGES
+from .doctor import Doctor
+from .options import PolicyOptions
+from .rewards import is_right
+from .rollouts import RolloutOptions, Rollouts, draw_answers
+
+__all__ = ["GRPOLoss", "accuracy_of", "grpo_trainer", "right_answers"]
+
+
+class GRPOLoss:
+    """(model, batch) -> the loss: of a rollout by PolicyLoss, of (inputs, targets) cross-entropy.
+
+    The second is for validation: nats per token of the expected answers.
+    """
+
+    def __init__(self, policy: PolicyLoss, temperature: float = 1.0) -> None:
+        self.policy, self.temperature = policy, temperature
+        self.last: PolicyOutput | None = None
+
+    def __call__(self, model: Any, batch: Any) -> Tensor:
+        from .scores import token_log_probabilities
+
+        if not isinstance(batch, Mapping):
+            loss: Tensor = model.loss(*batch)
+            return loss
+        log_p = token_log_probabilities(model, batch["ids"], batch["mask"], self.temperature)
+        self.last = self.policy.output(
+            log_p, batch["old"], batch["advantages"], batch.get("reference"), batch["mask"]
+        )
+        return self.last.loss
+
+    def after_update(self) -> tuple[float, float]:
+        """The clipped share and the distance to the reference of the last batch."""
+        return (0.0, 0.0) if self.last is None else (self.last.clipped, self.last.kl)
+
+
+def count_answers(batch: Any) -> int:
+    """Answers of a rollout, or targets that count of a batch for validation."""
+    if isinstance(batch, Mapping):
+        return int(batch["ids"].shape[0])
+    return int((batch[-1].array != IGNORED).sum())
+
+
+def right_answers(
+    model: Any, tokenizer: Any, entries: Sequence[Mapping[str, str]], style: Any, *, end: int,
+    answer_tokens: int = 64, boxed: bool = False, batch_size: int = 32,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[np.ndarray, list[str]]:  # fmt: skip
+    """(1 for each right greedy answer, else 0, (N); the answers): what a score is made of."""
+    words = style_of(style)
+    prompts = [words.prompt_ids(tokenizer, entry) for entry in entries]
+    texts: list[str] = []
+    for begin in range(0, len(prompts), batch_size):
+        part = prompts[begin : begin + batch_size]
+        texts += draw_answers(
+            model, tokenizer, part, answer_tokens, stop_token=end, temperature=0.0
+        ).texts
+        if progress is not None:
+            progress(len(texts), len(prompts))
+    rights = [is_right(t, e["output"], boxed) for t, e in zip(texts, entries, strict=True)]
+    return np.array(rights, np.float64), texts
+
+
+def accuracy_of(rights: np.ndarray) -> Interval:
+    """The share of right answers (N) with its 95 % interval."""
+    return bootstrap(rights)
+
+
+def grpo_trainer(
+    model: Any, tokenizer: Any, train: Sequence[Mapping[str, str]],
+    validation: Sequence[Mapping[str, str]], options: PolicyOptions | None = None, *,
+    style: Any = "plain", end: int, reference: Any = None, **keywords: Any,
+) -> Trainer:  # fmt: skip
+    """Trains a model on its own answers; a loss is per answer.
+
+    train, validation: questions with "instruction" and "output"; end: the id that ends an answer;
+    reference: the model before training, which beta above 0 needs
+    Options: PolicyOptions and what else Trainer takes. Every validation measures the share of right
+    greedy answers and reports what the doctor looks at.
+    Raises: ValueError for a prompt that leaves no room for an answer.
+    """
+    tuning = Tuning("grpo_trainer", PolicyOptions, options, keywords)
+    o = tuning.options
+    if o.beta and reference is None:
+        raise ValueError(f"beta={o.beta:g} needs a reference: copy.deepcopy(model) before training")
+    policy = policy_loss_of(o.method, longest=o.answer_tokens, **o.loss_changes())
+    loss = GRPOLoss(policy, o.temperature)
+    kind = o.method if o.method in ADVANTAGES else "grpo"
+    rollout = RolloutOptions(
+        o.group_size, o.batch_size, o.updates, o.answer_tokens, o.temperature, kind, o.boxed,
+        o.form_weight, o.seed,
+    )  # fmt: skip
+    doctor = Doctor(o.patience, template=style_of(style).name in ("chat", "plain"))
+    stream = Rollouts(
+        model, tokenizer, train, style, end, rollout, reference if o.beta else None, doctor
+    )
+    stream.after_update = loss.after_update
+    context = context_length_of(model)
+    longest = max(map(len, stream.prompts)) + o.answer_tokens
+    if context is not None and longest > context:
+        raise ValueError(
+            f"a prompt and {o.answer_tokens} tokens of an answer are {longest} tokens, the model's "
+            f"context is {context}: take fewer answer_tokens"
+        )
+
+    def report(model: Any) -> Mapping[str, float]:
+        rights, _ = right_answers(
+            model, tokenizer, validation, style, end=end, answer_tokens=o.answer_tokens,
+            boxed=o.boxed,
+        )  # fmt: skip
+        numbers = {"val_accuracy": float(rights.mean())}
+        if stream.statistics is not None:
+            numbers |= stream.statistics.numbers()
+        return numbers
+
+    data = InstructionDataset(validation, tokenizer, style)
+    collate = partial(collate_instructions, pad_token_id=end, mask_instruction=True)
+    lengths = [len(p) + o.answer_tokens for p in stream.prompts]
+
+    def flops(batch: Any) -> float:
+        N, T = batch["ids"].shape
+        return 2.0 * N * T * flops_per_token(model, T)  # drawing and scoring cost about as much
+
+    return tuning.trainer(
+        model, TrainingData(train, collate, lengths, False), batches_in_order(data, collate),
+        Rates((1.5e-3, 5e-6), (1e-3, 1e-4), (10.0, 1.0)), loss=loss, count=count_answers,
+        unit="answer", flops=flops, report=report, stream=stream,
+    )  # fmt: skip
