@@ -184,9 +184,11 @@ class NcclCommunicator:
         return f"message-{source}-{to}-{self.messages[key]}"
 
     def send(self, buffer, count, kind, to, stream):
+        log.append(("send", "other"))
         self._publish(self._next(self.rank, to, True), memory(buffer, count, kind))
 
     def recv(self, buffer, count, kind, source, stream):
+        log.append(("recv", "other"))
         into, name = memory(buffer, count, kind), self._next(source, self.rank, False)
 
         def call():
@@ -216,7 +218,8 @@ def install() -> None:
     nccl: Any = types.ModuleType("cupy.cuda.nccl")
     nccl.available, nccl.NcclCommunicator, nccl.NcclError = True, NcclCommunicator, NcclError
     nccl.get_unique_id, nccl.get_version = get_unique_id, lambda: 22809
-    nccl.groupStart = nccl.groupEnd = lambda: None
+    nccl.groupStart = lambda: log.append(("group",))
+    nccl.groupEnd = lambda: log.append(("end",))
     sys.modules["cupy.cuda.nccl"] = nccl
     cuda = strict_array.cuda
     cuda.nccl, cuda.Stream, cuda.Event = nccl, Stream, Event

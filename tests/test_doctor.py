@@ -235,6 +235,38 @@ def test_mpi(monkeypatch, result, launcher, severity):
     assert finding.severity == severity
 
 
+@pytest.mark.parametrize(
+    ("result", "severity", "text"),
+    [((0, '{"why": "", "path": "/w/libnccl.so.2", "version": "2.28.9"}', ""), "ok",
+      "NCCL 2.28.9, /w/libnccl.so.2, of the "),
+     ((0, '{"why": "", "path": null, "version": "2.18.1"}', ""), "ok", "NCCL 2.18.1, of the "),
+     ((0, '{"why": "NCCL is not installed", "path": null}', ""), "note", "no NCCL: GPUs"),
+     ((0, '{"why": "libcudart.so.12", "path": "/w/libnccl.so.2"}', ""), "broken",
+      "NCCL can't be loaded: libcudart.so.12"),
+     ((None, "", "it had not ended"), "note", "no NCCL")],
+)  # fmt: skip
+def test_nccl(monkeypatch, result, severity, text):
+    monkeypatch.setattr(pieces, "installed", lambda name: True)
+    monkeypatch.setattr(pieces, "driver", lambda: ("X", 13))
+    monkeypatch.setattr(pieces, "run_python", lambda *a, **k: result)
+    (finding,) = pieces.look_at_nccl()
+    assert finding.severity == severity and finding.text.startswith(text)
+    assert severity == "ok" or finding.advice and "nvidia-nccl-cu1" in finding.command
+    monkeypatch.setattr(pieces, "installed", lambda name: name != "cupy")
+    assert pieces.look_at_nccl() == []
+
+
+def test_nccl_of_the_stand_in():
+    """The program that the doctor runs, with a library of version 2.28.9 in place of NCCL."""
+    pytest.importorskip("ml_dtypes")
+    begin = f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})\n"
+    install = "import nccl_stand_in; nccl_stand_in.install()\n"
+    program = begin + install + pieces._TRY_NCCL
+    code, out, errors = findings.run_python(["-c", program], timeout=60.0)
+    facts = json.loads(out)
+    assert code == 0 and facts["version"] == "2.28.9" and not facts["why"], errors
+
+
 def test_the_data_folder(tmp_path, monkeypatch):
     monkeypatch.setenv(downloads.DATA_VARIABLE, str(tmp_path / "new"))
     findings = pieces.look_at_data()

@@ -32,7 +32,10 @@ PROGRAM = str(ROOT / "tests" / "on_gpus.py")
 DYING = str(ROOT / "tests" / "on_ranks" / "dying.py")
 
 
-SHORT = ["check_async_in_any_order", "check_messages", "check_no_sync"]
+SHORT = [
+    "check_async_in_any_order", "check_messages", "check_messages_on_all_ranks_at_once",
+    "check_no_sync",
+]  # fmt: skip
 SLOW = [pytest.mark.slow, pytest.mark.ci]
 
 

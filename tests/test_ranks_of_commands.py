@@ -71,6 +71,21 @@ def test_checks_of_trainers_on_ranks(tmp_path):
     assert code == 0 and output.splitlines()[-1].endswith(" passed, 0 failed"), output
 
 
+def checks_of_divided_parameters(n, folder, **more):
+    code, output = on_ranks(n, "-m", "on_ranks", "divided_training", RUN_FOLDER=str(folder), **more)
+    assert code == 0 and output.splitlines()[-1].endswith(" passed, 0 failed"), output
+
+
+def test_checks_of_trainers_with_divided_parameters(tmp_path):
+    checks_of_divided_parameters(2, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [pytest.param(2, marks=pytest.mark.ci), 3])
+def test_more_checks_of_trainers_with_divided_parameters(n, tmp_path):
+    checks_of_divided_parameters(n, tmp_path, LONG="1")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("n", [pytest.param(3, marks=pytest.mark.ci), 4])
 def test_checks_of_trainers_on_more_ranks(n, tmp_path):
@@ -111,6 +126,27 @@ def test_another_number_of_ranks_goes_on(text):
     assert code == 0 and "ranks" not in output and find_checkpoint("two").step == 9, output
 
 
+@pytest.mark.slow
+@pytest.mark.ci
+def test_divided_weights_go_on_with_another_number_of_ranks(text):
+    """Two ranks write what three, one, and a command read; the numbers are one process's."""
+    made = ["pretrain", text, *SMALL, "--drop-rate", "0", "--steps", "8", "--checkpoint-every", "4"]
+    code, output = command(*made, "--out", "one")
+    assert code == 0, output
+    code, output = command(*made, "--out", "two", "--ranks", "2", "--shard", "fsdp")
+    assert code == 0 and output.count("sample 3") == 1, output
+    same_numbers("two", "one")
+    code, output = command("generate", "two", "--prompt", "the", "--tokens", "3")
+    assert code == 0, output
+    code, output = command("pretrain", "--resume", "two", "--steps", "9", "--ranks", "3")
+    assert code == 0 and "ranks        3, each" in output, output
+    code, output = command("pretrain", "--resume", "two", "--steps", "10", "--ranks", "1")
+    assert code == 0 and find_checkpoint("two").step == 10, output
+    code, output = command("pretrain", "--resume", "two", "--steps", "11", "--ranks", "2",
+                           "--shard", "zero2")  # fmt: skip
+    assert code == 0, output
+
+
 TINY = [*("--emb-dim", 16, "--n-heads", 2, "--n-layers", 1, "--batch-size", 5, "--steps", 4)]
 TASK = [*TINY, "--drop-rate", 0, "--eval-every", 2, "--seed", 1]
 TUNED = ["--batch-size", 5, "--steps", 4, "--drop-rate", 0, "--eval-every", 2, "--answers", 1]
@@ -146,6 +182,11 @@ def test_every_kind_of_finetuning_on_two_ranks(kind, text):
         assert output.count("next   ") == 1 and ("ranks        2" in output) == (n == 2)
     # of choice the first gradients are rounding errors, which AdamW makes as large as any
     same_numbers("1", "2", 1e-4 if kind != "choice" else 1e-3, kind != "choice")
+    if kind in ("dpo", "embed"):
+        divided = ["--out", 3, "--ranks", 2, "--shard", "fsdp"]
+        code, output = command("finetune", kind, *options, *divided)
+        assert code == 0 and output.count("next   ") == 1, output
+        same_numbers("1", "3", 1e-4)
     code, output = command("finetune", kind, "--resume", "2", "--steps", 5, "--plan")
     assert code == 0 and "all ranks " in output, output
 

@@ -5,6 +5,8 @@ What a rank's GPU holds is compared with what NumPy computes from the tensors of
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 import tinygrad_llm as torch
@@ -163,6 +165,37 @@ def check_messages():
         dist.send(z + 2, 0)
     with pytest.raises(ValueError, match="name the rank that sends"):
         dist.recv(y)
+
+
+def check_messages_on_all_ranks_at_once():
+    """isend and irecv are launched together, at the first wait or before a collective."""
+    rank, size = dist.get_rank(), dist.get_world_size()
+    to, source = (rank + 1) % size, (rank - 1) % size
+    log = getattr(sys.modules.get("nccl_stand_in"), "log", [])
+    x, y = on_gpu(torch.full((300_000,), float(rank))), on_gpu(torch.zeros(300_000))
+    for end in ("wait", "other order", "collective", "asked"):
+        y.zero_()
+        log.clear()
+        works = [dist.isend(x, to), dist.irecv(y, source)]
+        assert not [entry for entry in log if entry[0] in ("group", "send", "recv")]
+        if end == "collective":
+            total = on_gpu(torch.ones(3))
+            dist.all_reduce(total)
+            compare(total, torch.full((3,), float(size)))
+        elif end == "asked":
+            works[1].is_completed()
+        for work in works[:: -1 if end == "other order" else 1]:
+            assert work.wait()
+        compare(y, torch.full((300_000,), float(source)))
+        assert works[1].result() == source and works[0].is_success()
+        if log:
+            assert [e[0] for e in log if len(e) == 1 or e[0] in ("send", "recv")] == [
+                "group", "send", "recv", "end",
+            ]  # fmt: skip
+    assert dist.isend(x, to) is not None
+    assert dist.recv(y, source) == source  # takes the message that is held back with it
+    torch.cuda.synchronize()
+    dist.barrier()
 
 
 def check_groups_objects_and_tensors_on_the_cpu():

@@ -35,6 +35,8 @@ from ..autograd.engine import Op
 from ..autograd.grad_mode import mode
 from ..autograd.observing import observing
 from ..nn.module import Module
+from ..nn.parameter import Parameter
+from ..tensor import wrap
 from . import groups
 from .collectives import broadcast
 from .groups import run
@@ -45,7 +47,7 @@ from .reductions import ReduceOp
 from .sharded import ShardedParameter, divide_parameter
 from .steps import all_gathered, divided, reduced_part
 
-__all__ = ["FSDPModule", "fully_shard", "register_fsdp_forward_method"]
+__all__ = ["FSDPModule", "fully_shard", "register_fsdp_forward_method", "whole_model"]
 
 M = TypeVar("M", bound=Module)
 # Methods of a language model that use its parameters as forward does.
@@ -173,7 +175,6 @@ class Unit:
             return
         made = Unshard.apply(*self.parts, unit=self)
         full = made if isinstance(made, tuple) else (made,)
-        self.depth = 1
         ops: list[Op] = []
         me = threading.get_ident()
 
@@ -181,21 +182,37 @@ class Unit:
             if any(op.needs) and threading.get_ident() == me:
                 ops.append(op)
 
-        try:
-            for module, name, number in self.sites:
-                module.__dict__[name] = full[number]
+        with self._holding(full):
             if self.reshard and mode.grad:
                 with observing(note):
                     yield
             else:
                 yield
+        arrays = [tensor.array for tensor in full]
+        for op in ops:
+            self._forget(op, arrays)
+
+    @contextlib.contextmanager
+    def _holding(self, full: Sequence[Any]) -> Iterator[None]:
+        """A block in which the modules hold these tensors in place of the parts."""
+        self.depth = 1
+        try:
+            for module, name, number in self.sites:
+                module.__dict__[name] = full[number]
+            yield
         finally:
             self.depth = 0
             for module, name, number in self.sites:
                 module.__dict__[name] = self.parts[number]
-        arrays = [tensor.array for tensor in full]
-        for op in ops:
-            self._forget(op, arrays)
+
+    def whole_leaves(self) -> contextlib.AbstractContextManager[None]:
+        """A block in which the modules hold new parameters with the whole numbers."""
+        whole = self.gather([p.array for p in self.parts])
+        leaves = [
+            Parameter(wrap(array), part.requires_grad)
+            for array, part in zip(whole, self.parts, strict=True)
+        ]
+        return self._holding(leaves)
 
     def _forget(self, op: Op, arrays: list[Any]) -> None:
         """Replace whole parameters among what an op saved by a note to gather them again."""
@@ -322,6 +339,7 @@ def fully_shard(
     module.__dict__["_unit"] = Unit(module, group, reshard)
     kind = type(module)
     methods = {name: _whole(name) for name in ALSO_FORWARD if hasattr(kind, name)}
+    methods["undivided_class"] = kind
     module.__class__ = type(f"FSDP{kind.__name__}", (FSDPModule, kind), methods)
     return module
 
@@ -353,6 +371,22 @@ def register_fsdp_forward_method(module: Module, method_name: str) -> None:
             return method(*args, **kwargs)
 
     module.__dict__[method_name] = with_parameters
+
+
+@contextlib.contextmanager
+def whole_model(module: Module) -> Iterator[None]:
+    """A block in which a divided module has whole parameters, and its ranks exchange nothing.
+
+    All ranks enter it together, outside of a forward pass, and then each does what it likes: rank 0
+    samples or writes files while the others wait. Gradients stay with the whole parameters, which
+    are gone after the block, and so are changes. A module that is not divided stays as it is.
+    """
+    units = [m.__dict__["_unit"] for m in module.modules() if isinstance(m, FSDPModule)]
+    with contextlib.ExitStack() as stack:
+        for unit in units:
+            if unit.parts:
+                stack.enter_context(unit.whole_leaves())
+        yield
 
 
 def __getattr__(name: str) -> object:

@@ -17,7 +17,7 @@ from ..arrays.parallel import core_count, set_thread_count, thread_count
 from ..tensor import device
 from .errors import DistBackendError, DistError
 from .nccl_library import gpu_name, nccl_is_available, nccl_module
-from .process_group import LIMIT, ProcessGroup
+from .process_group import LIMIT, ProcessGroup, held
 from .steps import agree, all_gathered_bytes, leave
 from .transport import Steps, Transport
 from .work import Work, in_seconds
@@ -281,6 +281,7 @@ def destroy_process_group(group: Any = None) -> None:
 
     Waits for the others to do the same. Nothing if there is none.
     """
+    launch_messages()
     if group is None or group is GroupMember.WORLD:
         _leave_all()
     elif group in _groups:
@@ -321,20 +322,23 @@ def member_group(group: Any, name: str) -> ProcessGroup | None:
 
 
 def run(
-    group: ProcessGroup, what: str, steps: Steps, async_op: bool = False, array: Any = None
-) -> Any:
+    group: ProcessGroup, what: str, steps: Steps, async_op: bool = False, array: Any = None,
+    hold: bool = False,
+) -> Any:  # fmt: skip
     """Start a collective: its Work if async_op, else its result when it has ended.
 
     what: its name and what must agree on all ranks. array: one of those that are sent, where they
-    may be on a GPU.
+    may be on a GPU. hold: of a message between GPUs, whether it waits for the next launch.
     """
+    if held and not hold:
+        launch_messages()
     if array is not None and not isinstance(array, np.ndarray) and group.size() > 1:
         from .stream_work import StreamWork
 
         connect_gpus(group, array)
         if os.environ.get("TORCH_DISTRIBUTED_DEBUG") == "DETAIL" and capturing.graph is None:
             Work(group, what, agree(group, what)).result()
-        started = StreamWork(group, what, steps, async_op)
+        started = StreamWork(group, what, steps, async_op, hold)
         return started if async_op else started.result()
 
     def agreed() -> Steps:
@@ -343,6 +347,14 @@ def run(
 
     work = Work(group, what, agreed())
     return work if async_op else work.result()
+
+
+def launch_messages() -> None:
+    """Launch the messages between GPUs that are held back."""
+    if held:
+        from .stream_work import launch_held
+
+        launch_held()
 
 
 def connect_gpus(group: ProcessGroup, array: Any) -> None:

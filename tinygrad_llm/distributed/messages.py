@@ -8,7 +8,7 @@ from ..arrays.devices import on_gpu
 from ..tensor import Tensor
 from .collectives import filled, flat, store
 from .errors import DistError
-from .groups import connect_gpus, get_rank, member_group, run
+from .groups import connect_gpus, get_rank, launch_messages, member_group, run
 from .process_group import ProcessGroup
 from .steps import as_bytes
 from .transport import Steps
@@ -101,7 +101,7 @@ def irecv(tensor: Tensor, src: int | None = None, group: Any = None, tag: int = 
 def _on_gpu(
     group: ProcessGroup, what: str, numbers: Any, start: Any, other: int, into: Any = None
 ) -> Any:
-    """A message between GPUs, put on the communication stream; NCCL has no tags."""
+    """A message between GPUs, held back unless it is one of a batch; NCCL has no tags."""
 
     def steps() -> Steps:
         yield start(group.nccl)(as_bytes(numbers), other, 0)
@@ -109,7 +109,8 @@ def _on_gpu(
             store(into, numbers, "recv")
         return group.ranks[other]
 
-    return run(group, what, steps(), True, numbers)
+    connect_gpus(group, numbers)
+    return run(group, what, steps(), True, numbers, not group.nccl.batched)
 
 
 def send(tensor: Tensor, dst: int, group: Any = None, tag: int = 0) -> None:
@@ -158,15 +159,14 @@ def batch_isend_irecv(p2p_op_list: list[P2POp]) -> list[Any]:
         raise ValueError("batch_isend_irecv: tensors on GPUs of one group, or on the CPU")
     (group,) = transports.values()
     connect_gpus(group, p2p_op_list[0].tensor.array)
-    works: list[Any] = []
+    from .stream_work import launch_together
 
-    def start() -> None:
-        works.extend(p.op(p.tensor, p.peer, p.group, p.tag) for p in p2p_op_list)
+    launch_messages()
 
-    launched = group.nccl.together(start)
-    for work in works:
-        work.behind(launched)
-    return works
+    def start() -> list[Any]:
+        return [p.op(p.tensor, p.peer, p.group, p.tag) for p in p2p_op_list]
+
+    return launch_together(group, start)
 
 
 def _over_nccl(p: P2POp) -> ProcessGroup | None:

@@ -92,6 +92,11 @@ class NCCLTransport:
         self.exchange: Exchange | None = None  # where it is noted, if somebody watches
         self.in_order = False  # on the current stream, without another one beside it
 
+    @property
+    def batched(self) -> bool:
+        """Whether calls are collected for one launch."""
+        return self._batch is not None
+
     def _note(self, kind: str, counts: Sequence[int]) -> None:
         if self.exchange is not None:
             self.exchange.note(kind, counts)

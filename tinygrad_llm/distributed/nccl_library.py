@@ -17,8 +17,8 @@ from importlib.util import find_spec
 from typing import Any
 
 __all__ = [
-    "end_communicator", "find_nccl_library", "gpu_name", "has_come", "nccl_is_available",
-    "nccl_module", "nccl_version",
+    "end_communicator", "find_nccl_library", "gpu_name", "has_come", "loaded_nccl_library",
+    "nccl_is_available", "nccl_module", "nccl_version",
 ]  # fmt: skip
 
 _NAME = "libnccl.so.2"
@@ -35,6 +35,16 @@ def find_nccl_library() -> str | None:
         for path in sorted(glob.glob(os.path.join(folder, "lib", _NAME))):
             return path
     return None
+
+
+def loaded_nccl_library() -> str | None:
+    """The path of the libnccl that this process has loaded, where the system says it."""
+    try:
+        with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
+            paths = [line.split(None, 5)[-1].strip() for line in file if "libnccl" in line]
+    except OSError:
+        return None
+    return next(iter(paths), None)
 
 
 def nccl_module() -> Any:

@@ -13,12 +13,14 @@ from .nccl_library import nccl_is_available
 from .traffic import Counted
 from .transport import Alone, Transport
 
-__all__ = ["LIMIT", "ProcessGroup", "Queue", "divided_within", "queues"]
+__all__ = ["LIMIT", "ProcessGroup", "Queue", "divided_within", "held", "queues"]
 
 LIMIT = 1800.0  # seconds: PyTorch's half an hour
 
 # The queue of every group that still exists: waiting for one group moves the others on too.
 queues: weakref.WeakSet[Queue] = weakref.WeakSet()
+# Messages between GPUs that were begun and are not launched yet (see stream_work.py).
+held: list[Any] = []
 
 
 class Queue:

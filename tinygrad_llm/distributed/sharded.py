@@ -38,6 +38,20 @@ class ShardedParameter(Parameter):
         """The groups whose ranks have different parts, the innermost first."""
         return tuple(division.group for division in (self.division, *self.earlier))
 
+    @property
+    def whole_shape(self) -> tuple[int, ...]:
+        """The shape of the whole parameter."""
+        shape = list(self.array.shape)
+        for division in (self.division, *self.earlier):
+            shape[division.dim] = division.length
+        return tuple(shape)
+
+    def part_of(self, array: Any) -> Any:
+        """This rank's part of an array of the whole shape, as a view."""
+        for division in reversed((self.division, *self.earlier)):
+            array = own_part(division.group, array, division.dim)
+        return array
+
     def to_local(self) -> Tensor:
         """This rank's part, outside of the graph."""
         return self.detach()

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from ..layers import quantized
 from ..layers.patterns import matches_around
 from ..nn import Module, Parameter
+from ..nn.parameter import whole_numel
 
 __all__ = ["count_parameters", "freeze", "train_only"]
 
@@ -58,6 +59,6 @@ def count_parameters(model: Module) -> dict[str, int]:
     """The number of trained weights and of all, quantised ones too; tied weights count once."""
     parameters = list(model.parameters())
     return {
-        "trainable": sum(p.numel() for p in parameters if p.requires_grad),
-        "total": sum(p.numel() for p in parameters) + quantized.count(model),
+        "trainable": sum(whole_numel(p) for p in parameters if p.requires_grad),
+        "total": sum(whole_numel(p) for p in parameters) + quantized.count(model),
     }

@@ -22,6 +22,7 @@ from ..layers.head import head_loss
 from ..layers.moe import Experts, MixtureOfExperts
 from ..layers.quantized import QuantizedLinear
 from ..layers.step import through as few_tokens_through
+from ..nn.parameter import whole_numel
 from ..tensor import Tensor, device
 from ..utils.checkpoint import checkpoint
 from .config import Config, ModelConfig
@@ -142,7 +143,8 @@ def matrix_flops_per_token(model: nn.Module) -> float:
         for p in m.experts.parameters()
     }  # fmt: skip
     total = sum(
-        (6.0 if p.requires_grad else 4.0) * p.numel() * shares.get(id(p), 1.0) for p in matrices
+        (6.0 if p.requires_grad else 4.0) * whole_numel(p) * shares.get(id(p), 1.0)
+        for p in matrices
     )
     frozen = {id(m.matrix): m.matrix.shape for m in model.modules()
               if isinstance(m, QuantizedLinear)}  # fmt: skip
@@ -169,7 +171,7 @@ class Model(nn.Module):
 
     def n_parameters(self) -> int:
         """How many weights there are, the quantised ones too; tied weights count once."""
-        return sum(p.numel() for p in self.parameters()) + quantized.count(self)
+        return sum(whole_numel(p) for p in self.parameters()) + quantized.count(self)
 
     def flops_per_token(self, context_length: int) -> float:
         """Floating-point operations of forward and backward for one token of a text.

@@ -100,8 +100,9 @@ def find(name: str) -> Family:
 
 def of(model: object) -> Family | None:
     """The family of a model; None if its class is not registered."""
-    family = _FAMILIES.get(type(model).__name__)
-    return family if family is not None and family.model is type(model) else None
+    kind = getattr(type(model), "undivided_class", type(model))  # before fully_shard
+    family = _FAMILIES.get(kind.__name__)
+    return family if family is not None and family.model is kind else None
 
 
 def trainable() -> dict[str, Family]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..functions.creation.filled import empty
 from ..tensor import Tensor
 
-__all__ = ["Parameter", "new_parameter"]
+__all__ = ["Parameter", "new_parameter", "whole_numel"]
 
 
 class Parameter(Tensor):
@@ -31,6 +32,12 @@ class Parameter(Tensor):
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()
+
+
+def whole_numel(parameter: Tensor) -> int:
+    """The elements of a parameter; of one that is divided among ranks, those of all parts."""
+    shape = getattr(parameter, "whole_shape", None)
+    return parameter.numel() if shape is None else math.prod(shape)
 
 
 def new_parameter(*shape: int, device: Any = None, dtype: Any = None) -> Parameter:

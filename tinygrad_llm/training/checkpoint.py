@@ -36,7 +36,7 @@ from ..layers import quantized
 from ..nn import Module
 from ..tensor import device
 from ..weights import SafeTensorsError, SafeTensorsFile, load_file, pack, unpack
-from ..weights.formats.safetensors import load_model, save_file, save_model
+from ..weights.formats.safetensors import load_model, save_file, save_state
 
 __all__ = [
     "Checkpoint",
@@ -321,11 +321,13 @@ def save_checkpoint(
     *,
     files: Mapping[str, bytes] | None = None,
     keep: int = 3,
+    weights: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes a checkpoint into a folder of checkpoints and removes all but the newest `keep`.
 
     state: nested dicts, lists, numbers and tensors, see weights/formats/tree.py; config: what JSON
-    can hold; files: more files by name. Returns the new folder.
+    can hold; files: more files by name; weights: in place of the model's state_dict().
+    Returns the new folder.
     Raises: StorageError if the disk refuses; the checkpoints that were there before stay.
     """
     folder = local_path(folder)
@@ -335,7 +337,8 @@ def save_checkpoint(
         remove_leftovers(folder)
         temporary.mkdir()
         tree, arrays = pack(state)
-        save_model(model, temporary / "model.safetensors")
+        state_dict = model.state_dict() if weights is None else weights
+        save_state(state_dict, temporary / "model.safetensors")
         if quantized.matrices(model):
             quantized.save(model, temporary / _QUANTIZED)
         save_file(arrays, temporary / "training.safetensors")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,10 @@ from .optimizer_state import averaged
 from .options import TrainingOptions, did_you_mean, from_keywords
 from .plan import Measured, Plan, make_plan, measure
 from .progress import Progress
-from .ranks import AnotherRankError, Ranks, part_of_rows
+from .ranks import Ranks, part_of_rows
 from .reporting import Pace, Reporter, Reports
-from .step import AnotherRanksLossError, BadLossError, Loss, Part, Setup, count_targets, model_loss
+from .sharding import shard_model
+from .step import BadLossError, Loss, Part, Setup, count_targets, model_loss
 from .stepper import Stepper
 from .storage import Counters, Storage, Stored
 
@@ -149,6 +151,7 @@ class Trainer:
         whose weights all begin with, writes files and shows lines. Dropout's masks differ between
         the ranks.
         """
+        shard_model(self.model, self.optimizer, getattr(self.options, "shard", "none"), ranks)
         self.setup.join(ranks)
         self.storage.ranks = ranks
         ranks.begin_alike(self.model)
@@ -183,8 +186,6 @@ class Trainer:
             flops = self.reporter.reports.flops
             try:
                 self.measured = measure(self.setup, flops, repeats=8 if sizes_differ else 3)
-            except AnotherRanksLossError as error:
-                raise AnotherRankError("a loss on another rank is not finite") from error
             except BadLossError as error:
                 raise self.stepper.bad_loss(error, self.step + 1, self.checkpoint) from error
         return self.measured
@@ -301,15 +302,17 @@ class Trainer:
             return
         averaged(self.optimizer)
         self._stop_if_diverged(())
-        if not self.setup.ranks.looks:
-            return
-        try:
-            self.reporter.sample()
-        except (RuntimeError, ValueError, ArithmeticError):
-            error = self.stepper.diverged(self.step, self.checkpoint, None)
-            if error is not None:
-                raise error from None
-            raise
+        ranks = self.setup.ranks
+        with ranks.whole(self.model):
+            if not ranks.first:
+                return
+            try:
+                self.reporter.sample()
+            except (RuntimeError, ValueError, ArithmeticError):
+                error = self.stepper.diverged(self.step, self.checkpoint, None)
+                if error is not None:
+                    raise error from None
+                raise
 
     def _save(self, final: bool = False) -> None:
         """Raises: NonFiniteError if a weight is NaN or infinite: every checkpoint is a good one."""
@@ -320,7 +323,9 @@ class Trainer:
 
     def _stop_if_diverged(self, batches: Sequence[Any] | None) -> None:
         """Raises: NonFiniteError if the weights or the losses of these batches are not finite."""
-        with self.setup.ranks.together():
+        ranks = self.setup.ranks
+        whole = nullcontext() if batches == () else ranks.whole(self.model)
+        with whole, ranks.together():
             error = self.stepper.diverged(self.step, self.checkpoint, batches)
             if error is not None:
                 raise error

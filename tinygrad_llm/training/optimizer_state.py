@@ -1,10 +1,18 @@
-"""The state of an optimizer over ranks, as one process would have it."""
+"""Weights and an optimizer's state over ranks, as one process would have them.
+
+Of divided parameters the parts are joined one parameter after the other, in the CPU's memory of
+rank 0: no GPU holds the whole model.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+from ..arrays.devices import to_numpy
+from ..distributed.sharded import joined_parts
+from ..nn import Module
 from ..optim import Optimizer
+from ..tensor import Tensor, wrap
 from .ranks import Ranks
 
 __all__ = [
@@ -15,6 +23,7 @@ __all__ = [
     "load_whole_state",
     "own_state",
     "whole_state",
+    "whole_weights",
 ]
 
 
@@ -52,6 +61,8 @@ def load_own_state(optimizer: Any, state: dict[str, Any]) -> None:
 
 def whole_state(optimizer: Any, ranks: Ranks) -> dict[str, Any]:
     """The state of all parameters on rank 0, which writes it; every rank calls this."""
+    if ranks.sharded:
+        return _joined(optimizer, ranks)
     if inner(optimizer) is optimizer:
         return own_state(optimizer)
     optimizer.consolidate_state_dict(to=0)
@@ -63,4 +74,72 @@ def load_whole_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
 
     Raises: ValueError if it is of other parameters.
     """
-    optimizer.load_state_dict(state)
+    parameters = _parameters(optimizer)
+    entries = dict(state["state"])
+    for number, entry in entries.items():
+        if isinstance(number, int) and 0 <= number < len(parameters):
+            entries[number] = _own_parts(entry, parameters[number])
+    optimizer.load_state_dict({**state, "state": entries})
+
+
+def whole_weights(model: Module, ranks: Ranks) -> dict[str, Any] | None:
+    """The state dict of a divided model on rank 0, nothing on the others; None if it is not
+    divided. Every rank calls this.
+    """
+    if not ranks.sharded:
+        return None
+    divided = {
+        name: parameter for name, parameter in model.named_parameters(remove_duplicate=False)
+        if hasattr(parameter, "division")
+    }  # fmt: skip
+    joined: dict[int, Any] = {}  # weights that are tied are joined once
+    whole: dict[str, Any] = {}
+    for name, value in model.state_dict().items():
+        parameter = divided.get(name)
+        if parameter is None:
+            whole[name] = value
+        elif id(parameter) not in joined:
+            joined[id(parameter)] = _on_first(parameter, value, ranks)
+        if parameter is not None:
+            whole[name] = joined[id(parameter)]
+    return whole if ranks.first else {}
+
+
+def _parameters(optimizer: Any) -> list[Any]:
+    """The parameters, by their numbers in a state_dict()."""
+    return [p for group in inner(optimizer).param_groups for p in group["params"]]
+
+
+def _on_first(parameter: Any, part: Tensor, ranks: Ranks) -> Tensor | None:
+    """The ranks' parts joined, on the CPU of rank 0."""
+    array = joined_parts(parameter, part.array)
+    return wrap(to_numpy(array)) if ranks.first else None
+
+
+def _joined(optimizer: Optimizer, ranks: Ranks) -> dict[str, Any]:
+    """The state with what has a divided parameter's shape joined, on rank 0."""
+    state, parameters = own_state(optimizer), _parameters(optimizer)
+    entries: dict[Any, Any] = {}
+    for number, entry in state["state"].items():
+        parameter = parameters[number]
+        entries[number] = {
+            name: _on_first(parameter, value, ranks)
+            if hasattr(parameter, "division") and _like(value, parameter.array.shape) else value
+            for name, value in entry.items()
+        }  # fmt: skip
+    return {**state, "state": entries} if ranks.first else {}
+
+
+def _own_parts(entry: Any, parameter: Any) -> Any:
+    """The entries of a parameter with this rank's parts of what has its whole shape."""
+    if not hasattr(parameter, "division"):
+        return entry
+    shape = parameter.whole_shape
+    return {
+        name: wrap(parameter.part_of(value.array)) if _like(value, shape) else value
+        for name, value in entry.items()
+    }
+
+
+def _like(value: Any, shape: tuple[int, ...]) -> bool:
+    return isinstance(value, Tensor) and tuple(value.array.shape) == tuple(shape)

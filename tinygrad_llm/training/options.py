@@ -108,7 +108,7 @@ NOT_NEGATIVE = Rule(lambda v: 0 <= v < math.inf, "0 or more")
 POSITIVE = Rule(lambda v: 0 < v < math.inf, "more than 0")
 SHARE_BELOW_1 = Rule(lambda v: 0 <= v < 1, "0 or more and less than 1")
 FRACTION = Rule(lambda v: 0 < v < 1, "between 0 and 1")
-SHARDS = ("none", "zero1")
+SHARDS = ("none", "zero1", "zero2", "fsdp")
 OPTIMIZERS = ("adamw", "muon", "lion", "adafactor", "schedule-free")
 SCHEDULES = ("cosine", "wsd", "constant")
 SEED = Rule(lambda v: 0 <= v < 2**63, "0 or more (below 2^63)")
@@ -345,8 +345,8 @@ class OptimizerOptions(TrainingOptions):
     weight_decay: float = option(0.1, "AdamW's, on matrices.", NOT_NEGATIVE)
     seed: int = option(123, "Of new weights, data order and dropout.", SEED)
     shard: str = option(
-        "none", "What ranks divide: zero1, AdamW's state.",
-        Rule(lambda v: v in SHARDS, "none or zero1"), "machine", may_change=True,
+        "none", "What ranks divide: zero1, AdamW's state; zero2, gradients too; fsdp, weights too.",
+        Rule(lambda v: v in SHARDS, "none, zero1, zero2 or fsdp"), "machine", may_change=True,
     )  # fmt: skip
 
     def check(self) -> None:

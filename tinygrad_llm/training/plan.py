@@ -13,6 +13,7 @@ from ..layers import quantized
 from ..models.base import device_of
 from ..models.costs import flops_per_token
 from ..nn import Module
+from ..nn.parameter import whole_numel
 from .analysis import peak_flops
 from .optimizer_state import inner
 from .progress import duration
@@ -231,8 +232,8 @@ def make_plan(
     tokens = steps * measured.tokens
     seconds = (steps + forward_passes / 3.0) * measured.seconds
     weights = list(model.parameters())
-    parameters = sum(p.numel() for p in weights) + quantized.count(model)
-    trainable = sum(p.numel() for p in weights if p.requires_grad)
+    parameters = sum(whole_numel(p) for p in weights) + quantized.count(model)
+    trainable = sum(whole_numel(p) for p in weights if p.requires_grad)
     stored = sum(matrix.nbytes for matrix in quantized.matrices(model))
     flops = measured.flops
     if flops is None:

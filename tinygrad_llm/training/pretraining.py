@@ -105,8 +105,9 @@ class Pretraining:
         prepare_folder(self.trainer, self.o, facts, self.resumed is not None)
         self.begun(self.trainer.resume_command)
         result = self.trainer.run()
-        if self.ranks.first:
-            self.report(result)
+        with self.ranks.whole(self.model):
+            if self.ranks.first:
+                self.report(result)
         return result
 
     def join(self) -> None:

@@ -20,6 +20,7 @@ from .. import distributed as dist
 from .. import random
 from ..arrays.devices import on_gpu
 from ..arrays.parallel import thread_count
+from ..distributed.fsdp import whole_model
 from ..distributed.gradients import joined_gradients, put_gradient
 from ..distributed.groups import member_group
 from ..distributed.steps import divided
@@ -71,13 +72,6 @@ class Ranks:
     def several(self) -> bool:
         """Whether there are other ranks."""
         return self.size > 1
-
-    @property
-    def looks(self) -> bool:
-        """Whether this rank computes samples and scores: rank 0, whose lines are shown, and all
-        where each has a part of the parameters.
-        """
-        return self.first or self.sharded
 
     def line(self) -> str:
         """For the user: how many ranks there are, and how many threads each has."""
@@ -160,6 +154,15 @@ class Ranks:
         finally:
             if self.several and self.first:
                 dist.barrier(self.group)
+
+    @contextmanager
+    def whole(self, model: Any) -> Iterator[None]:
+        """A block in which each rank has the whole model, and may compute with it by itself."""
+        if not self.sharded:
+            yield
+            return
+        with whole_model(model):
+            yield
 
     # ---------------------------------------------------------------------------- random numbers
     @contextmanager

@@ -147,9 +147,12 @@ class Reporter:
         return True
 
     def _reported(self) -> Mapping[str, float]:
-        if self.reports.report is None or not self.setup.ranks.looks:
+        if self.reports.report is None:
             return {}
-        with undisturbed(self.setup.model):
+        model, ranks = self.setup.model, self.setup.ranks
+        with ranks.whole(model), undisturbed(model):
+            if not ranks.first:
+                return {}
             return self.reports.report(self.setup.model)
 
     def sample(self) -> None:

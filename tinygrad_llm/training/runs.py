@@ -18,6 +18,7 @@ from ..files.json_files import write_json
 from ..files.paths import local_path
 from ..files.program import command_line
 from ..nn import Module
+from ..nn.parameter import whole_numel
 from ..optim import Optimizer
 from ..optim.lr_scheduler import LRScheduler, WarmupCosineLR, WarmupStableDecayLR
 from ..text import Tokenizer
@@ -98,7 +99,10 @@ def check_disk(
         there = names.index(resumed.path.name) + 1
     while not place.exists():
         place = place.parent
-    each = sum(p.nbytes * (3 if p.requires_grad else 1) for p in model.parameters())
+    each = sum(
+        whole_numel(p) * p.array.itemsize * (3 if p.requires_grad else 1)
+        for p in model.parameters()
+    )
     count = max(1, keep + 1 - there)
     needed = count * each
     free = shutil.disk_usage(place).free

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -192,6 +195,8 @@ class Setup:
         ranks.sharded = any(hasattr(p, "division") for p in self.model.parameters())
         if ranks.several:
             self.reduce = ranks.reduce
+        if ranks.sharded:
+            self.loss = _with_parameters(self.loss)
 
     @property
     def largest_norm(self) -> float:
@@ -250,17 +255,47 @@ def evaluate(
     """
     total, targets = 0.0, 0
     with undisturbed(model):
-        for batch in _share(batches, ranks):
-            n = count(batch)
-            if n:
-                total += float(loss(model, to_device_of(model, batch)).item()) * n
+        for batch, n in _share(batches, ranks, count):
+            if batch is not None:
+                mean = float(loss(model, to_device_of(model, batch)).item())
+                total += mean * n if n else 0.0
                 targets += n
     total, counted = ranks.sums(total, targets)
     return (total / counted if counted else math.nan), round(counted)
 
 
-def _share(batches: Any, ranks: Ranks) -> Iterable[Any]:
-    """Every size-th batch, from the rank's own number on."""
-    if ranks.several and isinstance(batches, Sequence):
-        return (batches[i] for i in range(ranks.rank, len(batches), ranks.size))
-    return (batch for i, batch in enumerate(batches) if i % ranks.size == ranks.rank)
+def _share(batches: Any, ranks: Ranks, count: Any) -> Iterator[tuple[Any, int]]:
+    """(every size-th batch from the rank's own number on, its targets); None without targets.
+
+    Where the parameters are sharded all ranks compute equally often: a rank that has no batch with
+    targets, while another has one, takes that one, of which nothing counts.
+    """
+    if not ranks.sharded:
+        if ranks.several and isinstance(batches, Sequence):
+            own: Any = (batches[i] for i in range(ranks.rank, len(batches), ranks.size))
+        else:
+            own = (batch for i, batch in enumerate(batches) if i % ranks.size == ranks.rank)
+        for batch in own:
+            n = count(batch)
+            yield (batch if n else None), n
+        return
+    rest = iter(batches)
+    while turn := list(islice(rest, ranks.size)):
+        targets = [count(batch) for batch in turn]
+        if ranks.rank < len(turn) and targets[ranks.rank]:
+            yield turn[ranks.rank], targets[ranks.rank]
+        elif any(targets):
+            yield next(b for b, n in zip(turn, targets, strict=True) if n), 0
+
+
+def _with_parameters(loss: Loss) -> Loss:
+    """The loss of a divided model, whose own parameters are there whichever of its methods is
+    called."""
+
+    @functools.wraps(loss)
+    def computed(model: Any, batch: Any) -> Any:
+        unit = model.__dict__.get("_unit")
+        with nullcontext() if unit is None else unit.whole():
+            return loss(model, batch)
+
+    return computed

@@ -67,8 +67,6 @@ class Stepper:
         random_state = random.get_rng_state()
         try:
             made, updated = self._graph_or_eager_step(random_state)
-        except AnotherRanksLossError as error:
-            raise AnotherRankError("a loss on another rank is not finite") from error
         except BadLossError as error:
             raise self.bad_loss(error, number, checkpoint) from error
         if made.norm is None:
@@ -139,14 +137,17 @@ class Stepper:
         return Step(loss, norm, targets)
 
     # ------------------------------------------------------------------- what was not finite
-    def bad_loss(self, error: BadLossError, number: int, checkpoint: Path | None) -> NonFiniteError:
-        """The error of a step, before its update, whose loss is not finite."""
+    def bad_loss(self, error: BadLossError, number: int, checkpoint: Path | None) -> Exception:
+        """The error of a step, before its update, whose loss is not finite; all ranks call this."""
 
         def again() -> None:
             random.set_rng_state(error.random_state)
             self.setup.loss(self.setup.model, error.batch)
 
-        return NonFiniteError(*diagnose_loss(error.value, again), number, checkpoint)
+        with self.setup.ranks.whole(self.setup.model):
+            if isinstance(error, AnotherRanksLossError):
+                return AnotherRankError("a loss on another rank is not finite")
+            return NonFiniteError(*diagnose_loss(error.value, again), number, checkpoint)
 
     def _bad_gradient(
         self, norm: float, random_state: Any, number: int, checkpoint: Path | None
@@ -155,7 +156,8 @@ class Stepper:
         setup = self.setup
         random.set_rng_state(random_state)
         batches = [to_device_of(setup.model, b) for b in self._last if setup.count(b)]
-        diagnosis = diagnose_gradient(norm, lambda b: setup.loss(setup.model, b), batches)
+        with setup.ranks.whole(setup.model):
+            diagnosis = diagnose_gradient(norm, lambda b: setup.loss(setup.model, b), batches)
         return NonFiniteError(*diagnosis, number, checkpoint)
 
     def diverged(

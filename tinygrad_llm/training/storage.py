@@ -23,7 +23,7 @@ from .checkpoint import (
     save_checkpoint,
 )
 from .metrics import Metrics
-from .optimizer_state import load_whole_state, whole_state
+from .optimizer_state import load_whole_state, whole_state, whole_weights
 from .options import TrainingOptions
 from .progress import Progress
 from .ranks import ALONE, Ranks
@@ -101,15 +101,17 @@ class Storage:
             "random_of_ranks": self.ranks.random_states(),
             "data": setup.stream.state_dict(),
         }
+        weights = whole_weights(setup.model, self.ranks)
         with self.ranks.together():
             if self.ranks.first:
-                self._write(setup, counters, state, final)
+                self._write(setup, counters, state, weights, final)
         written = self.ranks.same(None if self.checkpoint is None else str(self.checkpoint))
         self.checkpoint = None if written is None else Path(written)
 
     def _write(
-        self, setup: Setup, counters: Counters, state: Mapping[str, Any], final: bool
-    ) -> None:
+        self, setup: Setup, counters: Counters, state: Mapping[str, Any],
+        weights: Mapping[str, Any] | None, final: bool,
+    ) -> None:  # fmt: skip
         """Writes the files of a checkpoint.
 
         Raises: StorageError if `final` and it could not be written.
@@ -118,7 +120,7 @@ class Storage:
         try:
             self.checkpoint = save_checkpoint(
                 self.checkpoint_folder, counters.step, setup.model, state, self._config(setup),
-                files=self.files, keep=self.options.keep,
+                files=self.files, keep=self.options.keep, weights=weights,
             )  # fmt: skip
             self.metrics.recover()
             if self.metrics.problem is not None:

@@ -154,9 +154,10 @@ class Finetuning(ABC):
         prepare_folder(self.trainer, self.o, run, self.resumed is not None)
         self.begun(self.trainer.resume_command)
         result = self.trainer.run()
-        if self.ranks.first:
-            self.save_adapter()
-            self.report(result)
+        with self.ranks.whole(self.model):
+            if self.ranks.first:
+                self.save_adapter()
+                self.report(result)
         return result
 
     def join(self) -> None:

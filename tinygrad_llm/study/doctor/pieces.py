@@ -28,6 +28,7 @@ __all__ = [
     "look_at_gpu",
     "look_at_loops",
     "look_at_mpi",
+    "look_at_nccl",
     "look_at_packages",
     "look_at_tokenizers",
 ]
@@ -281,3 +282,44 @@ def look_at_mpi() -> list[Finding]:
         )]  # fmt: skip
     return [Finding(area, "mpi", "ok", f"mpi4py {facts['mpi4py']}, {out.strip()}; {launcher}",
                     facts=facts)]  # fmt: skip
+
+
+_TRY_NCCL = """
+import json
+from tinygrad_llm.distributed import nccl_library as library
+facts = {"why": "", "path": library.find_nccl_library()}
+try:
+    facts["version"] = ".".join(map(str, library.nccl_version()))
+    facts["path"] = facts["path"] or library.loaded_nccl_library()
+except Exception as error:
+    facts["why"] = str(error)
+print(json.dumps(facts))
+"""
+
+
+def look_at_nccl() -> list[Finding]:
+    """NCCL's version and library, in a child process; nothing without CuPy, which calls it."""
+    area = "Several processes"
+    if not installed("cupy"):
+        return []
+    code, out, errors = run_python(["-c", _TRY_NCCL], timeout=60.0)
+    try:
+        facts: dict[str, Any] = json.loads(out.strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        last = errors.strip().splitlines()[-1:] or [f"it ended with code {code}"]
+        facts = {"why": last[0], "path": None}
+    wheel = next((w for w in ("cu13", "cu12") if version(f"nvidia-nccl-{w}")), None)
+    if facts["why"]:
+        there = facts["path"] is not None
+        card = driver()
+        wanted = wheel or ("cu13" if card and card[1] >= 13 else "cu12")
+        return [Finding(
+            area, "nccl", "broken" if there else "note",
+            f"NCCL can't be loaded: {facts['why']}" if there else
+            "no NCCL: GPUs of several processes exchange numbers through the processor's memory",
+            "it must be for the CUDA version of CuPy" if there else "one GPU does not need it",
+            pip_install(f"nvidia-nccl-{wanted}"), facts,
+        )]  # fmt: skip
+    source = f"of the package nvidia-nccl-{wheel}" if wheel else "of the system"
+    where = f"{facts['path']}, {source}" if facts["path"] else source
+    return [Finding(area, "nccl", "ok", f"NCCL {facts['version']}, {where}", facts=facts)]

@@ -77,6 +77,7 @@ def examine(environment: Mapping[str, str] | None = None) -> Report:
         ("Tokenizers and data", "tokenizers", pieces.look_at_tokenizers),
         ("Tokenizers and data", "data folder", pieces.look_at_data),
         ("Several processes", "mpi", pieces.look_at_mpi),
+        ("Several processes", "nccl", pieces.look_at_nccl),
     ]
     findings = [finding for look in looks for finding in guarded(*look)]
     return Report(findings, time.perf_counter() - began)

@@ -300,10 +300,17 @@ def save_model(model: Any, path: str | Path, metadata: Mapping[str, str] | None 
     The metadata maps the name that was left out to the one that was kept, as Hugging Face's
     `safetensors.torch.save_model` does.
     """
+    save_state(model.state_dict(), path, metadata)
+
+
+def save_state(
+    state: Mapping[str, Any], path: str | Path, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write the tensors or arrays of a state dict as save_model does."""
     first: dict[tuple[Any, ...], str] = {}
     kept: dict[str, Any] = {}
     shared: dict[str, str] = {}
-    for name, value in model.state_dict().items():
+    for name, value in state.items():
         array = getattr(value, "array", value)
         original = first.setdefault(memory_key(array), name) if array.size else name
         if original == name:
@@ -333,4 +340,7 @@ def load_model(model: Any, path: str | Path) -> None:
     for name, memory in own.items():
         if name not in state and memory in stored:
             state[name] = state[stored[memory]]
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if tuple(getattr(state.get(name), "shape", ())) == getattr(parameter, "whole_shape", None):
+            state[name] = wrap(parameter.part_of(state[name].array))  # of a rank
     model.load_state_dict(state)
