@@ -99,6 +99,8 @@ def test_the_schedule_of_the_options():
         ({"schedule": "line"}, "cosine, wsd, constant"),
         ({"decay": 1.0}, "less than 1"),
         ({"optimizer": "schedule-free", "shard": "zero1"}, "leave it out"),
+        ({"optimizer": "muon", "shard": "fsdp"}, "needs them whole"),
+        ({"optimizer": "adafactor", "shard": "zero2"}, "needs them whole"),
         ({"optimizer": "schedule-free", "schedule": "wsd"}, "takes the place"),
         ({"optimizer": "schedule-free", "beta1": 0.0}, "above 0"),
     ],

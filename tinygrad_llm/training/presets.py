@@ -134,7 +134,12 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
         """
         super().check()
         if self.optimizer == "schedule-free" and self.shard != "none":
-            raise OptionError("`shard` zero1 divides no average: leave it out with schedule-free")
+            raise OptionError("`shard` divides no average: leave it out with schedule-free")
+        if self.optimizer in ("muon", "adafactor") and self.shard in ("zero2", "fsdp"):
+            raise OptionError(
+                f"`shard` {self.shard} cuts matrices into parts, and {self.optimizer} needs them "
+                "whole: take zero1, adamw or lion"
+            )
         if self.optimizer == "schedule-free" and (self.beta1 == 0 or self.schedule == "wsd"):
             raise OptionError(
                 "`optimizer` schedule-free needs a `beta1` above 0, and its average takes the "
