@@ -33,7 +33,7 @@ DYING = str(ROOT / "tests" / "on_ranks" / "dying.py")
 
 
 SHORT = [
-    "check_async_in_any_order", "check_messages", "check_messages_on_all_ranks_at_once",
+    "check_async_in_any_order", "check_messages", "check_messages_on_all_ranks_together",
     "check_no_sync",
 ]  # fmt: skip
 SLOW = [pytest.mark.slow, pytest.mark.ci]

@@ -74,7 +74,7 @@ def check_losses_and_weights_are_those_of_one_process():
 
 
 def check_a_checkpoint_is_that_of_one_process():
-    """Cut and resumed to the last bit; one process, and other schemes, go on from it."""
+    """Cut and resumed to the last bit; one process, and other schemes, resume it."""
     folder, ranks, n = shared_folder("divided"), Ranks.here(), 3 if LONG else 1
     options = {"drop_rate": 0.5, "checkpoint_every": n if LONG else 100}
 

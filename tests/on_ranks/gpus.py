@@ -167,7 +167,7 @@ def check_messages():
         dist.recv(y)
 
 
-def check_messages_on_all_ranks_at_once():
+def check_messages_on_all_ranks_together():
     """isend and irecv are launched together, at the first wait or before a collective."""
     rank, size = dist.get_rank(), dist.get_world_size()
     to, source = (rank + 1) % size, (rank - 1) % size

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -91,7 +90,7 @@ def serve(
     limits = Limits(**own)
     embedder = _embedder(embeddings)
     with Engine(loaded, tokenizer, limits) as engine:
-        known = name or Path(model).name.removesuffix(".gguf")
+        known = name or local_path(model).name.removesuffix(".gguf")
         service = Service(engine, known, end_tokens(loaded, tokenizer), embedder)
         names = {"127.0.0.1", "localhost", "::1", host.strip("[]"), *allow_host}
         _listen(make_app(service, names, key), host.strip("[]"), port, known)

@@ -10,12 +10,13 @@ A model that was made in memory: TaskModel(model, tokenizer).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..files.paths import local_path
+from ..models.base import Model
 from ..models.pretrained import from_pretrained
 from ..nn import Module
 from ..text import Tokenizer, load_tokenizer
@@ -44,15 +45,16 @@ class TaskModel:
     name: str = ""
 
     def __post_init__(self) -> None:
-        config = getattr(self.model, "config", None)
-        config = getattr(config, "model", config)  # of a model that is made of another
-        sizes = [(self.tokenizer, getattr(config, "vocab_size", None))]
-        if self.source_tokenizer is not None:
-            sizes.append((self.source_tokenizer, getattr(config, "source_vocab_size", None)))
-        for tokenizer, size in sizes:
-            size = sizes[0][1] if size is None else size
-            if isinstance(tokenizer, Tokenizer) and size is not None:
-                check_fits(tokenizer, size)
+        if not isinstance(self.model, Model):
+            return
+        config: Any = self.model.config
+        fields = asdict(config)
+        fields = fields.get("model", fields)  # of a model that is made of another
+        size = fields["vocab_size"]
+        if isinstance(self.tokenizer, Tokenizer):
+            check_fits(self.tokenizer, size)
+        if isinstance(self.source_tokenizer, Tokenizer):
+            check_fits(self.source_tokenizer, fields.get("source_vocab_size") or size)
 
     @classmethod
     def load(cls, run: Run) -> TaskModel:

@@ -336,9 +336,9 @@ class Optimizer:
             return wrap(np.asarray(value, np.float32))
         if not isinstance(value, Tensor):
             return deepcopy(value)
-        if name in self.scalars:
+        if name in self.scalars and value.ndim == 0:
             return wrap(value.array.copy())
-        expected = self.shape_of(name, p)
+        expected = () if name in self.scalars else self.shape_of(name, p)
         if tuple(value.shape) != expected:
             raise ValueError(
                 f"loaded state dict: {name} of parameter {key} has shape {tuple(value.shape)}, "

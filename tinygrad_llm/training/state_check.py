@@ -145,27 +145,14 @@ def _check_entry(name: Any, value: Any, where: str) -> None:
         raise ValueError(f"{where} is infinite or not a number")
     if name == "step" and (array.ndim or array > _MOST_STEPS):
         raise ValueError(f"{where} is {describe(value)} of shape {array.shape}")
-    if (
-        name
-        in (
-            "step",
-            "exp_avg_sq",
-            "max_exp_avg_sq",
-            "square_avg",
-            "sum",
-            "row_var",
-            "col_var",
-            "variance",
-            "weight_sum",
-        )
-        and (array < 0).any()
-    ):
+    if name in _NEVER_NEGATIVE and (array < 0).any():
         raise ValueError(f"{where} is negative")
 
 
 def _check_complete(entry: dict[str, Any], names: set[str], number: int | str) -> None:
     """Raises: ValueError for a parameter with only a part of what a step keeps of it."""
-    for name in names if entry else ():
+    averaged = {"y"} & set(entry)  # of Schedule-Free, while the average is in the parameter
+    for name in names | averaged if entry else ():
         value = entry.get(name)
         if name == "momentum_buffer" and value is None:
             continue  # it is made when it is first needed

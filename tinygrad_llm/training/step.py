@@ -280,12 +280,12 @@ def _share(batches: Any, ranks: Ranks, count: Any) -> Iterator[tuple[Any, int]]:
             yield (batch if n else None), n
         return
     rest = iter(batches)
-    while turn := list(islice(rest, ranks.size)):
-        targets = [count(batch) for batch in turn]
-        if ranks.rank < len(turn) and targets[ranks.rank]:
-            yield turn[ranks.rank], targets[ranks.rank]
+    while some := list(islice(rest, ranks.size)):
+        targets = [count(batch) for batch in some]
+        if ranks.rank < len(some) and targets[ranks.rank]:
+            yield some[ranks.rank], targets[ranks.rank]
         elif any(targets):
-            yield next(b for b, n in zip(turn, targets, strict=True) if n), 0
+            yield next(b for b, n in zip(some, targets, strict=True) if n), 0
 
 
 def _with_parameters(loss: Loss) -> Loss:

@@ -50,14 +50,16 @@ def layer_norm_back(g, x, m, r, w, gx, part, strip, start, stop):
             first, second = f(0.0), f(0.0)
             for j in range(gi.size):
                 u = gi[j] * w[j]
+                to[j] = u
                 first += u
                 second += u * ((xi[j] - mean) * ri)
             first /= n
             second /= n
             for j in range(gi.size):
-                to[j] = ri * (gi[j] * w[j] - first - (xi[j] - mean) * ri * second)
+                to[j] = ri * (to[j] - first - (xi[j] - mean) * ri * second)
             for j in range(gi.size):
                 gw[j] += gi[j] * ((xi[j] - mean) * ri)
+            for j in range(gi.size):
                 gb[j] += gi[j]
 
 

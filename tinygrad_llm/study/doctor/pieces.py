@@ -312,13 +312,13 @@ def look_at_nccl() -> list[Finding]:
     if facts["why"]:
         there = facts["path"] is not None
         card = driver()
-        wanted = wheel or ("cu13" if card and card[1] >= 13 else "cu12")
+        needed = wheel or ("cu13" if card and card[1] >= 13 else "cu12")
         return [Finding(
             area, "nccl", "broken" if there else "note",
             f"NCCL can't be loaded: {facts['why']}" if there else
             "no NCCL: GPUs of several processes exchange numbers through the processor's memory",
             "it must be for the CUDA version of CuPy" if there else "one GPU does not need it",
-            pip_install(f"nvidia-nccl-{wanted}"), facts,
+            pip_install(f"nvidia-nccl-{needed}"), facts,
         )]  # fmt: skip
     source = f"of the package nvidia-nccl-{wheel}" if wheel else "of the system"
     where = f"{facts['path']}, {source}" if facts["path"] else source
