@@ -12,6 +12,7 @@ import pytest
 
 import tinygrad_llm as torch
 import tinygrad_llm.distributed as dist
+from on_ranks import shared_batches
 from on_ranks.models import TOLERANCE
 from on_ranks.shared_batches import ADAMW, SGD, numbers, ragged, shared_folder
 from on_ranks.training import model_of
@@ -28,18 +29,10 @@ def decayed(parameters):
     return optim.AdamW(decay_groups(parameters, 0.3), lr=0.01)
 
 
-def trained(dtype, make, shard=None, steps=9, drop_rate=0.0, folder=None, **options):
+def trained(dtype, make, shard=None, steps=9, **options):
     """As in shared_batches; with `shard` on all ranks."""
-    model = model_of(dtype, drop_rate)
-    more = {"accumulation": 2, "clip": 0.5, "eval_every": 3, **options}
-    trainer = Trainer(
-        model, make(model.parameters()), ragged(7), steps=steps, validation=ragged(4),
-        folder=folder, progress=False, **more,
-    )  # fmt: skip
-    if shard is not None:
-        shard_model(model, trainer.optimizer, shard, Ranks.here())
-        trainer.join(Ranks.here())
-    return trainer, trainer.run(plan=options.get("accumulation") == 1, resume=folder is not None)
+    ranks = None if shard is None else Ranks.here()
+    return shared_batches.trained(dtype, make, ranks, steps, shard=shard, **options)
 
 
 LONG = "LONG" in os.environ

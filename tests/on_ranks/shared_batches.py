@@ -16,6 +16,7 @@ from on_ranks.training import model_of
 from tinygrad_llm import optim
 from tinygrad_llm.training import Trainer
 from tinygrad_llm.training.ranks import AnotherRankError, Ranks, part_of_rows
+from tinygrad_llm.training.sharding import shard_model
 
 
 def ragged(steps, rows=5):
@@ -32,13 +33,18 @@ def ragged(steps, rows=5):
     return made
 
 
-def trained(dtype, make, ranks=None, steps=9, drop_rate=0.0, folder=None, **options):
+def trained(
+    dtype, make, ranks=None, steps=9, drop_rate=0.0, folder=None, shard=None, **options
+):  # fmt: skip
+    """A trainer and its result: alone, or on all ranks, which divide the parameters by `shard`."""
     model = model_of(dtype, drop_rate)
     more = {"accumulation": 2, "clip": 0.5, "eval_every": 3, **options}
     trainer = Trainer(
         model, make(model.parameters()), ragged(7), steps=steps, validation=ragged(4),
         folder=folder, progress=False, **more,
     )  # fmt: skip
+    if shard is not None:
+        shard_model(model, trainer.optimizer, shard, ranks)
     if ranks is not None:
         trainer.join(ranks)
     return trainer, trainer.run(plan=options.get("accumulation") == 1, resume=folder is not None)
