@@ -290,8 +290,10 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(tmp_path):
         os.killpg(chat.process.pid, signal.SIGINT)
         assert "; stopped)" in chat.until("tokens/s; stopped)")
         chat.until("> ")
+        time.sleep(0.3)  # readline shows the prompt a moment before it waits for keys
         os.killpg(chat.process.pid, signal.SIGINT)  # at the prompt
         chat.until("/exit leaves)")
+        chat.until("> ")  # before it, the terminal is not yet readline's and would keep Ctrl-D
         chat.type("\x04")
         assert chat.process.wait(30) == 0
     finally:
