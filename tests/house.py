@@ -10,6 +10,7 @@ checker runs. `from .. import random` leads to the module of that name, if there
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -101,7 +102,14 @@ def imported_names(path: Path, package: str, top: str = ROOT.name) -> Iterator[t
 
     package is the dotted name of the file's folder within the package `top`.
     """
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    return names_imported_by(ast.parse(path.read_text(encoding="utf-8")), package, top)
+
+
+def names_imported_by(
+    tree: ast.Module, package: str, top: str = ROOT.name
+) -> Iterator[tuple[int, str]]:
+    """As imported_names, of a file that is parsed already."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -116,6 +124,7 @@ def imported_names(path: Path, package: str, top: str = ROOT.name) -> Iterator[t
                 yield node.lineno, first.value
 
 
+@functools.cache
 def imports(module: str, root: Path = ROOT) -> list[tuple[int, str]]:
     """(line, module) of what a module imports from its own package."""
     files = FILES if root == ROOT else files_of(root)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
 import unicodedata
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import house
 import pytest
@@ -24,11 +27,44 @@ FILES = sorted(ROOT.rglob("*.py"))
 ALLOWED_EXTRAS = {"ml_dtypes", "threadpoolctl"}  # used where installed, never needed
 
 
-def imports(path: Path) -> list[str]:
-    """The dotted names of everything that a file imports, also within functions."""
-    module = house.module_of(path)
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    return [name for _, name in house.imported_names(path, package)]
+class File(NamedTuple):
+    """A file of the package, read and parsed once."""
+
+    path: Path
+    text: str
+    tree: ast.Module
+
+    def imports(self) -> set[str]:
+        """The first words of everything that it imports, also within functions."""
+        module = house.module_of(self.path)
+        package = module if self.path.name == "__init__.py" else module.rpartition(".")[0]
+        names = house.names_imported_by(self.tree, package)
+        return {name.split(".")[0] for _, name in names}
+
+    def is_in(self, *places: str) -> bool:
+        """Whether its dotted name begins with one of the places."""
+        return house.module_of(self.path).startswith(places)
+
+
+RULES: list[Callable[[File], Iterable[object]]] = []
+
+
+def rule(function):
+    """A decorator: what a file does against a rule, which test_every_file tries on all files."""
+    RULES.append(function)
+    return function
+
+
+@functools.cache
+def faults() -> dict[str, list[str]]:
+    """What all files do against each of the rules, by the rule's name."""
+    listed: dict[str, list[str]] = {function.__name__: [] for function in RULES}
+    for path in FILES:
+        text = path.read_text(encoding="utf-8")
+        file = File(path, text, ast.parse(text))
+        for function in RULES:
+            listed[function.__name__] += [f"{name_of(path)}: {x}" for x in function(file)]
+    return listed
 
 
 # ------------------------------------------------------------------------------------- floors
@@ -61,36 +97,37 @@ def test_who_uses_the_instruments():
     assert users <= {"study", "cli", "serve"}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_who_imports_cupy(path):
-    text = path.read_text(encoding="utf-8")
-    if house.module_of(path).startswith(("arrays.", "ops.cuda", "distributed.")):
-        return
-    assert not any(name.split(".")[0].startswith("cupy") for name in imports(path))
-    assert not re.search(r"import_module\(['\"]cupy", text)
+@rule
+def imports_cupy(file):
+    if not file.is_in("arrays.", "ops.cuda", "distributed."):
+        yield from (name for name in file.imports() if name.startswith("cupy"))
+        yield from re.findall(r"import_module\(['\"]cupy", file.text)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_who_imports_numba(path):
-    text = path.read_text(encoding="utf-8")
-    if not house.module_of(path).startswith("ops.loops."):
-        assert not any(name.split(".")[0] in ("numba", "llvmlite") for name in imports(path))
-        assert not re.search(r"import_module\(['\"]numba", text)
+@rule
+def imports_numba(file):
+    if not file.is_in("ops.loops."):
+        yield from file.imports() & {"numba", "llvmlite"}
+        yield from re.findall(r"import_module\(['\"]numba", file.text)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_no_pickle_and_no_placeholders(path):
-    text = path.read_text(encoding="utf-8")
-    for name in imports(path):
-        assert name.split(".")[0] not in ("pickle", "cPickle", "dill", "cloudpickle", "marshal")
-    assert not re.search(r"\b(TODO|FIXME|XXX)\b|raise NotImplementedError\s*$", text, re.M)
+@rule
+def imports_pickle(file):
+    return file.imports() & {"pickle", "cPickle", "dill", "cloudpickle", "marshal"}
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "ops").glob("*.py")), ids=lambda p: p.name)
-def test_ops_know_no_device(path):
-    assert "numpy" not in [name.split(".")[0] for name in imports(path)]
-    code = re.sub(r'("""[\s\S]*?""")|(#.*)', "", path.read_text(encoding="utf-8"))
-    assert not re.search(r"\b(np|numpy|cupy|ndarray|isinstance\(x)\b", code)
+@rule
+def holds_a_placeholder(file):
+    unwritten = r"\b(?:TODO|FIXME|XXX)\b|raise NotImplementedError\s*$"
+    return re.findall(unwritten, file.text, re.M)
+
+
+@rule
+def an_op_that_knows_a_device(file):
+    if file.path.parent == ROOT / "ops":
+        yield from file.imports() & {"numpy"}
+        code = re.sub(r'("""[\s\S]*?""")|(#.*)', "", file.text)
+        yield from re.findall(r"\b(?:np|numpy|cupy|ndarray|isinstance\(x)\b", code)
 
 
 # ------------------------------------------------------------------------------------- lines
@@ -100,14 +137,11 @@ def columns(line: str) -> int:
     return sum(not unicodedata.combining(c) for c in line)
 
 
-def test_no_line_is_longer_than_100_columns():
-    too_long = [
-        f"{p.relative_to(ROOT)}:{i}"
-        for p in FILES
-        for i, line in enumerate(p.read_text(encoding="utf-8").splitlines(), 1)
-        if columns(line) > 100 and "https://" not in line
-    ]
-    assert not too_long, too_long
+@rule
+def a_line_longer_than_100_columns(file):
+    for i, line in enumerate(file.text.splitlines(), 1):
+        if len(line) > 100 and columns(line) > 100 and "https://" not in line:
+            yield i
 
 
 MOST_LINES_OF_A_FILE = 500
@@ -120,13 +154,13 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def functions_of(path: Path) -> list[tuple[str, int]]:
+def functions_of(tree: ast.Module) -> list[tuple[str, int]]:
     """(name, lines of the body) of every function and method of a file.
 
     Signature and docstring do not count, so that a command with thirty options is not a long one.
     """
     functions = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body[ast.get_docstring(node, clean=False) is not None :]
             lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
@@ -143,14 +177,12 @@ def test_no_file_is_too_long():
     assert not files, "too long: divide them"
 
 
-def test_no_function_is_too_long():
-    functions = {
-        f"{name_of(path)}:{name}"
-        for path in FILES
-        for name, lines in functions_of(path)
-        if lines > MOST_LINES_OF_A_FUNCTION
-    }
-    assert not functions, "too long: give names to their parts"
+@rule
+def a_function_that_is_too_long(file):
+    """Give names to its parts."""
+    for name, lines in functions_of(file.tree):
+        if lines > MOST_LINES_OF_A_FUNCTION:
+            yield name
 
 
 MOST_ARGUMENTS = 10
@@ -221,19 +253,18 @@ def test_no_command_takes_many_arguments():
     assert not wide, wide
 
 
-def test_no_statement_hides_in_an_expression():
+@rule
+def a_statement_that_hides_in_an_expression(file):
     """`f(x) if y else g(x)` and `y and f(x)` as statements are if statements."""
-    hidden = [
-        f"{name_of(path)}:{node.lineno}"
-        for path in FILES
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.IfExp | ast.BoolOp | ast.Tuple)
-    ]
-    assert not hidden, hidden
+    hiding = ast.IfExp | ast.BoolOp | ast.Tuple
+    for node in ast.walk(file.tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, hiding):
+            yield node.lineno
 
 
 def test_the_backward_loop_reads_on_one_screen():
-    lines = dict(functions_of(ROOT / "autograd" / "engine.py"))["backward_steps"]
+    engine = (ROOT / "autograd" / "engine.py").read_text(encoding="utf-8")
+    lines = dict(functions_of(ast.parse(engine)))["backward_steps"]
     assert lines <= MOST_LINES_OF_THE_BACKWARD_LOOP
 
 
@@ -320,35 +351,29 @@ print(x)
 
 
 # --------------------------------------------------------------------------------- every op
-every_op = pytest.mark.parametrize("name", sorted(OPS))
+def test_every_op_has_a_case():
+    without = set(OPS) - {case.op.name for case in CASES}
+    assert not without, f"they have no row in cases.py: {sorted(without)}"
 
 
-@every_op
-def test_every_op_has_a_case(name):
-    assert any(case.op is OPS[name] for case in CASES), f"{name} has no row in cases.py"
-
-
-@every_op
-def test_every_op_is_explained(name):
+def test_every_op_is_explained():
     """A formula and a derivation of backward in the docstring; a signature that can be parsed."""
-    op = OPS[name]
-    text = op.__doc__ or ""
-    assert "Backward" in text, f"{name}: the docstring derives no backward"
-    assert re.search(r"[=≈·]|->", text.partition("Backward")[0]), f"{name}: no formula"
-    assert re.search(r"∂\S*/∂|\bg\b", text.partition("Backward")[2]), f"{name}: no gradient"
-    assert shapes.parse(op.signature)[0] and shapes.parse(op.signature)[1]
+    for name, op in OPS.items():
+        formula, backward, derivation = (op.__doc__ or "").partition("Backward")
+        assert backward, f"{name}: the docstring derives no backward"
+        assert re.search(r"[=≈·]|->", formula), f"{name}: no formula"
+        assert re.search(r"∂\S*/∂|\bg\b", derivation), f"{name}: no gradient"
+        assert all(shapes.parse(op.signature)[:2]), name
 
 
-@every_op
-def test_every_op_defines_forward_and_backward(name):
-    op = OPS[name]
-    assert op.forward is not Op.forward and op.backward is not Op.backward
+def test_every_op_defines_forward_and_backward():
+    for name, op in OPS.items():
+        assert op.forward is not Op.forward and op.backward is not Op.backward, name
 
 
-@every_op
-def test_every_op_has_an_oracle(name):
-    rows = [case for case in CASES if case.op is OPS[name]]
-    assert all(case.oracle is not None or case.twin is not None for case in rows)
+def test_every_op_has_an_oracle():
+    without = [case.id for case in CASES if case.oracle is None and case.twin is None]
+    assert not without, without
 
 
 def test_every_twin_belongs_to_an_op():
@@ -361,38 +386,38 @@ def test_names_of_rows_are_unique():
 
 
 # -------------------------------------------------------------------------------- docstrings
-DOCUMENTED = [
+DOCUMENTED = {
     path
     for path in FILES
     if path.parent == ROOT
     or path.relative_to(ROOT).parts[0] in ("functions", "nn", "optim", "utils", "models")
     or path.name in ("finite_differences.py", "strategies.py")
-]
+}
 
 
-def public_functions(path: Path) -> list[tuple[str, str]]:
+def public_functions(tree: ast.Module) -> list[tuple[str, str]]:
     """(name, docstring) of what a module defines for others."""
     functions = []
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             if all(isinstance(inner, ast.Assign | ast.Pass) for inner in node.body):
                 continue  # another name for its base class
             if any(ast.unparse(mark) == "overload" for mark in node.decorator_list):
                 continue  # the last one says what it does
-            functions.append((f"{path.name}:{node.name}", ast.get_docstring(node) or ""))
+            functions.append((node.name, ast.get_docstring(node) or ""))
     return functions
 
 
-@pytest.mark.parametrize("path", DOCUMENTED, ids=lambda p: str(p.relative_to(ROOT)))
-def test_public_names_are_documented(path):
-    missing = [name for name, text in public_functions(path) if not text]
-    assert not missing, missing
+@rule
+def a_public_name_without_docstring(file):
+    if file.path in DOCUMENTED:
+        yield from (name for name, text in public_functions(file.tree) if not text)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_every_file_says_what_it_holds(path):
-    text = path.read_text(encoding="utf-8")
-    assert not text.strip() or ast.get_docstring(ast.parse(text)), path.name
+@rule
+def does_not_say_what_it_holds(file):
+    if file.text.strip() and not ast.get_docstring(file.tree):
+        yield "no docstring"
 
 
 def raised_in(function: ast.FunctionDef) -> set[str]:
@@ -422,25 +447,43 @@ def functions_that_raise(tree: ast.Module) -> list[ast.FunctionDef]:
     ]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_docstrings_say_what_is_raised(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    silent = [
-        f"{node.lineno}: {node.name}"
-        for node in functions_that_raise(tree)
-        if "Raises:" not in (ast.get_docstring(node) or "")
-    ]
-    assert not silent, silent
+@rule
+def a_docstring_that_does_not_say_what_is_raised(file):
+    for node in functions_that_raise(file.tree):
+        if "Raises:" not in (ast.get_docstring(node) or ""):
+            yield f"{node.lineno}: {node.name}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_raises_begins_a_line(path):
+@rule
+def raises_within_a_line(file):
     kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-    inside = [
-        line
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, kinds)
-        for line in (ast.get_docstring(node) or "").splitlines()
-        if "Raises:" in line and not line.lstrip().startswith("Raises:")
-    ]
-    assert not inside, inside
+    for node in ast.walk(file.tree):
+        if isinstance(node, kinds):
+            for line in (ast.get_docstring(node) or "").splitlines():
+                if "Raises:" in line and not line.lstrip().startswith("Raises:"):
+                    yield line
+
+
+# ------------------------------------------------------------------------------ all the rules
+@pytest.mark.parametrize("name", [function.__name__ for function in RULES])
+def test_no_file(name):
+    assert not faults()[name], faults()[name]
+
+
+def test_each_rule_finds_a_fault():
+    """A file that breaks all of them, as it would stand among the ops."""
+    lines = "    x = 1\n" * (MOST_LINES_OF_A_FUNCTION + 1)
+    text = f"""import cupy, numba, pickle, numpy as np  # TODO
+
+class Bad:
+    def method(self):
+        \'\'\'Do it. Raises: an error.\'\'\'
+
+def silent(x):
+    x and x()
+{lines}    raise ValueError{"  # " + "x" * 100}
+"""
+    place = ROOT / "ops" / "invented.py"
+    for function in RULES:
+        path = min(DOCUMENTED) if "public_name" in function.__name__ else place
+        assert list(function(File(path, text, ast.parse(text)))), function.__name__
