@@ -154,7 +154,10 @@ TASKS = [e.name for e in exercises() if not e.is_op]
 
 @pytest.mark.parametrize("name", [*TASKS, "exp", "layer_norm", "dropout", "cross_entropy"])
 def test_the_parent_believes_solutions_and_no_changed_number(name, tmp_path):
-    """A verdict on the values of a solution; with one number changed it is another one."""
+    """A verdict on the values of a solution; with one number changed it is another one.
+
+    Of an exercise with many rows every third or so has a number changed, the first one always.
+    """
     state = random.get_rng_state()
     rows, values = sent(name, tmp_path)
     random.set_rng_state(state)
@@ -162,9 +165,9 @@ def test_the_parent_believes_solutions_and_no_changed_number(name, tmp_path):
     assert np.array_equal(random.get_rng_state(), state)  # the user's random numbers stay
     assert any(values), "every exercise shows some value"
     rng = np.random.default_rng(0)
-    for n, some in enumerate(values):
-        if not some:
-            continue
+    shown = [n for n, some in enumerate(values) if some]
+    for n in shown[:: 1 + len(shown) // 8]:
+        some = values[n]
         at = int(rng.integers(len(some)))
         if (name, at) == ("dropout_layer", 2):
             at = 0  # the second mask may be any other one

@@ -102,9 +102,10 @@ def test_room_for_checkpoints_after_going_back(tmp_path, monkeypatch, step, n):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
-@pytest.mark.parametrize("spelling", ["absolute", "text", "with dots", "a link", "a slash",
-                                      "relative"])  # fmt: skip
-@pytest.mark.parametrize("step", [3, 4])
+@pytest.mark.parametrize(("spelling", "step"), [
+    ("absolute", 3), ("absolute", 4), ("text", 3), ("with dots", 4), ("a link", 3), ("a slash", 4),
+    ("relative", 3),
+])  # fmt: skip
 def test_going_back_to_any_place_of_the_same_checkpoint(tmp_path, monkeypatch, spelling, step):
     """The new line is newer than what was there, however the checkpoint was named."""
     monkeypatch.chdir(tmp_path)
