@@ -58,7 +58,7 @@ def chatting() -> Iterator[ChatServer]:
             step = state.script.pop(0) if state.script else state.reply(body["messages"])
             self.close_connection = True
             if step is state.SILENT:
-                state.over.wait(20)
+                state.over.wait(60)
             elif isinstance(step, int):
                 self.send(step, b'{"error": {"message": "by script, key: %s"}}'
                           % self.headers.get("Authorization", "none")[7:].encode())  # fmt: skip

@@ -66,7 +66,7 @@ def serving() -> Iterator[Server]:
                 self.send_error(404)
                 return
             if kind == "silent":
-                state.over.wait(20)
+                state.over.wait(60)
                 return
             self.close_connection = True
             self.send_response(200)
@@ -83,7 +83,7 @@ def serving() -> Iterator[Server]:
             self.wfile.write(data if kind == "good" else data[: len(data) // 2])
             self.wfile.flush()
             if kind == "slow":
-                state.over.wait(20)
+                state.over.wait(60)
 
         def log_message(self, *arguments: object) -> None:
             pass

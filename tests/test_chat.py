@@ -160,10 +160,10 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_templates_end_in_our_error(name):
     ours = tokenizer(HOSTILE[name])
-    begin = time.perf_counter()
+    begin = time.process_time()
     with pytest.raises(TemplateError, match="chat template") as caught:
         ours.chat(MESSAGES, tokenize=False)
-    assert time.perf_counter() - begin < 20 and len(str(caught.value)) < 600
+    assert time.process_time() - begin < 20 and len(str(caught.value)) < 600
     assert MESSAGES[3]["extra"] == [1, 2.5, None, True, {"k": "v"}]
 
 

@@ -68,7 +68,7 @@ def test_a_request_is_repeated_after_trouble(server, step):
     begin = time.monotonic()
     assert client.ask("a").text == "answer to a"
     assert len(server.requests) == 2 and client.usage.retries == 1 and client.usage.requests == 1
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 30
 
 
 @pytest.mark.parametrize("step", [503, ChatServer.SILENT, ChatServer.CUT, ChatServer.DRIP, b"?"])

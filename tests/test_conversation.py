@@ -221,19 +221,39 @@ class Terminal:
         os.close(inner)
         self._rest = b""
 
-    def until(self, text, seconds=30):
+    def until(self, text, seconds=60):
         """Reads until the text appears after what was read before; returns what came."""
         deadline, got = time.monotonic() + seconds, self._rest
         while text.encode() not in got:
             assert time.monotonic() < deadline, got.decode(errors="replace")
-            if select.select([self.end], [], [], 0.2)[0]:
-                try:
-                    got += os.read(self.end, 4096)
-                except OSError:  # Linux: the other end is closed
-                    assert text.encode() in got, got.decode(errors="replace")
+            try:
+                got += self._read()
+            except OSError:  # Linux: the other end is closed
+                assert text.encode() in got, got.decode(errors="replace")
         end = got.index(text.encode()) + len(text.encode())
         self._rest = got[end:]
         return got[:end].decode(errors="replace")
+
+    def _read(self):
+        """What comes within 0.2 seconds."""
+        return os.read(self.end, 4096) if select.select([self.end], [], [], 0.2)[0] else b""
+
+    def more(self, n, seconds=60):
+        """Waits for n more bytes."""
+        deadline = time.monotonic() + seconds
+        while len(self._rest) < n:
+            assert time.monotonic() < deadline, self._rest.decode(errors="replace")
+            self._rest += self._read()
+
+    def prompted(self, seconds=60):
+        """Waits for the prompt, and until readline takes each key: both are a moment apart."""
+        import termios
+
+        self.until("> ")
+        deadline = time.monotonic() + seconds
+        while _has_readline() and termios.tcgetattr(self.end)[3] & termios.ICANON:
+            assert time.monotonic() < deadline, "readline does not wait for keys"
+            time.sleep(0.005)
 
     def type(self, text):
         os.write(self.end, text.encode())
@@ -270,7 +290,7 @@ def test_in_a_terminal(terminal):
     if _has_readline():
         assert "(27 tokens of prompt, " in second  # 11 + 4 + <b> + 9 + 2
     chat.type("/exit\n")
-    assert chat.process.wait(30) == 0
+    assert chat.process.wait(60) == 0
 
 
 def _has_readline():
@@ -284,17 +304,17 @@ def _has_readline():
 def test_ctrl_c_stops_the_answer_and_not_the_program(tmp_path):
     chat = Terminal(tiny_folder(tmp_path / "long", 60_000), "--tokens", 50_000, "--temperature", 0)
     try:
-        chat.until("> ")
+        chat.prompted()
         chat.type("Hi\n")
-        time.sleep(0.7)
+        chat.until("Hi")
+        chat.more(20)  # the answer has begun
         os.killpg(chat.process.pid, signal.SIGINT)
         assert "; stopped)" in chat.until("tokens/s; stopped)")
-        chat.until("> ")
-        time.sleep(0.3)  # readline shows the prompt a moment before it waits for keys
+        chat.prompted()
         os.killpg(chat.process.pid, signal.SIGINT)  # at the prompt
         chat.until("/exit leaves)")
-        chat.until("> ")  # before it, the terminal is not yet readline's and would keep Ctrl-D
+        chat.prompted()  # before it, the terminal would keep Ctrl-D
         chat.type("\x04")
-        assert chat.process.wait(30) == 0
+        assert chat.process.wait(60) == 0
     finally:
         chat.close()

@@ -70,7 +70,7 @@ def test_batches_are_made_ahead():
     batches = iter(DataLoader(Counting(), 1, num_workers=2, prefetch_factor=3))
     next(batches)
     for _ in range(6):  # all that may be ahead, and no more than one beyond it
-        assert made.acquire(timeout=10)
+        assert made.acquire(timeout=60)
     time.sleep(0.05)
     beyond = sum(made.acquire(blocking=False) for _ in range(40))
     assert beyond <= 1
@@ -285,7 +285,7 @@ def test_a_pass_that_timed_out_does_not_look_like_one_that_ended():
 
     class Waiting(Range):
         def __getitem__(self, i):
-            leave.wait(10)
+            leave.wait(60)
             return i
 
     batches = iter(DataLoader(Waiting(), 2, num_workers=1, timeout=0.05))

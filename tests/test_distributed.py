@@ -124,7 +124,7 @@ def test_an_error_under_the_launcher_ends_all(program):
     start = time.perf_counter()
     code, output = run([*launch, "raise"])
     assert code != 0 and "KeyError: 'a reason'" in output, output
-    assert "tinygrad-llm: a rank of" in output and time.perf_counter() - start < 20
+    assert "tinygrad-llm: a rank of" in output and time.perf_counter() - start < 60
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_processes_end_with_the_one_that_spawned_them(tmp_path, how):
     try:
         children = [int(parent.stdout.readline()) for _ in range(2)]
         parent.send_signal(how)
-        parent.communicate(timeout=20)  # its end: the children have the pipe too
+        parent.communicate(timeout=60)  # its end: the children have the pipe too
         for child in children:
             assert ended(child), child
     finally:
@@ -276,8 +276,8 @@ def test_a_kill_at_any_moment_ends_the_others_with_a_message():
             killed = random.randrange(3)
             started[killed].kill()
             start = time.perf_counter()
-            outputs = [process.communicate(timeout=30)[0] for process in started]
-            assert time.perf_counter() - start < 15
+            outputs = [process.communicate(timeout=60)[0] for process in started]
+            assert time.perf_counter() - start < 60
         finally:
             for process in started:
                 process.kill()

@@ -351,11 +351,11 @@ def test_a_server_that_drips_is_left(server, tmp_path, head):
     """Each byte comes in time, and the whole never does."""
     first = head or b"HTTP/1.1 200 OK\r\n"
     good = server.add("/good", "good", TEXT)
-    drops = [b"x"] * 500
+    drops = [b"x"] * 2000  # 40 seconds
     with answering(first, *drops, wait=0.02) as address:
         began = time.monotonic()
         assert fetch(remote(address, good), tmp_path, time_limit=0.3).read_bytes() == TEXT
-        assert time.monotonic() - began < 5.0
+        assert time.monotonic() - began < 30
         with pytest.raises(DownloadError, match="took more than 0.3 seconds"):
             fetch(remote(address, file_name="b"), tmp_path, time_limit=0.3)
 

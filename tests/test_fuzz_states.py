@@ -115,7 +115,7 @@ def test_edited_states(kind, count, tmp_path):
     assert 0 < believed < count
 
 
-@pytest.fixture(params=["125", pytest.param("500", marks=[pytest.mark.slow, pytest.mark.ci]),
+@pytest.fixture(params=["40", pytest.param("300", marks=[pytest.mark.slow, pytest.mark.ci]),
                         pytest.param("5000", marks=pytest.mark.slow)])  # fmt: skip
 def count(request) -> int:
     """How many states of each optimizer."""

@@ -82,7 +82,7 @@ class Stuck:
     @property
     def done(self):
         self.asked.set()
-        return self.come.wait(20)
+        return self.come.wait(60)
 
 
 def test_the_watchdog_ends_a_process_whose_cuda_does_not_answer(monkeypatch):
@@ -102,9 +102,9 @@ def test_the_watchdog_ends_a_process_whose_cuda_does_not_answer(monkeypatch):
     group = type("Group", (), vars(group))  # a weak reference to it can be made
     dog.add(transport, group)
     dog.watch(transport, event, "all_reduce")
-    assert event.asked.wait(10) and not ended.wait(0.1)
+    assert event.asked.wait(60) and not ended.wait(0.1)
     lost.append(1)
-    assert ended.wait(10)
+    assert ended.wait(60)
     event.come.set()
     assert messages == ["rank 4: NCCL: all_reduce waits for rank 7, which has ended"]
     assert group.broken == messages[0]
@@ -148,7 +148,7 @@ def test_graphs_are_emptied_before_their_communicator_ends(monkeypatch, how):
     capture.give_up = lambda why: graphs._give_up(lambda: graph, why)
     start = time.monotonic()
     getattr(transport, how)()
-    assert communicator.called == ["destroy"] and time.monotonic() - start < 0.25
+    assert communicator.called == ["destroy"] and time.monotonic() - start < 4.0
     with pytest.raises(RuntimeError, match="process group of its collectives was destroyed"):
         graph.replay()
     assert transport.comm is None and transport.check() == ""

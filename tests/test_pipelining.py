@@ -304,7 +304,7 @@ def test_a_rank_that_ends_in_the_middle_of_a_step(tmp_path, how):
     finally:
         for process in started:
             process.kill()
-    assert time.perf_counter() - start < 30
+    assert time.perf_counter() - start < 60
     assert "rank 1 has ended" in outputs[0] and started[0].returncode == 1, outputs[0]
 
 

@@ -281,7 +281,7 @@ def ranks_of(pid):
     return sorted(pids)
 
 
-def are_gone(pids, seconds=20):
+def are_gone(pids, seconds=60):
     """Whether the processes end in time; a zombie has ended."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -333,7 +333,7 @@ def kills_and_resumes(text, kills, steps, seed):
             begun = time.monotonic()
             code = process.wait(60)
         output = open("log.txt", encoding="utf-8").read()
-        assert time.monotonic() - begun < 30, f"seed {seed}: {output}"
+        assert time.monotonic() - begun < 60, f"seed {seed}: {output}"
         assert are_gone([process.pid, *processes]), f"orphans, seed {seed}"
         if who == "rank":
             expected = r"rank [01] was ended by SIGKILL, .* to continue: .*pretrain --resume cut\n"

@@ -57,7 +57,7 @@ def test_it_serves_ends_and_starts_again_at_the_same_port(folder, tmp_path, end)
             listed = httpx.get(address, headers={"authorization": f"Bearer {KEY}"}).json()
             assert [model["id"] for model in listed["data"]] == ["tiny"]  # a name, never a path
             server.send_signal(end)
-            server.wait(20)
+            server.wait(60)
             assert "Traceback" not in server.stderr.read()
         finally:
             server.kill()

@@ -164,7 +164,7 @@ class _Slow(Op, listed=False):
 
     def backward(self, g):
         entered.set()
-        leave.wait(10)
+        leave.wait(60)
         return 2.0 * self.saved[0] * g
 
 
@@ -184,7 +184,7 @@ def test_graph_freed_in_the_middle_of_a_backward():
 
     thread = threading.Thread(target=first)
     thread.start()
-    assert entered.wait(10)
+    assert entered.wait(60)
     y._op.saved = FREED  # as another walk does
     leave.set()
     thread.join()
@@ -199,9 +199,9 @@ def test_backward_of_ranks_that_wait_for_each_other():
 
     def work(i):
         leaf = leaves[i]
-        leaf.register_post_accumulate_grad_hook(lambda x: barrier.wait(10))
+        leaf.register_post_accumulate_grad_hook(lambda x: barrier.wait(60))
         y = leaf * 2.0
-        y.register_hook(lambda g: barrier.wait(10) * g)
+        y.register_hook(lambda g: barrier.wait(60) * g)
         y.sum().backward()
 
     assert not together(work, 4)
@@ -277,7 +277,7 @@ def test_generators_can_be_copied():
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 
-def in_child(work, seconds=20):
+def in_child(work, seconds=60):
     """Whether work() returns in a forked process within some seconds."""
     pid = os.fork()
     if pid == 0:
@@ -336,11 +336,11 @@ def test_fork_while_another_thread_holds_the_blas():
     def hold():
         with blas.one_thread:
             entered.set()
-            leave.wait(20)
+            leave.wait(60)
 
     thread = threading.Thread(target=hold)
     thread.start()
-    entered.wait(20)
+    entered.wait(60)
 
     def child():
         assert blas.one_thread.inside == 0

@@ -30,7 +30,7 @@ ERRORS = (LoadError, TorchFileError)
 def load_quickly(data: bytes, seconds: float = 20.0, megabytes: float = 100.0):
     """load(), which must end soon, in little memory, with a value or an error of the package."""
     tracemalloc.start()
-    begin = time.perf_counter()
+    begin = time.process_time()
     try:
         return torch.load(io.BytesIO(data))
     except ERRORS as error:
@@ -39,7 +39,7 @@ def load_quickly(data: bytes, seconds: float = 20.0, megabytes: float = 100.0):
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert time.perf_counter() - begin < seconds
+        assert time.process_time() - begin < seconds
         assert peak < megabytes * 1e6
 
 
@@ -347,11 +347,11 @@ def test_keys(value):
     ],
 )
 def test_json_that_is_refused(text, message):
-    begin = time.perf_counter()
+    begin = time.process_time()
     with pytest.raises(ValueError, match=message) as raised:
         parse_json(text, "the file x")
     assert "the file x" in str(raised.value) and len(str(raised.value)) < 400
-    assert time.perf_counter() - begin < 20
+    assert time.process_time() - begin < 20
 
 
 def test_brackets_in_texts_are_not_levels():

@@ -125,7 +125,7 @@ def test_an_error_in_any_thread_is_raised_here(where):
     here, met = threading.get_ident(), threading.Barrier(2)
 
     def work():
-        met.wait(30)  # both are at work
+        met.wait(60)  # both are at work
         if (threading.get_ident() == here) == (where == "here"):
             raise ValueError(where)
 
@@ -138,7 +138,7 @@ def test_numpy_s_error_state_holds_in_the_helper():
     met, results = threading.Barrier(2), []
 
     def work():
-        met.wait(30)
+        met.wait(60)
         results.append(np.geterr()["divide"])
 
     with np.errstate(divide="raise"):
@@ -152,20 +152,20 @@ def test_a_helper_that_is_busy_is_not_waited_for():
     def hold():
         if threading.current_thread().name == "tinygrad_llm":
             begun.set()
-            release.wait(30)
+            release.wait(60)
         else:
-            begun.wait(30)
+            begun.wait(60)
 
     other = threading.Thread(target=work_together, args=(hold, 2))
     other.start()
-    assert begun.wait(30)  # the only helper hangs in somebody else's work
+    assert begun.wait(60)  # the only helper hangs in somebody else's work
     try:
         parts, done = list(range(5)), []
         work_together(take_all(parts, done.append), 2)
         assert sorted(done) == list(range(5))
     finally:
         release.set()
-        other.join(30)
+        other.join(60)
 
 
 def test_calls_within_calls_end():

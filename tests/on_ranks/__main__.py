@@ -38,7 +38,7 @@ def settled(error: str) -> list[str]:
 
 
 def main(names: list[str]) -> None:
-    dist.init_process_group("mpi", timeout=30)
+    dist.init_process_group("mpi", timeout=60)
     failed = passed = 0
     for name in names:
         module = importlib.import_module(f"on_ranks.{name}")

@@ -344,7 +344,7 @@ def check_a_group_has_its_own_time_limit():
         start = time.perf_counter()
         with pytest.raises(dist.DistBackendError, match="time limit of 0.3 seconds"):
             dist.barrier(group)
-        assert time.perf_counter() - start < 3
+        assert time.perf_counter() - start < 30
         with pytest.raises(dist.DistBackendError, match="cannot be used any more"):
             dist.barrier(group)
     dist.barrier()

@@ -28,7 +28,7 @@ def check_a_rank_that_caught_the_error_of_another_that_left_does_not_wait():
         with pytest.raises(dist.DistBackendError, match="cannot be used any more: rank 0 has left"):
             dist.barrier(group)
         dist.destroy_process_group(group)
-    assert time.perf_counter() - start < 10
+    assert time.perf_counter() - start < 60
 
 
 def check_leaving_waits_longer_than_the_limit_of_the_group():
