@@ -17,7 +17,6 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 # Hundreds of tests start a process, which would compile all the files that it imports: 0.6 s each.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-sys.dont_write_bytecode = False
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -29,6 +28,7 @@ import strict_array
 from tinygrad_llm import ops
 from tinygrad_llm.ops.loops import compiling
 
+sys.dont_write_bytecode = False  # see above
 compiling._announced = True  # that it compiles: a line in the output that tests compare
 ops.load_all()  # every test module finds all ops in engine.OPS, whichever was imported before
 

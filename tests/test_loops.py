@@ -460,7 +460,7 @@ print(float(tg.nn.functional.softmax(x, -1).sum()))
 
 
 def test_processes_that_compile_at_the_same_time(loops, tmp_path):
-    """Three with one empty cache folder: each has the right numbers, and so has one that follows."""
+    """Three with one empty cache folder, and one that follows: each has the right numbers."""
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     codes = [COMPILED.replace("DTYPE", dtype) for dtype in ("float", "double", "float")]
     started = [
