@@ -12,6 +12,7 @@ import pytest
 from tinygrad_llm.cli import main
 from tinygrad_llm.cli.doctor import text_of
 from tinygrad_llm.data import corpora
+from tinygrad_llm.distributed import mpi_library
 from tinygrad_llm.files import downloads
 from tinygrad_llm.study.doctor import SEVERITIES, Finding, Report, examine, machine, pieces
 from tinygrad_llm.study.doctor import environment as variables
@@ -230,9 +231,9 @@ def test_a_gpu_that_is_tried(monkeypatch, result, card, severity):
 def test_mpi(monkeypatch, result, launcher, severity):
     monkeypatch.setattr(pieces, "installed", lambda name: True)
     monkeypatch.setattr(pieces, "run_python", lambda *a, **k: result)
-    monkeypatch.setattr(pieces.shutil, "which", lambda *a, **k: launcher)
+    monkeypatch.setattr(mpi_library, "find_mpiexec", lambda: launcher)
     (finding,) = pieces.look_at_mpi()
-    assert finding.severity == severity
+    assert finding.severity == severity and finding.facts["mpiexec"] == launcher
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,17 @@ from __future__ import annotations
 import difflib
 import unicodedata
 
-__all__ = ["character_f1", "exact_match", "normalized_answer", "set_f1"]
+__all__ = ["character_f1", "exact_match", "nfkc", "normalized_answer", "set_f1"]
+
+
+def nfkc(text: str) -> str:
+    """The text in Unicode's form NFKC: full width becomes half."""
+    return unicodedata.normalize("NFKC", text)
 
 
 def normalized_answer(text: str) -> str:
-    """The text in Unicode's form NFKC (full width becomes half), without blanks around it."""
-    return unicodedata.normalize("NFKC", text).strip()
+    """The text in Unicode's form NFKC, without blanks around it."""
+    return nfkc(text).strip()
 
 
 def exact_match(answer: str, right: str) -> float:

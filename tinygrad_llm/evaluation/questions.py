@@ -12,7 +12,6 @@ little.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +21,7 @@ import numpy as np
 from ..generation import stream_text
 from ..models.base import LanguageModel
 from ..text import Tokenizer
-from .answers import character_f1, exact_match, set_f1
+from .answers import character_f1, exact_match, nfkc, set_f1
 from .likelihood import continuation_scores, first_token
 
 __all__ = [
@@ -97,7 +96,7 @@ def prompt_of(item: Item, shots: Sequence[Item], words: Words, with_letters: boo
 
 def parse_letter(text: str, n: int) -> int | None:
     """The number of the first of n letters in a text, before a mark or named; None without one."""
-    for match in _LETTER.finditer(unicodedata.normalize("NFKC", text)):
+    for match in _LETTER.finditer(nfkc(text)):
         letter = match["named"] or match["alone"]
         if letter in LETTERS[:n]:
             return LETTERS.index(letter)

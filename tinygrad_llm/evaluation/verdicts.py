@@ -7,7 +7,8 @@ counted and is not a 0.
 from __future__ import annotations
 
 import re
-import unicodedata
+
+from .answers import nfkc
 
 __all__ = ["parse_score", "parse_verdict"]
 
@@ -33,7 +34,7 @@ def _spoken(text: str) -> str | None:
     before, tag, after = text.rpartition("</think>")
     if not tag and "<think>" in before + after:
         return None
-    return unicodedata.normalize("NFKC", after)
+    return nfkc(after)
 
 
 def parse_score(text: str, low: float = 0.0, high: float = 100.0) -> float | None:

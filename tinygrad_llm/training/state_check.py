@@ -74,18 +74,20 @@ def _check_optimizer(state: Any, optimizer: Optimizer) -> None:
         for name, value in entry.items():
             _check_entry(name, value, f"optimizer: {describe(name)} of parameter {number!r:.40}")
     for group, names in zip(groups, kept, strict=True):
-        for number, expected in zip(group["params"], names, strict=False):
+        for number, (expected, averaged) in zip(group["params"], names, strict=False):
             if isinstance(number, int | str):
-                _check_complete(entries.get(number) or {}, expected, number)
+                entry = entries.get(number) or {}
+                _check_complete(entry, expected | averaged & set(entry), number)
 
 
 def _check_group(
     group: dict[str, Any], optimizer: Optimizer, params: list[Tensor]
-) -> list[set[str]]:
+) -> list[tuple[set[str], set[str]]]:
     """Check the hyperparameters of a group, whose parameters are params.
 
-    Returns what a step with them keeps of each of these, by name; nothing for an optimizer that is
-    not of this package, which may need another parameter than the one that is tried here.
+    Returns what a step with them keeps of each of these, by name, and what its eval() adds; nothing
+    for an optimizer that is not of this package, which may need another parameter than the one that
+    is tried here.
     Raises: ValueError for a hyperparameter of another type, or one that the constructor refuses.
     """
     if not isinstance(group.get("params"), list):
@@ -118,8 +120,10 @@ def _check_group(
 
 def _names_kept(
     kind: type[Optimizer], options: dict[str, Any], more: dict[str, Any], dimensions: int
-) -> set[str]:
+) -> tuple[set[str], set[str]]:
     """The names in the state of a parameter of so many dimensions, from a step of ours.
+
+    The second set: names that it has only while an average is in the parameter, after eval().
 
     options: those of the constructor; more: those that only a group has.
     Raises: ValueError for hyperparameters that the constructor refuses.
@@ -127,10 +131,13 @@ def _names_kept(
     parameter = Parameter(wrap(np.zeros((1,) * dimensions, np.float32)))
     trial = kind([{"params": [parameter], **more}], **options)
     if not kind.__module__.startswith(Optimizer.__module__.partition(".")[0]):
-        return set()
+        return set(), set()
     parameter.grad = wrap(np.ones((1,) * dimensions, np.float32))
     trial.step()
-    return set(trial.state[parameter])
+    kept = set(trial.state[parameter])
+    if hasattr(trial, "eval"):
+        trial.eval()
+    return kept, set(trial.state[parameter]) - kept
 
 
 def _check_entry(name: Any, value: Any, where: str) -> None:
@@ -151,8 +158,7 @@ def _check_entry(name: Any, value: Any, where: str) -> None:
 
 def _check_complete(entry: dict[str, Any], names: set[str], number: int | str) -> None:
     """Raises: ValueError for a parameter with only a part of what a step keeps of it."""
-    averaged = {"y"} & set(entry)  # of Schedule-Free, while the average is in the parameter
-    for name in names | averaged if entry else ():
+    for name in names if entry else ():
         value = entry.get(name)
         if name == "momentum_buffer" and value is None:
             continue  # it is made when it is first needed

@@ -255,17 +255,15 @@ _TRY_MPI = "from mpi4py import MPI; print(MPI.Get_library_version().splitlines()
 def look_at_mpi() -> list[Finding]:
     """mpi4py and its MPI library, loaded in a child process."""
     area = "Several processes"
-    launcher = shutil.which("mpiexec") or shutil.which(
-        "mpiexec", path=os.path.dirname(sys.executable)
-    )
+    from ...distributed.mpi_library import find_mpiexec, with_mpi_library
+
+    launcher = find_mpiexec()
     if not installed("mpi4py"):
         return [Finding(
             area, "mpi", "note", "mpi4py is not installed: no training in several processes",
             "not needed on one machine; it brings its own MPI", pip_install("mpi4py", "mpich"),
             {"mpiexec": launcher},
         )]  # fmt: skip
-    from ...distributed.mpi_library import with_mpi_library
-
     code, out, errors = run_python(["-c", _TRY_MPI], with_mpi_library(dict(os.environ)), 20.0)
     facts = {"mpi4py": version("mpi4py"), "mpiexec": launcher}
     if code != 0:
