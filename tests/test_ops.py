@@ -51,12 +51,13 @@ def run(check, case: Case, *more, share: float = 1.0) -> None:
 
 @every_op
 def test_gradient(case):
-    run(check_gradient, case)
+    """Ten inputs; 200 in the long runs, as the values (test_gradient_of_many_more_inputs)."""
+    run(check_gradient, case, share=0.5)
 
 
 @every_op
 def test_values(case):
-    run(check_values, case)
+    run(check_values, case, share=0.5)
 
 
 @every_op

@@ -642,7 +642,6 @@ def test_agrees_with_pytorch(name, dtype):
     about, draw = ROWS[name]
     seen: set[str] = set()
 
-    @settings(max_examples=settings().max_examples * (2 if dtype == "float32" else 1))
     @given(st.data())
     def on(data):
         arrays, fn = draw(Draw(data.draw), name, dtype)
