@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tinygrad_llm.client import ChatClient, ChatError, Limits, Price, Usage, estimate_tokens
 from tinygrad_llm.client import cache as cache_module
 
-FAST = Limits(attempts=3, timeout=0.3, time_limit=0.6, longest_wait=30)
+FAST = Limits(attempts=3, timeout=1.0, time_limit=1.5, longest_wait=30)
 SECRET = "sk-very-secret"
 
 

@@ -311,7 +311,7 @@ def test_malformed_requests_leave_it_serving(running, post, count):
     address, engine = running
     port, statuses = int(address.rpartition(":")[2]), set()
     for data in malformed(count):
-        with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        with socket.create_connection(("127.0.0.1", port), 60) as connection:
             connection.settimeout(10)
             with contextlib.suppress(ConnectionError):
                 connection.sendall(data)
@@ -355,8 +355,9 @@ def test_a_full_queue():
 def test_a_client_that_goes_is_cancelled(stream):
     httpx = pytest.importorskip("httpx")
     body = {"model": "tiny", "messages": HELLO, "max_tokens": 50_000, "temperature": 0}
+    within = httpx.Timeout(60, read=0.5)
     with server(60_000, tokens=50_000) as (address, engine):
-        with pytest.raises(httpx.ReadTimeout), httpx.Client(timeout=0.5) as client:
+        with pytest.raises(httpx.ReadTimeout), httpx.Client(timeout=within) as client:
             with client.stream("POST", address + CHAT, json={**body, "stream": stream}) as answer:
                 for _ in answer.iter_lines():
                     raise httpx.ReadTimeout("gone")
@@ -370,7 +371,7 @@ def test_slow_clients_hold_up_nobody():
         port = int(address.rpartition(":")[2])
         with contextlib.ExitStack() as open_:
             slow = [
-                open_.enter_context(socket.create_connection(("127.0.0.1", port), 10))
+                open_.enter_context(socket.create_connection(("127.0.0.1", port), 60))
                 for _ in range(20)
             ]
             for connection in slow:
@@ -386,7 +387,7 @@ def test_slow_clients_hold_up_nobody():
 def test_time_runs_out(post):
     httpx = pytest.importorskip("httpx")
     body = {"model": "tiny", "messages": HELLO, "max_tokens": 50_000, "temperature": 0}
-    with server(60_000, tokens=50_000, seconds=0.4, batch=1) as (address, engine):
+    with server(60_000, tokens=50_000, seconds=1.0, batch=1) as (address, engine):
         with ThreadPoolExecutor(2) as pool:
             ask = lambda _: httpx.post(address + CHAT, json=body, timeout=60)  # noqa: E731
             first, second = sorted(pool.map(ask, range(2)), key=lambda a: a.status_code)
