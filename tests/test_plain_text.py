@@ -192,7 +192,7 @@ def test_a_report_of_classes(tmp_path):
     assert (tmp_path / "a.png").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("pair", zip(LABELS[::2], LABELS[1::2], strict=True))
+@pytest.mark.parametrize("pair", list(zip(LABELS[::2], LABELS[1::2], strict=True)))
 @pytest.mark.filterwarnings("error")  # of characters without a picture, of labels left out
 def test_names_in_a_plot_are_no_formulas(tmp_path, pair):
     """Both are names of curves in two plots; one of them is the title, and the other one."""
