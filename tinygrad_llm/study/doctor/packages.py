@@ -42,13 +42,13 @@ def package_rows(requirements: Iterable[str] | None = None) -> list[PackageRow]:
     rows = []
     if requirements is None:
         try:
-            found = importlib.metadata.metadata(NAME)
+            metadata = importlib.metadata.metadata(NAME)
         except importlib.metadata.PackageNotFoundError:
             raise LookupError(
                 f"{NAME} is not installed, so nothing says which packages it needs: pip install ."
             ) from None
         requirements = importlib.metadata.requires(NAME) or []
-        rows.append(_row("Python", found["Requires-Python"], platform.python_version(), ""))
+        rows.append(_row("Python", metadata["Requires-Python"], platform.python_version(), ""))
     for text in requirements:
         requirement = Requirement(text)
         extra = _extra_of(requirement)
@@ -80,5 +80,5 @@ def _installed(name: str) -> str:
 
 def _extra_of(requirement: Any) -> str:
     """The extra in a requirement's marker: `; extra == "ja"` -> "ja"."""
-    found = re.search(r"extra\s*==\s*[\"']([^\"']+)", str(requirement.marker or ""))
-    return found.group(1) if found else ""
+    named = re.search(r"extra\s*==\s*[\"']([^\"']+)", str(requirement.marker or ""))
+    return named.group(1) if named else ""
