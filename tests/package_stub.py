@@ -27,7 +27,7 @@ HEAD = '''\
 
 
 def imported(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
-    """(file, its name there, its name here) of what the package imports at once."""
+    """(file, its name there, its name here) of what the package itself imports."""
     for node in tree.body:
         if isinstance(node, ast.ImportFrom):
             file = "." * node.level + (node.module or "")

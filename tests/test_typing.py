@@ -60,5 +60,5 @@ def test_strict_checking_finds_the_five_mistakes_and_no_others(tmp_path):
     )  # fmt: skip
     errors = [line for line in done.stdout.splitlines() if ": error: " in line]
     assert len(errors) == 5 and all(line.startswith("wrong.py") for line in errors), done.stdout
-    for _, said in MISTAKES.values():
-        assert sum(said in line for line in errors) == 1, (said, done.stdout)
+    for _, message in MISTAKES.values():
+        assert sum(message in line for line in errors) == 1, (message, done.stdout)
