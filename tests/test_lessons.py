@@ -197,7 +197,7 @@ def test_record_writes_each_cells_output(tmp_path):
     lesson = tmp_path / "01_tensors" / "01_a.py"
     lesson.parent.mkdir()
     lesson.write_text(
-        "# %% [markdown]\n# # Title\n#\n# text\n\n# %%\nimport os\n\nx = 3\nprint('one', __name__)\n"
+        "# %% [markdown]\n# # Title\n#\n# text\n\n# %%\nimport os\n\nx = 3\nprint(1, __name__)\n"
         "\n# %%\nos.system('echo two')\nos.makedirs('plots')\nopen('plots/01_a.png', 'w').close()\n"
         "\n# %%\nassert x == 3\n",
         encoding="utf-8",
@@ -209,5 +209,5 @@ def test_record_writes_each_cells_output(tmp_path):
     cells = json.loads(out.read_text(encoding="utf-8"))
     assert [cell["kind"] for cell in cells] == ["markdown", "code", "code", "code"]
     assert cells[0]["text"] == "# Title\n\ntext"
-    assert [cell["output"] for cell in cells] == ["", "one __main__\n", "two\n", ""]
+    assert [cell["output"] for cell in cells] == ["", "1 __main__\n", "two\n", ""]
     assert [cell["plots"] for cell in cells] == [[], [], ["01_a.png"], []]
