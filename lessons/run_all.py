@@ -3,6 +3,7 @@
     python lessons/run_all.py              all of them
     python lessons/run_all.py 00_ 03_      those whose path contains 00_ or 03_
     python lessons/run_all.py --full 05_   the long runs, where a lesson has one (it says how long)
+    python lessons/run_all.py --record F   and write what each cell of each lesson printed to folder F
 
 A lesson passes if it ends without an error and, unless it is a solution, writes its plot. The exit
 code is 1 if one failed or if there was none to run, and 2 for an unknown option.
@@ -42,11 +43,17 @@ def plots_of(lesson: Path) -> list[Path]:
     return sorted((lesson.parent / "plots").glob(f"{lesson.stem}*.png"))
 
 
-def run(lesson: Path, full: bool = False) -> tuple[bool, float, str]:
-    """Run one lesson: (whether it passed, seconds, what went wrong)."""
+def run(lesson: Path, full: bool = False, record: Path | None = None) -> tuple[bool, float, str]:
+    """Run one lesson: (whether it passed, seconds, what went wrong).
+
+    record: a folder to which record.py writes the lesson's cells with their outputs
+    """
     for plot in plots_of(lesson):
         plot.unlink()
     command = [sys.executable, str(lesson)]
+    if record is not None and SOLUTIONS not in lesson.parents:
+        out = record / lesson.parent.name / f"{lesson.stem}.json"
+        command = [sys.executable, str(HERE / "record.py"), str(lesson), str(out)]
     has_full = "full_run(" in lesson.read_text(encoding="utf-8")
     if full and has_full:
         command.append("--full")
@@ -70,6 +77,14 @@ def main(arguments: list[str]) -> int:
         return 0
     full = "--full" in arguments
     parts = [a for a in arguments if a != "--full"]
+    record = None
+    if "--record" in parts:
+        place = parts.index("--record")
+        if place + 1 == len(parts) or full:
+            print(f"--record needs a folder, and does not go with --full\n\n{__doc__}")
+            return 2
+        record = Path(parts.pop(place + 1)).resolve()
+        del parts[place]
     if unknown := [a for a in parts if a.startswith("-")]:
         print(f"unknown option {unknown[0]}\n\n{__doc__}")
         return 2
@@ -79,7 +94,7 @@ def main(arguments: list[str]) -> int:
     failed = 0
     total = 0.0
     for lesson in chosen:
-        good, seconds, message = run(lesson, full)
+        good, seconds, message = run(lesson, full, record)
         total += seconds
         print(f"{'ok' if good else 'FAILED':7}{seconds:6.1f} s  {names[lesson]}", flush=True)
         if not good:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -334,3 +335,42 @@ def test_what_is_recommended_is_there(monkeypatch, there, uv, expected):
     monkeypatch.setattr(finding.shutil, "which", lambda name: uv)
     command = finding.pip_install("cupy")
     assert expected in command and bool(command) is bool(expected)
+
+
+# -------------------------------------------------------------------------------- the packages
+def test_packages_and_their_versions():
+    from tinygrad_llm.study.doctor.packages import package_rows
+
+    rows = package_rows([
+        "numpy>=2.0", "numpy>=999", "a-package-that-nobody-wrote",
+        'another-of-these>=1; extra == "ja"', 'numpy<1; extra == "old"',
+        'numpy; python_version < "3" and extra == "ja"', 'tomli; python_version < "3"',
+    ])  # fmt: skip
+    assert [(row.name, row.extra, row.state) for row in rows] == [
+        ("numpy", "", "OK"), ("numpy", "", "FAIL"), ("a-package-that-nobody-wrote", "", "FAIL"),
+        ("another-of-these", "ja", "-"), ("numpy", "old", "FAIL"),
+    ]  # fmt: skip
+    assert rows[0].installed == importlib.metadata.version("numpy") and not rows[2].installed
+
+
+def test_check_lists_every_extra(capsys):
+    extras = importlib.metadata.metadata("tinygrad_llm").get_all("Provides-Extra")
+    with pytest.raises(SystemExit):
+        main(["doctor", "--check", "--json"])
+    rows = json.loads(capsys.readouterr().out)
+    assert rows[0]["name"] == "Python" and rows[0]["state"] == "OK"
+    assert {row["extra"] for row in rows} == {"", *extras}
+    with pytest.raises(SystemExit):
+        main(["doctor", "--check"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(rows) and lines[0].startswith("OK")
+
+
+def test_check_without_metadata(monkeypatch, capsys):
+    def absent(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "metadata", absent)
+    with pytest.raises(SystemExit, match="2"):
+        main(["doctor", "--check"])
+    assert "pip install ." in capsys.readouterr().err

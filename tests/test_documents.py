@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 READMES = ("README.md", "README.ja.md")
 FILES = [
     *ROOT.glob("*.*"),
-    *(p for folder in ("tinygrad_llm", "lessons", "benchmarks", "tests", ".ci")
+    *(p for folder in ("tinygrad_llm", "lessons", "examples", "benchmarks", "tests", ".ci")
       for p in sorted((ROOT / folder).rglob("*")) if p.is_file()),
 ]  # fmt: skip
 ENDS = {"/".join(path.parts[-n:]) for path in FILES for n in range(1, 6)}  # of their paths

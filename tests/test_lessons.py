@@ -6,7 +6,9 @@ lessons/run_all.py runs them; tests/parity/test_lessons.py compares what they pr
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -45,7 +47,7 @@ def test_there_are_lessons_and_the_page_lists_each():
 
 
 def test_every_script_is_a_lesson_or_a_solution_that_is_run():
-    scripts = {p for p in LESSONS.rglob("*.py") if p.name != "run_all.py"}
+    scripts = {p for p in LESSONS.rglob("*.py") if p.name not in ("run_all.py", "record.py")}
     assert scripts == {*FILES, *SOLUTIONS}, "a file whose name or folder run_all.py skips"
 
 
@@ -189,3 +191,23 @@ def test_a_lesson_runs_as_a_notebook(tmp_path):
         out.get("text", "") for c in notebook.cells if c.cell_type == "code" for out in c.outputs
     )
     assert "L = 16.0" in printed
+
+
+def test_record_writes_each_cells_output(tmp_path):
+    lesson = tmp_path / "01_tensors" / "01_a.py"
+    lesson.parent.mkdir()
+    lesson.write_text(
+        "# %% [markdown]\n# # Title\n#\n# text\n\n# %%\nimport os\n\nx = 3\nprint(1, __name__)\n"
+        "\n# %%\nos.system('echo two')\nos.makedirs('plots')\nopen('plots/01_a.png', 'w').close()\n"
+        "\n# %%\nassert x == 3\n",
+        encoding="utf-8",
+    )
+    out = tmp_path / "out.json"
+    command = [sys.executable, str(LESSONS / "record.py"), str(lesson), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stdout, done.stderr
+    cells = json.loads(out.read_text(encoding="utf-8"))
+    assert [cell["kind"] for cell in cells] == ["markdown", "code", "code", "code"]
+    assert cells[0]["text"] == "# Title\n\ntext"
+    assert [cell["output"] for cell in cells] == ["", "1 __main__\n", "two\n", ""]
+    assert [cell["plots"] for cell in cells] == [[], [], ["01_a.png"], []]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..arrays.availability import is_available
 from ..arrays.devices import use_gpu_of, xp_of
@@ -207,5 +207,7 @@ class GradScaler:
 _FLOAT32_MAX = math.ldexp(2.0 - 2.0**-23, 127)
 
 
-def __getattr__(name: str) -> object:
-    raise missing(__name__, name, __all__)
+if not TYPE_CHECKING:  # else a checker would accept every name
+
+    def __getattr__(name: str) -> object:
+        raise missing(__name__, name, __all__)

@@ -20,7 +20,6 @@ from ..files.program import command_line
 from .errors import blame, print_error
 from .generate import (
     check_weights,
-    end_tokens,
     model_flags,
     random_seed,
     read_model,
@@ -81,7 +80,6 @@ def chat(
 
     loaded, tokenizer = read_model(model, **weights)
     loaded.to(device)
-    sampling = replace(sampling, stop_tokens=end_tokens(loaded, tokenizer))
     with blame("--system" if system is not None else "MODEL", ValueError):
         _check_template(tokenizer)
         talk = Conversation(

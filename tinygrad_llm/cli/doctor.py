@@ -22,12 +22,17 @@ Takes a few seconds. Nothing is changed and nothing is downloaded. Each line beg
 (an optional piece is missing), slow (works, but could be faster) or broken (does not work); the
 lines under it say what to do, with a command to copy after $.
 
-Exit code: 0; 1 if something is broken, with --strict also if something is slow.
+--check only lists the packages, with the version that each must have and OK, FAIL, or - for one
+that is absent and needed for an extra alone.
+
+Exit code: 0; 1 if something is broken, with --strict also if something is slow, with
+--check if a package fails.
 
 \b
 Examples:
   tinygrad-llm doctor
   tinygrad-llm doctor --json > report.json
+  tinygrad-llm doctor --check
 """
 _COLORS = {"ok": "32", "note": "36", "slow": "33;1", "broken": "31;1"}
 
@@ -40,11 +45,15 @@ def register(app: typer.Typer) -> None:
 def doctor(
     as_json: bool = typer.Option(False, "--json", help="Print everything as JSON."),
     strict: bool = typer.Option(False, "--strict", help="Exit with 1 if something is slow."),
+    check: bool = typer.Option(False, "--check", help="Only list packages and their versions."),
 ) -> None:
     """Examine this machine and print the report.
 
     Raises: typer.Exit with code 1 if something is broken, or with --strict slow.
     """
+    if check:
+        _check(as_json)
+        return
     from ..study.doctor import examine
 
     report = examine()
@@ -54,6 +63,32 @@ def doctor(
         width = max(60, min(shutil.get_terminal_size().columns, 100))
         _say(text_of(report, width, _colored()))
     if report.worst == "broken" or (strict and report.worst == "slow"):
+        raise typer.Exit(1)
+
+
+def _check(as_json: bool) -> None:
+    """Print the packages.
+
+    Raises: typer.Exit with code 1 if one fails; BadValue if nothing says which are needed.
+    """
+    from dataclasses import asdict
+
+    from ..study.doctor.packages import package_rows
+    from .errors import blame
+
+    with blame("--check", LookupError):
+        rows = package_rows()
+    if as_json:
+        _say(json.dumps([asdict(row) for row in rows], ensure_ascii=False, indent=1))
+    else:
+        cells = [
+            (row.state, row.name, row.needed, row.installed or "absent", row.extra) for row in rows
+        ]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        for line in cells:
+            _say("  ".join(cell.ljust(n) for cell, n in zip(line, widths, strict=True)).rstrip())
+    failed = [row.name for row in rows if row.state == "FAIL"]
+    if failed:
         raise typer.Exit(1)
 
 

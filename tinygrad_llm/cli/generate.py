@@ -11,14 +11,13 @@ import typer
 
 from ..files.plain_text import say
 from ..files.program import command_line
-from ..generation import Sampling
+from ..generation import Sampling, end_tokens
 from ..training.devices import check_device
 from .errors import BadValue, blame, newest_checkpoint, published_names
 from .options import must_be, with_flags
 
 __all__ = [
     "check_weights",
-    "end_tokens",
     "model_flags",
     "random_seed",
     "read_model",
@@ -275,13 +274,6 @@ def _prompt_ids(tokenizer: Any, prompt: str, chat: bool) -> list[int]:
         return ids
     ids = list(tokenizer.encode(prompt, disallowed_special=()))  # with what begins a text
     return ids
-
-
-def end_tokens(model: Any, tokenizer: Any) -> list[int]:
-    """The ids that end a text: the tokenizer's, and those of the model's config.json."""
-    named = model.token_ids.get("eos_token_id")
-    ids = {tokenizer.eot_token, *(named if isinstance(named, list) else [named])}
-    return sorted(i for i in ids if isinstance(i, int))
 
 
 def random_seed() -> int:

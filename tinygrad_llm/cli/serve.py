@@ -11,8 +11,9 @@ import typer
 
 from ..files.paths import local_path
 from ..files.plain_text import say
+from ..generation import end_tokens
 from .errors import BadValue, blame
-from .generate import check_weights, end_tokens, model_flags, read_model
+from .generate import check_weights, model_flags, read_model
 from .options import must_be, with_flags
 
 __all__ = ["register"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..arrays import devices
 from ..arrays.availability import is_available, why_not
-from ..tensor import device as _device
+from ..tensor.device import device as _device
 
 __all__ = [
     "DeviceProperties",

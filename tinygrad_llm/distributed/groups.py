@@ -14,7 +14,7 @@ import numpy as np
 from ..arrays.capture import capturing
 from ..arrays.devices import check_gpu, choose_gpu
 from ..arrays.parallel import core_count, set_thread_count, thread_count
-from ..tensor import device
+from ..tensor.device import device
 from .errors import DistBackendError, DistError
 from .nccl_library import gpu_name, nccl_is_available, nccl_module
 from .process_group import LIMIT, ProcessGroup, held

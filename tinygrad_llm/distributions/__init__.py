@@ -4,6 +4,8 @@ Categorical, Normal, Bernoulli and Uniform: sample, log_prob, entropy, mean and 
 where a gradient can flow through the sample, and kl_divergence between two of them.
 """
 
+from typing import TYPE_CHECKING
+
 from ..tensor.missing_names import missing
 from . import constraints, kl
 from .bernoulli import Bernoulli
@@ -26,5 +28,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    raise missing(__name__, name, __all__)
+if not TYPE_CHECKING:  # else a checker would accept every name
+
+    def __getattr__(name: str) -> object:
+        raise missing(__name__, name, __all__)

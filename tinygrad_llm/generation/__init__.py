@@ -4,6 +4,7 @@ from .conversation import ContextFull, Conversation, Turn
 from .decode import Generated, generate, generate_steps, stream_text
 from .masked import Fill, fill_mask
 from .options import Beams, Drafts, DraftStatistics, Sampling
+from .prompts import end_tokens
 from .sampling import min_p_filter, next_token, repetition_filter, top_k_filter, top_p_filter
 from .streams import TextStream
 
@@ -18,6 +19,7 @@ __all__ = [
     "Sampling",
     "TextStream",
     "Turn",
+    "end_tokens",
     "fill_mask",
     "generate",
     "generate_steps",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..autograd.grad_mode import no_grad
@@ -15,7 +15,7 @@ from ..random import Generator
 from ..tensor import Tensor
 from .logits import NextLogits
 from .options import Sampling, integer
-from .prompts import prompts_of
+from .prompts import end_tokens, prompts_of
 from .sampling import chosen
 from .streams import TextStream
 
@@ -61,7 +61,8 @@ class Conversation:
 
     model, tokenizer   a LanguageModel, and a tokenizer with a chat template
     system             what stands before all messages, or None for the template's own
-    sampling           how tokens are chosen, and stop_tokens and stop_strings that end an answer
+    sampling           how tokens are chosen, and stop_tokens and stop_strings that end an answer;
+                       without stop_tokens, `end_tokens` of the model and its tokenizer end it
     max_new_tokens     the most tokens of an answer
     seed               of the whole conversation
 
@@ -80,6 +81,9 @@ class Conversation:
 
     def __post_init__(self) -> None:
         self.max_new_tokens = integer("max_new_tokens", self.max_new_tokens, 1)
+        if not self.sampling.stop_tokens:
+            ends = end_tokens(self.model, self.tokenizer)
+            self.sampling = replace(self.sampling, stop_tokens=ends)
         self.messages: list[dict[str, str]] = []
         self.first = 0
         self.turn = Turn()

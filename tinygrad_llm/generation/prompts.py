@@ -15,7 +15,7 @@ from ..models.base import device_of
 from ..tensor import Tensor
 from ..tensor.dtypes import int64
 
-__all__ = ["Prompts", "prompts_of"]
+__all__ = ["Prompts", "end_tokens", "prompts_of"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,13 @@ class Prompts:
         columns = arange(self.ids.shape[1], device=self.ids.device)  # (T)
         is_padding = columns < self.padding.unsqueeze(1)  # (T) < (B, 1) -> (B, T)
         return where(is_padding, filler, self.ids)  # (B, T)
+
+
+def end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """The ids that end a text: the tokenizer's, and those of the model's config.json."""
+    named = getattr(model, "token_ids", {}).get("eos_token_id")
+    ids = {tokenizer.eot_token, *(named if isinstance(named, list) else [named])}
+    return tuple(sorted(i for i in ids if isinstance(i, int)))
 
 
 def prompts_of(idx: Any, model: Any) -> Prompts:

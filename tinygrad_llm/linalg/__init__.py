@@ -4,6 +4,8 @@ solve, inv, det, slogdet, the norms, svdvals and eigvalsh have gradients; svd, q
 and say so where one would be needed.
 """
 
+from typing import TYPE_CHECKING
+
 from ..functions.diagonal import diagonal
 from ..functions.linalg import matmul
 from ..functions.linear_algebra import (
@@ -40,5 +42,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    raise missing(__name__, name, __all__)
+if not TYPE_CHECKING:  # else a checker would accept every name
+
+    def __getattr__(name: str) -> object:
+        raise missing(__name__, name, __all__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..tensor.missing_names import missing
@@ -156,11 +157,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    if name == "modules":
-        return importlib.import_module(".modules", __name__)
-    if name.startswith("Transformer") and name in __all__:
-        module = importlib.import_module(".transformer", __name__)
-        globals()[name] = getattr(module, name)
-        return globals()[name]
-    raise missing(__name__, name, __all__)
+if TYPE_CHECKING:
+    modules: ModuleType  # imported when it is first used
+else:  # a checker would accept every name
+
+    def __getattr__(name: str) -> object:
+        if name == "modules":
+            return importlib.import_module(".modules", __name__)
+        if name.startswith("Transformer") and name in __all__:
+            module = importlib.import_module(".transformer", __name__)
+            globals()[name] = getattr(module, name)
+            return globals()[name]
+        raise missing(__name__, name, __all__)

@@ -3,6 +3,8 @@
 `tinygrad_llm.functions` holds the functions, `tinygrad_llm.ops` their derivatives.
 """
 
+from typing import TYPE_CHECKING
+
 from ..functions.activation import (
     celu,
     elu,
@@ -133,5 +135,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    raise missing(__name__, name, __all__)
+if not TYPE_CHECKING:  # else a checker would accept every name
+
+    def __getattr__(name: str) -> object:
+        raise missing(__name__, name, __all__)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..generation import Sampling, stream_text
+from ..generation import Sampling, end_tokens, stream_text
 from ..models.pretrained import language_model
 from ..text import PipelineTokenizer
 from ..text import from_pretrained as load_tokenizer
@@ -96,9 +96,7 @@ class Reader:
         if not isinstance(tokenizer, PipelineTokenizer) or "chat_template" not in tokenizer.names:
             raise ValueError(f"{name} has no chat template: give a model that was taught to answer")
         model = language_model(name, **options)
-        named = model.token_ids.get("eos_token_id")
-        ids = {tokenizer.eot_token, *(named if isinstance(named, list) else [named])}
-        return cls(model, tokenizer, tuple(sorted(i for i in ids if isinstance(i, int))))
+        return cls(model, tokenizer, end_tokens(model, tokenizer))
 
     def prompt_ids(self, question: str, passages: Sequence[str], max_new_tokens: int) -> list[int]:
         """The ids of the prompt; the last passages go until it fits into the model's context.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..functions.elementary import erf, erfc, exp2, expm1, log1p, logit, xlogy
 from ..functions.elementary import sigmoid as expit
 from ..functions.rounding import round
@@ -24,5 +26,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    raise missing(__name__, name, __all__)
+if not TYPE_CHECKING:  # else a checker would accept every name
+
+    def __getattr__(name: str) -> object:
+        raise missing(__name__, name, __all__)

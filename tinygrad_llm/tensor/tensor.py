@@ -304,7 +304,7 @@ class Tensor:
     def __dlpack_device__(self) -> Any:
         return self.array.__dlpack_device__()
 
-    def item(self) -> Any:
+    def item(self) -> bool | int | float:
         """The only element as a Python number.
 
         Raises: RuntimeError if there is not exactly one element.
@@ -316,7 +316,9 @@ class Tensor:
         if self.is_cuda:
             refuse_in_capture("a tensor's value as a Python number (.item(), float(), if)")
         value = self.array.item()
-        return value if isinstance(value, bool | int | float | complex) else float(value)
+        if isinstance(value, complex):
+            return value  # type: ignore[return-value]  # PyTorch's annotation leaves it out too
+        return value if isinstance(value, bool | int | float) else float(value)
 
     def tolist(self) -> Any:
         """The numbers as nested Python lists, or as one Python number for a 0-d tensor."""

@@ -6,7 +6,7 @@ that programs and checkpoints made for several GPUs run on one device.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...tensor import Tensor
 from ...tensor.missing_names import missing
@@ -53,5 +53,7 @@ def data_parallel(
     return DataParallel(module, device_ids, output_device, dim)(*arguments, **(module_kwargs or {}))
 
 
-def __getattr__(name: str) -> object:
-    raise missing(__name__, name, __all__)
+if not TYPE_CHECKING:  # else a checker would accept every name
+
+    def __getattr__(name: str) -> object:
+        raise missing(__name__, name, __all__)

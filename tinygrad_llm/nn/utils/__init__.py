@@ -6,7 +6,7 @@ import math
 import types
 import warnings
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -240,5 +240,7 @@ def skip_init(module_cls: Any, *args: Any, **kwargs: Any) -> Any:
         init.skipping = before
 
 
-def __getattr__(name: str) -> object:
-    raise missing(__name__, name, __all__)
+if not TYPE_CHECKING:  # else a checker would accept every name
+
+    def __getattr__(name: str) -> object:
+        raise missing(__name__, name, __all__)

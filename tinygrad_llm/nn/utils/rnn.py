@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...functions.shape.join import stack
 from ...functions.shape.padding import pad
@@ -49,5 +49,7 @@ def unpad_sequence(padded_sequences: Tensor, lengths: Any, batch_first: bool = F
     return [row[: int(n)] for row, n in zip(rows, lengths, strict=True)]
 
 
-def __getattr__(name: str) -> object:
-    raise missing(__name__, name, __all__)
+if not TYPE_CHECKING:  # else a checker would accept every name
+
+    def __getattr__(name: str) -> object:
+        raise missing(__name__, name, __all__)

@@ -12,6 +12,8 @@ plateau.py  when a metric stops improving
 combined.py several schedules, in sequence or together
 """
 
+from typing import TYPE_CHECKING
+
 from ...tensor.missing_names import missing
 from .base import LRScheduler
 from .combined import ChainedScheduler, SequentialLR
@@ -54,5 +56,7 @@ __all__ = [
 _LRScheduler = LRScheduler  # its name before PyTorch 2.0
 
 
-def __getattr__(name: str) -> object:
-    raise missing(__name__, name, __all__)
+if not TYPE_CHECKING:  # else a checker would accept every name
+
+    def __getattr__(name: str) -> object:
+        raise missing(__name__, name, __all__)

@@ -12,7 +12,7 @@ import math
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as _TimeoutError
 from itertools import repeat
@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 
 from ...functions.random import Generator, default_generator
 from .collate import default_collate, default_convert
-from .dataset import IterableDataset
+from .dataset import Dataset, IterableDataset
 from .sampler import BatchSampler, RandomSampler, SequentialSampler
 
 __all__ = ["DataLoader", "get_worker_info"]
@@ -73,10 +73,10 @@ class DataLoader(Generic[T]):
     _FIXED = ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset")
 
     def __init__(
-        self, dataset: Any, batch_size: int | None = 1, shuffle: bool | None = None,
-        sampler: Any = None, batch_sampler: Any = None, num_workers: int = 0,
-        collate_fn: Callable[[Any], Any] | None = None, pin_memory: bool = False,
-        drop_last: bool = False, timeout: float = 0,
+        self, dataset: Dataset[T] | Sequence[T], batch_size: int | None = 1,
+        shuffle: bool | None = None, sampler: Any = None, batch_sampler: Any = None,
+        num_workers: int = 0, collate_fn: Callable[[Any], Any] | None = None,
+        pin_memory: bool = False, drop_last: bool = False, timeout: float = 0,
         worker_init_fn: Callable[[int], None] | None = None, multiprocessing_context: Any = None,
         generator: Generator | None = None, *, prefetch_factor: int | None = None,
         persistent_workers: bool = False, pin_memory_device: str = "", in_order: bool = True,
@@ -88,17 +88,18 @@ class DataLoader(Generic[T]):
         if batch_sampler is not None:
             batch_size = None
         if sampler is None:
+            rows: Any = dataset  # that it has a length is seen when it is asked for
             if isinstance(dataset, IterableDataset):
                 sampler = repeat(None)
             elif shuffle:
-                sampler = RandomSampler(dataset, generator=generator)
+                sampler = RandomSampler(rows, generator=generator)
             else:
-                sampler = SequentialSampler(dataset)
+                sampler = SequentialSampler(rows)
         if batch_size is not None:
             batch_sampler = BatchSampler(sampler, batch_size, drop_last)
         if collate_fn is None:
             collate_fn = default_convert if batch_sampler is None else default_collate
-        self.dataset = dataset
+        self.dataset: Any = dataset
         self.num_workers = num_workers
         self.prefetch_factor = 2 if num_workers and prefetch_factor is None else prefetch_factor
         self.pin_memory = pin_memory
@@ -122,7 +123,7 @@ class DataLoader(Generic[T]):
             )
         super().__setattr__(name, value)
 
-    def __iter__(self) -> Iterator[T]:
+    def __iter__(self) -> Iterator[Any]:
         return _Ahead(self) if self.num_workers else _OneByOne(self)
 
     def __len__(self) -> int:

@@ -1,0 +1,126 @@
+"""The table of ops, the pages that explain, and the reference of names, from docstrings alone."""
+
+from __future__ import annotations
+
+import html
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["write_api", "write_explained", "write_ops"]
+
+ROOT = Path(__file__).resolve().parent.parent
+API = {  # page -> what is in it
+    "functions": ("torch.*: functions of tensors", "functions"),
+    "tensor": ("Tensor", "tensor"),
+    "autograd": ("torch.autograd", "autograd"),
+    "nn": ("torch.nn: layers and losses", "nn"),
+    "optim": ("torch.optim: optimizers and schedules", "optim"),
+    "utils-data": ("torch.utils.data", "utils/data"),
+    "distributions": ("torch.distributions", "distributions"),
+    "distributed": ("torch.distributed", "distributed"),
+    "layers": ("Layers of language models", "layers"),
+    "models": ("Models", "models"),
+    "generation": ("Generation", "generation"),
+    "text": ("Tokenizers", "text"),
+    "data": ("Corpora and batches", "data"),
+    "training": ("Training", "training"),
+    "finetune": ("Fine-tuning", "finetune"),
+    "evaluation": ("Evaluation", "evaluation"),
+    "retrieval": ("Retrieval", "retrieval"),
+    "weights": ("Files of weights", "weights"),
+    "study": ("Instruments of study", "study"),
+}
+
+
+def _package_ops() -> Iterator[tuple[str, type]]:
+    from tinygrad_llm import ops
+    from tinygrad_llm.autograd.engine import OPS
+
+    for name in dir(ops):
+        getattr(ops, name)  # imports its file
+    for name, op in sorted(OPS.items()):
+        if op.__module__.startswith("tinygrad_llm."):
+            yield name, op
+
+
+def write_ops(path: Path) -> None:
+    """One table: each op, its formula, its derivative, what it saves, and where it stands."""
+    rows = []
+    for name, op in _package_ops():
+        formula, backward, saves = _parts(inspect.getdoc(op) or "")
+        file = Path(inspect.getsourcefile(op) or "").relative_to(ROOT).as_posix()
+        line = inspect.getsourcelines(op)[1]
+        cells = [
+            f"[`{name}`](../explain/{name}.html)",
+            _cell(formula),
+            _cell(backward),
+            _cell(saves),
+        ]
+        rows.append(
+            "| " + " | ".join([*cells, f"`{file.removeprefix('tinygrad_llm/')}:{line}`"]) + " |"
+        )
+    head = (
+        "# Every op\n\nThe formula, the derivative and what is kept for it, as they stand in the "
+        "docstrings; g is ∂L/∂y. The name leads to the page that explains the op with numbers.\n\n"
+        "| op | y | backward | saves | source |\n|---|---|---|---|---|\n"
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(head + "\n".join(rows) + "\n", encoding="utf-8")
+
+
+def _parts(doc: str) -> tuple[str, str, str]:
+    """Formula, derivative and what is saved, of an op's docstring."""
+    formula, _, rest = doc.partition("Backward")
+    backward, _, saves = rest.partition("Saves")
+    return formula.strip(), backward.lstrip(": ,").strip(), saves.strip().rstrip(".")
+
+
+def _cell(text: str) -> str:
+    """A text in a cell of a table, its lines kept."""
+    lines = [html.escape(line.strip()) for line in text.splitlines() if line.strip()]
+    return "<br>".join(lines).replace("|", "&#124;").replace("*", "&#42;").replace("_", "&#95;")
+
+
+def write_explained(folder: Path) -> None:
+    """A page for each op, layer, model, optimizer and collective, and the index of all of them."""
+    from tinygrad_llm.study import explain
+    from tinygrad_llm.study.explain.names import catalogue
+
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = [
+        "# Explained\n\nFormula, derivation, source, an example with numbers, memory, and a live "
+        "check of each."
+    ]
+    for family, entries in catalogue().items():
+        parts.append(f"## {family}\n")
+        rows = []
+        for name, first in entries:
+            if family.startswith("collectives"):
+                rows.append(
+                    f"- `{name}`: {_cell(first)} (`tinygrad-llm study {name}`, on two processes)"
+                )
+                continue
+            file = re.sub(r"[^\w.-]+", "_", name).strip("_")
+            (folder / f"{file}.html").write_text(explain(name).html(), encoding="utf-8")
+            rows.append(f"- [`{name}`]({file}.html): {_cell(first)}")
+        parts.append("\n".join(rows))
+    (folder / "index.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def write_api(folder: Path) -> None:
+    """One page for each package: every module with public names, for mkdocstrings."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for page, (title, place) in API.items():
+        modules = list(_modules(ROOT / "tinygrad_llm" / place))
+        text = "\n\n".join(f"::: {module}" for module in modules)
+        (folder / f"{page}.md").write_text(f"# {title}\n\n{text}\n", encoding="utf-8")
+
+
+def _modules(folder: Path) -> Iterator[str]:
+    """The modules of a package that have public names of their own."""
+    for file in sorted(folder.rglob("*.py")):
+        source = file.read_text(encoding="utf-8")
+        if re.search(r"^(?:def|class) [A-Za-z]", source, re.M) and not file.name.startswith("_"):
+            yield ".".join(file.relative_to(ROOT).with_suffix("").parts)

@@ -1,0 +1,64 @@
+"""What an editor and strict checkers see: a user's program without errors, and five mistakes."""
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import package_stub
+import pytest
+
+import tinygrad_llm
+
+PROGRAM = Path(__file__).parent / "typing_programs" / "right.py"
+MISTAKES = {  # what stands in the program, and the mistake -> what mypy says of it
+    "Net(8, 3)": ('Net(8, "3")', 'Argument 2 to "Net" has incompatible type "str"'),
+    "final: float": ("final: str", "Incompatible types in assignment"),
+    "top_k=5": ('top_k="5"', 'Argument "top_k" to "Sampling" has incompatible type "str"'),
+    ".transpose(0, 1)": (".transpos(0, 1)", 'has no attribute "transpos"'),
+    "F.gelu": ("F.gellu", 'Module has no attribute "gellu"'),
+}
+
+
+def test_the_stub_is_current():
+    """A separate process: other tests exchange names."""
+    script = Path(package_stub.__file__)
+    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_public_name_is_in_the_stub():
+    text = package_stub.STUB.read_text(encoding="utf-8")
+    listed = set(re.findall(r" as (\w+)$", text, re.M)) | {"newaxis"}
+    names = {name for name in dir(tinygrad_llm) if not name.startswith("_")}
+    assert names <= listed
+
+
+def test_the_program_runs(capsys):
+    runpy.run_path(str(PROGRAM), run_name="__main__")
+    assert "Size([3, 2])" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_strict_checking_finds_the_five_mistakes_and_no_others(tmp_path):
+    pytest.importorskip("mypy")
+    right = PROGRAM.read_text(encoding="utf-8")
+    wrong = right
+    for old, (new, _) in MISTAKES.items():
+        assert wrong.count(old) == 1, old
+        wrong = wrong.replace(old, new)
+    (tmp_path / "right.py").write_text(right, encoding="utf-8")
+    (tmp_path / "wrong.py").write_text(wrong, encoding="utf-8")
+    names = ["right.py", "wrong.py"]
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", *names],
+        cwd=tmp_path, env={**os.environ, "MYPYPATH": str(PROGRAM.parents[2])},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    errors = [line for line in done.stdout.splitlines() if ": error: " in line]
+    assert len(errors) == 5 and all(line.startswith("wrong.py") for line in errors), done.stdout
+    for _, message in MISTAKES.values():
+        assert sum(message in line for line in errors) == 1, (message, done.stdout)
