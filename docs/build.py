@@ -66,8 +66,8 @@ def main(arguments: list[str]) -> int:
             return 1
     write_pages(work / "pages", recorded)
     configure(work)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DISABLE_MKDOCS_2_WARNING": "true"}
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir"]
     done = subprocess.run([*command, str(asked.out.resolve())], cwd=work, env=environment)
     if not done.returncode:
         print(f"wrote {asked.out}/index.html")
@@ -86,6 +86,7 @@ def write_pages(pages: Path, recorded: Path) -> None:
     for source, page in sources.items():
         if source.suffix == ".md":
             written.write(source, page)
+    shutil.copyfile(HERE / "extra.css", pages / "extra.css")
     reference.write_ops(pages / "reference" / "ops.md")
     reference.write_explained(pages / "explain")
     reference.write_api(pages / "api")

@@ -53,7 +53,7 @@ def write_ops(path: Path) -> None:
         file = Path(inspect.getsourcefile(op) or "").relative_to(ROOT).as_posix()
         line = inspect.getsourcelines(op)[1]
         cells = [
-            f"[`{name}`](../explain/{name}.html)",
+            f"[`{name}`](../explain/{_file(name)})",
             _cell(formula),
             _cell(backward),
             _cell(saves),
@@ -62,8 +62,8 @@ def write_ops(path: Path) -> None:
             "| " + " | ".join([*cells, f"`{file.removeprefix('tinygrad_llm/')}:{line}`"]) + " |"
         )
     head = (
-        "# Every op\n\nThe formula, the derivative and what is kept for it, as they stand in the "
-        "docstrings; g is ∂L/∂y. The name leads to the page that explains the op with numbers.\n\n"
+        "---\nhide: [toc]\n---\n\n# Every op\n\nThe formula, the derivative and what is kept for it, "
+        "as they stand in the docstrings; g is ∂L/∂y. The name leads to the page that explains the op with numbers.\n\n"
         "| op | y | backward | saves | source |\n|---|---|---|---|---|\n"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,6 +81,12 @@ def _cell(text: str) -> str:
     """A text in a cell of a table, its lines kept."""
     lines = [html.escape(line.strip()) for line in text.splitlines() if line.strip()]
     return "<br>".join(lines).replace("|", "&#124;").replace("*", "&#42;").replace("_", "&#95;")
+
+
+def _file(name: str) -> str:
+    """The file of the page that explains it; "index" would be the folder's own page."""
+    plain = re.sub(r"[^\w.-]+", "_", name).strip("_")
+    return f"{plain}-op.html" if plain == "index" else f"{plain}.html"
 
 
 def write_explained(folder: Path) -> None:
@@ -102,9 +108,8 @@ def write_explained(folder: Path) -> None:
                     f"- `{name}`: {_cell(first)} (`tinygrad-llm study {name}`, on two processes)"
                 )
                 continue
-            file = re.sub(r"[^\w.-]+", "_", name).strip("_")
-            (folder / f"{file}.html").write_text(explain(name).html(), encoding="utf-8")
-            rows.append(f"- [`{name}`]({file}.html): {_cell(first)}")
+            (folder / _file(name)).write_text(explain(name).html(), encoding="utf-8")
+            rows.append(f"- [`{name}`]({_file(name)}): {_cell(first)}")
         parts.append("\n".join(rows))
     (folder / "index.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 

@@ -40,8 +40,7 @@ def parse(signature: str) -> tuple[tuple[Input, ...], tuple[Input, ...]]:
 
     Raises: ValueError if the signature has no "->".
 
-    >>> [str(i) for i in parse("x(...,C) w(C) b(C)? -> y(...,C)")[0]]
-    ['x(...,C)', 'w(C)', 'b(C)?']
+    The inputs of "x(...,C) w(C) b(C)? -> y(...,C)" are x(...,C), w(C) and b(C)?.
     """
     left, arrow, right = signature.partition("->")
     if not arrow:

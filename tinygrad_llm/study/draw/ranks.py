@@ -108,7 +108,7 @@ def events_of(every: Sequence[Sequence[Exchange]]) -> list[Event]:
 
 
 def bytes_between(every: Sequence[Sequence[Exchange]]) -> list[list[int]]:
-    """[from rank][to rank]: bytes without those of the agreements."""
+    """A row for each sender, a column for each receiver: bytes without those of the agreements."""
     size = len(every)
     total = [[0] * size for _ in range(size)]
     for rank, exchanges in enumerate(every):

@@ -1,0 +1,66 @@
+"""The built site in a real browser: no error on sampled pages, readable on a phone, and searchable.
+
+`python docs/build.py` builds it; TINYGRAD_LLM_SITE names its folder, build/site by default.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from pathlib import Path
+
+import pytest
+
+from .conftest import NARROW, WIDE
+
+ROOT = Path(__file__).resolve().parents[2]
+SITE = Path(os.environ.get("TINYGRAD_LLM_SITE", ROOT / "build" / "site"))
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (SITE / "index.html").exists(), reason="the site has not been built"),
+]
+ALWAYS = ("index", "reference/ops", "explain/index", "course/index", "guide/find", "ja/index")
+
+
+def sampled() -> list[Path]:
+    """The pages that everybody opens, and others drawn with a fixed seed: 40."""
+    pages = sorted(p for p in SITE.rglob("*.html") if p.name != "404.html")
+    chosen = [SITE / f"{name}.html" for name in ALWAYS]
+    others = [p for p in pages if p not in chosen]
+    return chosen + random.Random(0).sample(others, min(34, len(others)))
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["laptop", "phone"])
+def test_pages_have_no_error_and_fit(browsers, size):
+    browser = browsers(size)
+    browser.get_log("browser")
+    wide = []
+    for page in sampled():
+        browser.get(page.as_uri())
+        errors = [e["message"] for e in browser.get_log("browser") if e["level"] == "SEVERE"]
+        assert not errors, (page, errors)
+        widths = browser.execute_script(
+            "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+        )
+        if widths[0] > widths[1]:
+            wide.append((page.relative_to(SITE).as_posix(), widths))
+    assert not wide, wide
+
+
+def test_nothing_is_loaded_from_elsewhere():
+    for page in sampled():
+        text = page.read_text(encoding="utf-8")
+        loaded = re.findall(r"<(?:script|img|iframe|source)[^>]*\bsrc=\"(https?:[^\"]+)", text)
+        loaded += re.findall(
+            r"<link[^>]*rel=\"(?:stylesheet|icon)\"[^>]*href=\"(https?:[^\"]+)", text
+        )
+        assert not loaded, (page, loaded)
+
+
+def test_search_finds_an_op(browsers):
+    browser = browsers(WIDE)
+    browser.get((SITE / "index.html").as_uri())
+    assert browser.execute_script("return !!document.querySelector('[data-md-component=search]')")
+    index = (SITE / "search" / "search_index.js").read_text(encoding="utf-8")
+    assert "layer_norm" in index and "scaled_dot_product_attention" in index
