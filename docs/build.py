@@ -41,6 +41,7 @@ PAGES = {  # page -> the file that it is made from
     "ja/index.md": "README.ja.md",
     "ja/course.md": "lessons/README.ja.md",
 }
+ELSEWHERE = "https://unpkg.com/iframe-worker/shim"
 WRITTEN = ("find.md", "set-up.md", "language-models.md")  # in docs/pages, under guide/
 
 
@@ -70,8 +71,18 @@ def main(arguments: list[str]) -> int:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir"]
     done = subprocess.run([*command, str(asked.out.resolve())], cwd=work, env=environment)
     if not done.returncode:
+        own_search_frame(asked.out)
         print(f"wrote {asked.out}/index.html")
     return done.returncode
+
+
+def own_search_frame(site: Path) -> None:
+    """Exchanges the one script that the theme loads from elsewhere for search_frame.js."""
+    shutil.copyfile(HERE / "search_frame.js", site / "search" / "search_frame.js")
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        place = Path(os.path.relpath(site / "search" / "search_frame.js", page.parent)).as_posix()
+        page.write_text(text.replace(ELSEWHERE, place), encoding="utf-8")
 
 
 def write_pages(pages: Path, recorded: Path) -> None:

@@ -62,8 +62,9 @@ def write_ops(path: Path) -> None:
             "| " + " | ".join([*cells, f"`{file.removeprefix('tinygrad_llm/')}:{line}`"]) + " |"
         )
     head = (
-        "---\nhide: [toc]\n---\n\n# Every op\n\nThe formula, the derivative and what is kept for it, "
-        "as they stand in the docstrings; g is ∂L/∂y. The name leads to the page that explains the op with numbers.\n\n"
+        "---\nhide: [toc]\n---\n\n# Every op\n\nThe formula, the derivative and what is kept, "
+        "as they stand in the docstrings; g is ∂L/∂y. The name leads to the page that explains "
+        "the op with numbers.\n\n"
         "| op | y | backward | saves | source |\n|---|---|---|---|---|\n"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
