@@ -125,7 +125,7 @@ def write_api(folder: Path) -> None:
 
 
 def _modules(folder: Path) -> Iterator[str]:
-    """The modules of a package that have public names of their own."""
+    """The modules of a package that define public names."""
     for file in sorted(folder.rglob("*.py")):
         source = file.read_text(encoding="utf-8")
         if re.search(r"^(?:def|class) [A-Za-z]", source, re.M) and not file.name.startswith("_"):

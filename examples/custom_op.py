@@ -1,4 +1,4 @@
-"""An op of your own: its formula, its derivative, and the check that the derivative is right."""
+"""A custom op: its formula, its derivative, and the check that the derivative is right."""
 
 import tinygrad_llm as torch
 from tinygrad_llm.autograd import Function, gradcheck

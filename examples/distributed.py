@@ -13,7 +13,7 @@ from tinygrad_llm.nn.parallel import DistributedDataParallel
 
 
 def train(rank: int, ranks: int) -> None:
-    """One process: the same weights as the others, examples of its own."""
+    """One process: the same weights as the others, other examples."""
     dist.init_process_group("mpi", rank=rank, world_size=ranks)
     torch.manual_seed(0)
     x, y = torch.randn(8, 4), torch.randn(8, 1)

@@ -18,7 +18,7 @@ documents = [
 ]
 chunks = chunks_of(documents, size=60, overlap=0)
 question = "How long does green tea steep?"
-found = BM25([chunk.text for chunk in chunks]).search(question, k=2)
-for i, score in zip(found.ids, found.scores, strict=True):
+hits = BM25([chunk.text for chunk in chunks]).search(question, k=2)
+for i, score in zip(hits.ids, hits.scores, strict=True):
     print(f"{score:5.2f}  {chunks[i].source}: {chunks[i].text}")
-print(chat_prompt(question, [chunks[i].text for i in found.ids]))
+print(chat_prompt(question, [chunks[i].text for i in hits.ids]))

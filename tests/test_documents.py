@@ -18,11 +18,15 @@ ROOT = Path(__file__).resolve().parent.parent
 READMES = ("README.md", "README.ja.md")
 FILES = [
     *ROOT.glob("*.*"),
-    *(p for folder in ("tinygrad_llm", "lessons", "examples", "benchmarks", "tests", ".ci")
+    *(p for folder in ("tinygrad_llm", "lessons", "examples", "docs", "benchmarks", "tests", ".ci")
       for p in sorted((ROOT / folder).rglob("*")) if p.is_file()),
 ]  # fmt: skip
 ENDS = {"/".join(path.parts[-n:]) for path in FILES for n in range(1, 6)}  # of their paths
-TEXTS = [path for path in FILES if path.suffix in (".md", ".py", ".cu", ".cuh")]
+TEXTS = [
+    path
+    for path in FILES
+    if path.suffix in (".md", ".py", ".cu", ".cuh") and "docs" not in path.relative_to(ROOT).parts
+]  # the site's own files name pages that exist when it is built; its build is strict
 # File names that a text uses as an example, or that are elsewhere.
 NOT_HERE = r"train\.py|.*CHAPTER/NN_NAME\.py|Lib/pickletools\.py|\.old\.py"
 

@@ -103,7 +103,18 @@ def names_in(path: Path) -> list[str]:
 
 PLACES = [
     *(path for path in sorted(PACKAGE.iterdir()) if files(path)),
-    *(ROOT / name for name in ("lessons", "benchmarks", "tests", "README.md", "README.ja.md")),
+    *(
+        ROOT / name
+        for name in (
+            "lessons",
+            "examples",
+            "docs",
+            "benchmarks",
+            "tests",
+            "README.md",
+            "README.ja.md",
+        )
+    ),
     *(ROOT / name for name in ("CONTRIBUTING.md", "pyproject.toml")),
 ]
 every_place = pytest.mark.parametrize("place", PLACES, ids=lambda p: str(p.relative_to(ROOT)))

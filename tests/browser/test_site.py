@@ -69,7 +69,7 @@ def test_search_finds_an_op(browsers):
     )
     links = "return [...document.querySelectorAll('.md-search-result__link')].map(a => a.href)"
     waited = 0.0
-    while not (found := browser.execute_script(links)) and waited < 60:
+    while not (addresses := browser.execute_script(links)) and waited < 60:
         time.sleep(0.2)
         waited += 0.2
-    assert any("api/" in address for address in found), found
+    assert any("api/" in address for address in addresses), addresses
