@@ -219,6 +219,7 @@ _LATER = {
     "functions.shape.repeat": "repeat_interleave tile",
     "functions.shape.split": "chunk dsplit hsplit split tensor_split unbind vsplit",
     "functions.softmax": "log_softmax logsumexp softmax",
+    "functions.special": ("digamma erfinv float_power heaviside lgamma mvlgamma polygamma sinc"),
     "functions.storage": "UntypedStorage",
     "serialization": "load save",
     "tensor.printing": "set_printoptions",
@@ -430,6 +431,16 @@ if _TYPE_CHECKING:
     from .functions.shape.repeat import repeat_interleave, tile
     from .functions.shape.split import chunk, dsplit, hsplit, split, tensor_split, unbind, vsplit
     from .functions.softmax import log_softmax, logsumexp, softmax
+    from .functions.special import (
+        digamma,
+        erfinv,
+        float_power,
+        heaviside,
+        lgamma,
+        mvlgamma,
+        polygamma,
+        sinc,
+    )
     from .serialization import load, save
     from .tensor.printing import set_printoptions
     from .version import __version__

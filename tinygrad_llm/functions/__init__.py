@@ -75,6 +75,10 @@ _LATER = {
     "shape.repeat": "repeat repeat_interleave tile",
     "shape.split": "chunk dsplit hsplit split tensor_split unbind unfold vsplit",
     "softmax": "log_softmax logsumexp softmax",
+    "special": (
+        "digamma digamma_ erfinv erfinv_ float_power float_power_ heaviside lgamma lgamma_ "
+        "mvlgamma polygamma sinc sinc_"
+    ),
     "storage": "storage_offset untyped_storage",
 }
 for _file, _methods in _LATER.items():
