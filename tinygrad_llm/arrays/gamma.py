@@ -71,8 +71,11 @@ def lgamma(x: Any) -> Any:
     close = _polynomial(_near_one(), z) - xp.where(a < 1.5, xp.log1p(z), 0.0)
     value = xp.where(abs(z) < 0.3, close, value)
     value = xp.where(xp.isinf(x) | (a > 1e306), math.inf, value)
+    tiny = abs(x) < 1e-100  # Γ(x) = 1/x
     sine = abs(xp.sin(math.pi * (x - xp.round(x))))
-    return xp.where(negative & xp.isfinite(x), math.log(math.pi) - xp.log(sine) - value, value)
+    mirrored = math.log(math.pi) - xp.log(sine) - value
+    value = xp.where(negative & xp.isfinite(x), mirrored, value)
+    return xp.where(tiny, -xp.log(abs(x)), value)
 
 
 @quiet

@@ -171,7 +171,7 @@ def entr(input: Tensor) -> Tensor:
 @function
 @rounded_once
 def xlog1py(input: Any, other: Any) -> Tensor:
-    """x·log(1 + y), and 0 where x is 0, except where y is nan; derivatives log(1 + y), x/(1 + y)."""
+    """x·log(1 + y), and 0 where x is 0, except where y is nan: ∂x log(1 + y), ∂y x/(1 + y)."""
     a, b = (as_floating(v) for v in pair(input, other))
     dtype = a.array.dtype
     x, y = (v.array.astype("float64", copy=False) for v in (a, b))

@@ -10,7 +10,7 @@ from typing import Any
 _OF_TENSOR = """
     H absolute_ addbmm addbmm_ addmm_ addmv addmv_ addr addr_ adjoint aminmax angle apply_
     arccos_ arccosh_ arcsin_ arcsinh_ arctan2_ arctan_ arctanh_ as_strided as_strided_
-    as_strided_scatter as_subclass atan2_ baddbmm_ bitwise_left_shift_ bitwise_right_shift_
+    as_strided_scatter as_subclass atan2_ baddbmm_ 
     cauchy_ ccol_indices cdouble cfloat chalf cholesky cholesky_inverse cholesky_solve coalesce
     col_indices conj_physical conj_physical_ const_data_ptr copysign_ corrcoef cosh_ cov cross
     crow_indices cummax cummin cumprod cumprod_ cumsum_ deg2rad_ dense_dim dequantize det
