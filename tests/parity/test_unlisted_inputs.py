@@ -47,7 +47,7 @@ def test_sums_of_small_integers(name, dtype):
 POWERS = {
     "arrays": lambda t, x: x ** t.tensor([-1, -2, 0]),
     "all below zero": lambda t, x: x ** -x.abs(),
-    "2 to it": lambda t, x: 2**x.clamp(-3, 3),
+    "2 to it": lambda t, x: 2 ** x.clamp(-3, 3),
     "1 to it": lambda t, x: 1**x,
     "-1 to it": lambda t, x: (-1) ** x,
     "0 to it": lambda t, x: 0 ** x.clamp(-1, 1),

@@ -262,7 +262,9 @@ def einsum(equation: str, *operands: Any) -> Tensor:
             sizes[letter] = max(sizes[letter], n) if n else 0
     xs = promote(*xs)
     every = "".join(dict.fromkeys(c for term in inputs for c in set(term)))
-    alone = [c for c in every if c not in output and [c in term for term in inputs].count(True) == 1]
+    alone = [
+        c for c in every if c not in output and [c in term for term in inputs].count(True) == 1
+    ]
     if alone and xs[0].array.dtype.kind in "iub":  # as sum, in int64
         xs = [cast(x, "int64") for x in xs]
     return ops.Einsum.apply(*xs, inputs=inputs, output=output)
