@@ -1,6 +1,7 @@
 """Small tensors: what a beginner's loop waits for, call by call, and three notebooks' loops.
 
     python -m benchmarks small
+    python -m benchmarks small --only mlp softmax    # rows whose names contain one of these
 
 Microseconds per call on tensors of a few numbers, where the arithmetic is nothing and the call is
 everything. The processes of the two sides alternate; a time is the least of all rounds, because a
@@ -154,18 +155,22 @@ def trained_mlp(torch: Any) -> float:
 LOOPS = {"bigram counts": bigram_counts, "sampled names": sampled_names, "an MLP": trained_mlp}
 
 
-def measure(side: str, seconds: float) -> dict[str, float]:
+def measure(side: str, seconds: float, only: list[str]) -> dict[str, float]:
     """Seconds per call, and per run of a loop, in this process: the least of several."""
+
+    def chosen(rows: dict[str, Any]) -> dict[str, Any]:
+        return {n: row for n, row in rows.items() if not only or any(t in n for t in only)}
+
     if side == "torch":
         import torch
 
         torch.set_num_threads(1)
     else:
         import tinygrad_llm as torch  # type: ignore[no-redef]
-    times = {name: _least(call, seconds, 40) for name, call in calls(torch).items()}
+    times = {name: _least(call, seconds, 40) for name, call in chosen(calls(torch)).items()}
     return times | {
         name: _least(lambda loop=loop: loop(torch), 10 * seconds, 1)  # type: ignore[misc]
-        for name, loop in LOOPS.items()
+        for name, loop in chosen(LOOPS).items()
     }
 
 
@@ -185,17 +190,20 @@ def _least(call: Callable[[], Any], seconds: float, n: int) -> float:
 def main(argv: list[str]) -> dict[str, Any] | None:
     parser = common.parser("small", __doc__)
     parser.add_argument("--seconds", type=float, default=0.05, help="for each call in each round")
+    parser.add_argument("--only", nargs="+", default=[], metavar="TEXT",
+                        help="only the rows whose names contain one of these texts")  # fmt: skip
     common.two_sides(parser)
     options = parser.parse_args(argv)
     if options.side:
-        print(json.dumps(measure(options.side, options.seconds)))
+        print(json.dumps(measure(options.side, options.seconds, options.only)))
         return None
     here = machine.run_child("benchmarks.machine", threads=1)
     print(here["text"], "\n")
     sides = common.sides_of(options)
-    rounds = common.run_sides(
-        "small", sides, options.rounds, "--seconds", options.seconds, threads=1
-    )
+    args = "--seconds", options.seconds, *(["--only", *options.only] if options.only else [])
+    rounds = common.run_sides("small", sides, options.rounds, *args, threads=1)
+    if not rounds["ours"][0]:
+        raise SystemExit(f"no row has a name that contains {' or '.join(options.only)}")
     table = {
         name: {side: min(r[name] for r in rounds[side]) for side in sides}
         for name in rounds["ours"][0]

@@ -219,6 +219,7 @@ _LATER = {
     "functions.shape.repeat": "repeat_interleave tile",
     "functions.shape.split": "chunk dsplit hsplit split tensor_split unbind vsplit",
     "functions.softmax": "log_softmax logsumexp softmax",
+    "functions.special": ("digamma erfinv float_power heaviside lgamma mvlgamma polygamma sinc"),
     "functions.storage": "UntypedStorage",
     "serialization": "load save",
     "tensor.printing": "set_printoptions",

@@ -390,6 +390,14 @@ from .functions.shape.views import unsqueeze as unsqueeze
 from .functions.softmax import log_softmax as log_softmax
 from .functions.softmax import logsumexp as logsumexp
 from .functions.softmax import softmax as softmax
+from .functions.special import digamma as digamma
+from .functions.special import erfinv as erfinv
+from .functions.special import float_power as float_power
+from .functions.special import heaviside as heaviside
+from .functions.special import lgamma as lgamma
+from .functions.special import mvlgamma as mvlgamma
+from .functions.special import polygamma as polygamma
+from .functions.special import sinc as sinc
 from .functions.storage import UntypedStorage as UntypedStorage
 from .serialization import load as load
 from .serialization import save as save

@@ -40,7 +40,7 @@ UNARY: dict[str, Call] = {
     name: method(name)
     for name in (
         "neg abs square reciprocal exp expm1 log log1p log2 log10 sqrt rsqrt tanh sigmoid sin cos "
-        "tan asin acos atan asinh acosh atanh "
+        "tan asin acos atan asinh acosh atanh lgamma digamma erfinv sinc "
         "erf exp2 erfc sinh cosh logit floor ceil trunc round frac sign relu nan_to_num "
         "deg2rad rad2deg isnan isinf isfinite isposinf isneginf signbit clone"
     ).split()
@@ -57,6 +57,11 @@ UNARY |= {
     "leaky_relu_0": function("leaky_relu", 0.0),
     "softplus_3": function("softplus", 3.0, 5.0),
     "logit_eps": method("logit", 1e-6),
+    **{
+        f"special.{name}": (lambda lib, x, name=name: getattr(lib.special, name)(x))
+        for name in ("entr", "ndtr", "ndtri", "log_ndtr")
+    },
+    "float_power_0.5": lambda lib, x: lib.float_power(x, 0.5),
     "round_2": method("round", decimals=2),
     **{f"clamp_{low}_{high}": method("clamp", low, high)
        for low, high in ((0.0, None), (None, 1.0), (-1.0, 1.0), (1.0, -1.0), (nan, None),
@@ -99,6 +104,9 @@ BINARY |= {
     "lerp_0.7": lambda lib, x, y: lib.lerp(x, y, 0.7),
     "lerp_-2": lambda lib, x, y: lib.lerp(x, y, -2.0),
     "xlogy": lambda lib, x, y: lib.xlogy(x, y),
+    "xlog1py": lambda lib, x, y: lib.special.xlog1py(x, y),
+    "heaviside": detached("heaviside"),
+    "float_power": lambda lib, x, y: x.float_power(y),
     "mse_loss": function("mse_loss", reduction="none"),
     "l1_loss": function("l1_loss", reduction="none"),
     "smooth_l1_loss": function("smooth_l1_loss", reduction="none"),

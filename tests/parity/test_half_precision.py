@@ -302,6 +302,17 @@ row("", CURVED, lambda L, F, x: x.sinh(), label="sinh", backward="none")
 row("", CURVED, lambda L, F, x: x.cosh(), label="cosh", backward="none")
 for _name in ("asin", "acos", "atan", "asinh", "atanh"):
     row("", CURVED, lambda L, F, x, f=_name: getattr(L, f)(x * 0.2), label=_name, backward="none")
+for _name in ("lgamma", "digamma", "sinc", "ndtr", "entr"):
+    row(
+        "", SUMMED if _name in ("ndtr", "entr") else CURVED, lambda L, F, x, f=_name: getattr(L.special, f.replace("lgamma", "gammaln"))(
+            x.abs() + 2.5 if "gamma" in f else x.abs() if f == "entr" else x),
+        label=_name, backward="none",
+    )  # fmt: skip
+row("", CURVED, lambda L, F, x: L.erfinv(x * 0.2), label="erfinv", backward="none")
+row("", CURVED, lambda L, F, x: L.polygamma(2, x.abs() + 2.5), label="polygamma", backward="none")
+row("", CURVED, lambda L, F, x: L.mvlgamma(x.abs() + 2.5, 2), label="mvlgamma", backward="none")
+row("", SUMMED, lambda L, F, x, y: L.special.xlog1py(x, y.abs()), N, N, label="xlog1py",
+    backward="none")  # fmt: skip
 row("", CURVED, lambda L, F, x: L.acosh(x * x + 1.0), label="acosh", backward="none")
 row("", SUMMED, lambda L, F, x, y: L.atan2(x, y), N, N, label="atan2", backward="none")
 row("", EXACT, lambda L, F, x, y: L.copysign(x, y), N, N, label="copysign")

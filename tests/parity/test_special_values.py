@@ -28,6 +28,9 @@ NO_GRADIENT = {
     "bce_with_logits": "1 - t - σ(-x) keeps digits for large x, PyTorch's σ(x) - t for tiny t",
     "logit": "at -0 PyTorch's vectorised loop takes +∞ for the derivative, the rest of it -∞",
     "xlogy": "PyTorch's backward is xlogy(g, y), which is 0 for g = 0 even where log y is NaN",
+    "xlog1py": "as xlogy",
+    "digamma": "PyTorch's trigamma is 1e14 or so at its poles, where ours is ∞",
+    "special.log_ndtr": "PyTorch's is 0/0 or ∞ far below 0, where it is near -x",
     "var_dim": "x - μ of numbers near ±1e15, whose mean is rounding",
     "std_dim": "as var_dim",
     "var_0": "as var_dim",
@@ -37,15 +40,15 @@ NO_GRADIENT = {
     "var_6": "as var_dim, times infinity",
 }
 # Values that are not compared: sums of numbers near ±1e15 in another order, whose digits are lost.
-NO_VALUES = set("cumsum_dim sum_dim mean_dim nansum_dim nanmean_dim".split())
+NO_VALUES = set("sum_dim mean_dim nansum_dim nanmean_dim".split())
 # Where PyTorch's result is NaN (0·∞, ∞ - ∞ or 0/0 on the way to it), ours may be a number:
 # softplus and logaddexp far out, where σ is not quite 0; a row with one infinite gradient in
 # layer_norm and cross_entropy; rows with a NaN in amax, amin and quantile, whose NaN gets the
 # gradient as max's does; an infinity in var_30; gelu(∞), which is NaN in PyTorch's vectorised loop
-# and ∞ in the rest of it.
+# and ∞ in the rest of it; sinc near 0, where PyTorch's derivative is 0.
 FEWER_NANS = set(
     "F.softplus softplus_3 logaddexp logaddexp2 layer_norm cross_entropy amax amin amax_dim "
-    "amin_dim quantile var_30 F.gelu".split()
+    "amin_dim quantile var_30 F.gelu sinc".split()
 )
 # The gradient at a NaN is g in PyTorch's vectorised loop and 0 or NaN in the rest of it, or the
 # other way round.

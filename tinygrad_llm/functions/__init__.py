@@ -52,9 +52,9 @@ _LATER = {
     ),
     "linear_algebra": "det inverse logdet slogdet",
     "logic": (
-        "__and__ __iand__ __invert__ __ior__ __ixor__ __lshift__ __or__ __rand__ __ror__ "
-        "__rshift__ __rxor__ __xor__ all any bitwise_and bitwise_and_ bitwise_left_shift "
-        "bitwise_not bitwise_not_ bitwise_or bitwise_or_ bitwise_right_shift bitwise_xor "
+        "__and__ __iand__ __ilshift__ __invert__ __ior__ __irshift__ __ixor__ __lshift__ __or__ __rand__ __ror__ "
+        "__rshift__ __rxor__ __xor__ all any bitwise_and bitwise_and_ bitwise_left_shift bitwise_left_shift_ "
+        "bitwise_not bitwise_not_ bitwise_or bitwise_or_ bitwise_right_shift bitwise_right_shift_ bitwise_xor "
         "bitwise_xor_ logical_and logical_and_ logical_not logical_not_ logical_or logical_or_ "
         "logical_xor logical_xor_"
     ),
@@ -75,6 +75,10 @@ _LATER = {
     "shape.repeat": "repeat repeat_interleave tile",
     "shape.split": "chunk dsplit hsplit split tensor_split unbind unfold vsplit",
     "softmax": "log_softmax logsumexp softmax",
+    "special": (
+        "digamma digamma_ erfinv erfinv_ float_power float_power_ heaviside lgamma lgamma_ "
+        "mvlgamma polygamma sinc sinc_"
+    ),
     "storage": "storage_offset untyped_storage",
 }
 for _file, _methods in _LATER.items():

@@ -154,7 +154,10 @@ def pow(input: Any, exponent: Any) -> Tensor:
 
 @method("__rpow__")
 def _rpow(input: Any, other: Any) -> Tensor:
-    return binary(ops.Pow, other, input)
+    z = binary(ops.Pow, other, input)
+    if isinstance(z, Tensor) and not z.array.flags.c_contiguous:  # PyTorch copies a number's powers
+        return z.contiguous()
+    return z
 
 
 @method

@@ -81,7 +81,7 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     Raises: RuntimeError if input has neither 1 nor 2 dimensions.
     """
     if input.array.ndim == 2:
-        return printed_as("DiagonalBackward0_copy", input.diagonal(diagonal))
+        return printed_as("DiagonalBackward0_copy", input.diagonal(diagonal).clone())
     if input.array.ndim != 1:
         raise RuntimeError(f"diag(): Supports 1D or 2D tensors. Got {input.array.ndim}D")
     xp = xp_of(input.array)

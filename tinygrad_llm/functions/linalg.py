@@ -13,7 +13,7 @@ from ..tensor.shapes import normal_dim
 from .autocast import mixed
 from .half_precision import rounded_once
 from .method import function, method
-from .operands import promote
+from .operands import cast, promote
 from .printed_names import printed_as
 
 
@@ -260,7 +260,14 @@ def einsum(equation: str, *operands: Any) -> Tensor:
                     f"einsum(): {letter!r} is {sizes[letter]} in one operand and {n} in operand {i}"
                 )
             sizes[letter] = max(sizes[letter], n) if n else 0
-    return ops.Einsum.apply(*promote(*xs), inputs=inputs, output=output)
+    xs = promote(*xs)
+    every = "".join(dict.fromkeys(c for term in inputs for c in set(term)))
+    alone = [
+        c for c in every if c not in output and [c in term for term in inputs].count(True) == 1
+    ]
+    if alone and xs[0].array.dtype.kind in "iub":  # as sum, in int64
+        xs = [cast(x, "int64") for x in xs]
+    return ops.Einsum.apply(*xs, inputs=inputs, output=output)
 
 
 def _diagonal(x: Tensor, term: str, letter: str) -> tuple[Tensor, str]:

@@ -141,5 +141,7 @@ def all(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
 for _function in (logical_and, logical_or, logical_xor, logical_not, bitwise_not):
     in_place(_function, _function.__name__ + "_")
 in_place(bitwise_and, "bitwise_and_", "__iand__")
+in_place(bitwise_left_shift, "bitwise_left_shift_", "__ilshift__")
+in_place(bitwise_right_shift, "bitwise_right_shift_", "__irshift__")
 in_place(bitwise_or, "bitwise_or_", "__ior__")
 in_place(bitwise_xor, "bitwise_xor_", "__ixor__")

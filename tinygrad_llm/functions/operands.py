@@ -9,6 +9,7 @@ import numpy as np
 from .. import ops
 from ..arrays.devices import use_gpu_of, xp_of
 from ..arrays.memory import as_array, ndarray
+from ..arrays.meta import is_meta
 from ..arrays.silence import quiet, silently
 from ..arrays.twins import LEAST, twins
 from ..autograd.grad_mode import mode
@@ -31,8 +32,8 @@ def as_operand(value: Any) -> Any:
         return plain(value)
     if isinstance(value, _NUMBERS):
         return value
-    if isinstance(value, np.ndarray):
-        return wrap(value)
+    if isinstance(value, np.ndarray):  # np.matrix has another *
+        return wrap(value if type(value) is ndarray or is_meta(value) else np.asarray(value))
     return NotImplemented
 
 

@@ -15,6 +15,8 @@ __all__ = ["into_out", "takes_out"]
 
 _NAMES = frozenset(
     """
+    digamma erfinv float_power heaviside lgamma mvlgamma polygamma sinc
+    entr log_ndtr ndtr ndtri xlog1py
     abs acos acosh asin asinh atan atan2 atanh copysign logaddexp2
     add addcdiv addcmul addmm all amax amin aminmax any argmax argmin argsort baddbmm
     bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor bmm cat

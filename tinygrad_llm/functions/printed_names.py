@@ -13,6 +13,9 @@ from ..tensor import Tensor
 __all__ = ["named", "passed_off_as", "printed_as"]
 
 _NAMES = {
+    "digamma": "Digamma", "entr": "SpecialEntr", "erfinv": "Erfinv", "lgamma": "Lgamma",
+    "log_ndtr": "SpecialLogNdtr", "mvlgamma": "Mvlgamma", "ndtri": "SpecialNdtri",
+    "polygamma": "Polygamma", "sinc": "Sinc", "xlog1py": "SpecialXlog1Py",
     "acos": "Acos", "acosh": "Acosh", "asin": "Asin", "asinh": "Asinh", "atan": "Atan",
     "atan2": "Atan2", "atanh": "Atanh", "logaddexp2": "Logaddexp2",
     "addbmm": "Addbmm", "addcdiv": "Addcdiv", "addcmul": "Addcmul", "addmm": "Addmm",

@@ -35,12 +35,18 @@ def _floating(input: Tensor, name: str) -> None:
         )
 
 
+def asked(result: Tensor, dtype: Any) -> Tensor:
+    """A sum or product in the dtype that was asked for: small integers, which wrap around, are
+    added up as int64."""
+    return result if dtype is None else cast(result, dtypes.numpy_dtype(dtype))
+
+
 @method
 def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The sum over dim (an int, a tuple, or None for all). Integers and booleans become int64."""
     if dtype is not None:
         input = cast(input, dtypes.numpy_dtype(dtype))
-    return ops.Sum.apply(input, dims=_dims(input, dim), keepdim=keepdim)
+    return asked(ops.Sum.apply(input, dims=_dims(input, dim), keepdim=keepdim), dtype)
 
 
 @method
@@ -189,8 +195,9 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
         input = cast(input, dtypes.numpy_dtype(dtype))
     if input.array.ndim == 0:
         normal_dim(dim, 0)
-        return input.clone()
-    return ops.Cumsum.apply(input, dim=normal_dim(dim, input.array.ndim))
+        whole = dtype is None and input.array.dtype.kind in "iub"
+        return cast(input, "int64") if whole else input.clone()
+    return asked(ops.Cumsum.apply(input, dim=normal_dim(dim, input.array.ndim)), dtype)
 
 
 @method
@@ -202,8 +209,8 @@ def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
         input = cast(input, dtypes.numpy_dtype(dtypes.int64))
     along = 0 if dim is None else normal_dim(dim, input.array.ndim)
     if dim is None or input.array.ndim == 0:
-        return ops.Prod.apply(input.reshape(-1), dim=0, total=True)
-    return ops.Prod.apply(input, dim=along, keepdim=keepdim)
+        return asked(ops.Prod.apply(input.reshape(-1), dim=0, total=True), dtype)
+    return asked(ops.Prod.apply(input, dim=along, keepdim=keepdim), dtype)
 
 
 @method

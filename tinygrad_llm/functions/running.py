@@ -11,6 +11,7 @@ from ..tensor.shapes import normal_dim
 from .gather import gather
 from .method import function, method
 from .operands import cast
+from .reductions import asked
 from .return_types import Cummax, Cummin, ValuesIndices, returned
 
 
@@ -21,8 +22,9 @@ def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
         input = cast(input, dtypes.numpy_dtype(dtype))
     if input.array.ndim == 0:
         normal_dim(dim, 0)
-        return cast(input, "int64") if input.array.dtype.kind in "iub" else input.clone()
-    return ops.Cumprod.apply(input, dim=normal_dim(dim, input.array.ndim))
+        whole = dtype is None and input.array.dtype.kind in "iub"
+        return cast(input, "int64") if whole else input.clone()
+    return asked(ops.Cumprod.apply(input, dim=normal_dim(dim, input.array.ndim)), dtype)
 
 
 def _extreme_positions(a: Any, dim: int, largest: bool) -> Any:

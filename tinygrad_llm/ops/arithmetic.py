@@ -171,4 +171,14 @@ def power(x, p, stored=None):
             return root if p > 0 else 1.0 / root
         if stored is not None:
             p = stored(xp_of(x).asarray(p, x.dtype))
+    elif p.dtype.kind == "i" and (p < 0).any():
+        return _whole_power(x, p)
     return x**p
+
+
+def _whole_power(x, p):
+    """xᵖ of integers, 0 where it would be a fraction (and at 0⁻¹), as PyTorch."""
+    xp = xp_of(p)
+    fraction = (p < 0) & (abs(xp.asarray(x)) != 1)
+    even = xp.where(p < 0, p % 2, p)  # of ±1 it matters whether p is odd
+    return xp.where(fraction, xp.zeros((), p.dtype), x**even).astype(p.dtype, copy=False)

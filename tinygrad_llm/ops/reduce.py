@@ -137,13 +137,28 @@ class Extreme(Op):
         return selected(spread(share, x.shape, self.dims, True), ties)
 
 
+def _running(op, function, x, dim):
+    """x.cumsum or x.cumprod along dim, of float32 through float64 and then rounded, as PyTorch."""
+    kind = x.dtype if x.dtype.kind == "f" else "int64"
+    wide = "float64" if kind == "float32" and op.half is None else kind
+    return getattr(x, function)(dim, dtype=wide).astype(kind, copy=False)
+
+
+def _behind(op, g):
+    """gᵢ + … + gₙ along the op's dim."""
+    flip = xp_of(g).flip
+    return flip(_running(op, "cumsum", flip(g, op.dim), op.dim), op.dim)
+
+
 class Prod(Op):
     """y = Π x over one dim.
 
-    Backward: ∂L/∂xᵢ = g·(product of all others) = g·(Π before i)·(Π after i).
-    y / xᵢ would be shorter, and wrong where xᵢ = 0. Only if no factor is 0, those of a row with an
-    infinity or NaN get y / xᵢ, as in PyTorch: ∞ / ∞ = NaN. total: x is all that the caller has, and
-    its gradient exactly 0 if two factors are 0, also beside infinities and NaN. Saves x.
+    Backward: ∂L/∂xᵢ = g·(product of all others), which is
+        g·y / xᵢ                        if no number of x is 0
+        g·(Π before i)·(Π after i)      otherwise
+    as in PyTorch, so y / xᵢ is ±∞, NaN or 0 where y leaves the range of numbers. total: x is all
+    that the caller has, and its gradient exactly 0 if two factors are 0, also beside infinities
+    and NaN. Saves x and y.
     """
 
     in_rows = True
@@ -151,10 +166,9 @@ class Prod(Op):
 
     def forward(self, x, dim, keepdim=False, total=False):
         self.dim, self.keepdim, self.total = dim, keepdim, total
-        self.saved = (x,)
-        if self.half is not None:
-            return self.one_by_one(x)
-        return x.prod(dim, keepdims=keepdim)
+        y = x.prod(dim, keepdims=True) if self.half is None else self.one_by_one(x)
+        self.saved = x, y
+        return y if keepdim else y.squeeze(dim)
 
     def one_by_one(self, x):
         """The product of half-precision numbers, of which PyTorch rounds each step."""
@@ -162,54 +176,30 @@ class Prod(Op):
         y = xp_of(x).ones(rows.shape[1:], x.dtype)
         for row in rows:
             y = self.stored(y * row)
-        return xp_of(x).expand_dims(y, self.dim) if self.keepdim else y
+        return xp_of(x).expand_dims(y, self.dim)
 
     def backward(self, g):
-        (x,) = self.saved
+        x, y = self.saved
         xp = xp_of(x)
         if x.shape[self.dim] == 0:
             return xp.zeros_like(x)
         no_zero = x.all()
         if self.total and not no_zero and (x == 0).sum() > 1:
             return xp.zeros_like(x)
-        if self.half is not None and no_zero:
-            y = g if self.keepdim else xp.expand_dims(g, self.dim)
-            keepdim, self.keepdim = self.keepdim, True
-            product, self.keepdim = self.one_by_one(x), keepdim
-            return y * self.stored(product / x)
+        g = g if self.keepdim else xp.expand_dims(g, self.dim)  # (..., 1, ...)
+        if no_zero:
+            return g * self.stored(y / x)
         rows = xp.moveaxis(x, self.dim, -1)  # (..., n)
         before, after = xp.ones_like(rows), xp.ones_like(rows)
-        before[..., 1:] = rows[..., :-1].cumprod(-1)
-        after[..., :-1] = rows[..., :0:-1].cumprod(-1)[..., ::-1]
-        others = xp.moveaxis(before * after, -1, self.dim)
-        if no_zero and not xp.isfinite(x).all():
-            odd = ~xp.isfinite(x).all(self.dim, keepdims=True)  # (..., 1, ...)
-            others = xp.where(odd, x.prod(self.dim, keepdims=True) / x, others)
-        return spread(g, x.shape, (self.dim,), self.keepdim) * others
+        before[..., 1:] = _running(self, "cumprod", rows[..., :-1], -1)
+        after[..., :-1] = _running(self, "cumprod", rows[..., :0:-1], -1)[..., ::-1]
+        return g * xp.moveaxis(before * after, -1, self.dim)
 
 
 class Cumsum(Op):
-    """yᵢ = x₁ + … + xᵢ along dim.   Backward: ∂L/∂xᵢ = gᵢ + … + gₙ.   Saves nothing."""
+    """yᵢ = x₁ + … + xᵢ along dim.   Backward: ∂L/∂xᵢ = gᵢ + … + gₙ.   Saves nothing.
 
-    in_rows = True
-    in_float32 = True
-
-    def forward(self, x, dim):
-        self.dim = dim
-        return x.cumsum(dim, dtype=x.dtype if x.dtype.kind == "f" else "int64")
-
-    def backward(self, g):
-        flip = xp_of(g).flip
-        return flip(flip(g, self.dim).cumsum(self.dim, dtype=g.dtype), self.dim)
-
-
-class Cumprod(Op):
-    """yᵢ = x₁·…·xᵢ along dim.
-
-    Backward: xⱼ is a factor of yⱼ and of every y behind it, so with Pⱼ = x₁·…·xⱼ₋₁
-        ∂L/∂xⱼ = Pⱼ·(gⱼ + gⱼ₊₁·xⱼ₊₁ + gⱼ₊₂·xⱼ₊₁·xⱼ₊₂ + …) = Pⱼ·tⱼ,   tⱼ = gⱼ + xⱼ₊₁·tⱼ₊₁
-    (Σ g·y over i ≥ j, divided by xⱼ, would be shorter, and wrong where xⱼ = 0.) What is behind a
-    zero factor gets and passes on nothing, even where g is infinite. Saves x.
+    As PyTorch, float32 is added up in float64, and each yᵢ rounded once.
     """
 
     in_rows = True
@@ -217,12 +207,37 @@ class Cumprod(Op):
 
     def forward(self, x, dim):
         self.dim = dim
-        self.saved = (x,)
-        return x.cumprod(dim, dtype=x.dtype if x.dtype.kind == "f" else "int64")
+        return _running(self, "cumsum", x, dim)
 
     def backward(self, g):
-        (x,) = self.saved
+        return _behind(self, g)
+
+
+class Cumprod(Op):
+    """yᵢ = x₁·…·xᵢ along dim.
+
+    Backward: xⱼ is a factor of yⱼ and of every y behind it. If no number of x is 0,
+        ∂L/∂xⱼ = (gⱼ·yⱼ + … + gₙ·yₙ) / xⱼ
+    as in PyTorch, and otherwise, with Pⱼ = x₁·…·xⱼ₋₁,
+        ∂L/∂xⱼ = Pⱼ·(gⱼ + gⱼ₊₁·xⱼ₊₁ + gⱼ₊₂·xⱼ₊₁·xⱼ₊₂ + …) = Pⱼ·tⱼ,   tⱼ = gⱼ + xⱼ₊₁·tⱼ₊₁
+    What is behind a zero factor gets and passes on nothing, even where g is infinite. float32 is
+    multiplied in float64, and rounded once. Saves x and y.
+    """
+
+    in_rows = True
+    in_float32 = True
+
+    def forward(self, x, dim):
+        self.dim = dim
+        y = _running(self, "cumprod", x, dim)
+        self.saved = x, y
+        return y
+
+    def backward(self, g):
+        x, y = self.saved
         xp = xp_of(x)
+        if x.all():
+            return self.stored(_behind(self, self.stored(g * self.stored(y)))) / x
         rows, t = xp.moveaxis(x, self.dim, 0), xp.moveaxis(g, self.dim, 0).copy()  # (n, ...)
         for j in range(len(rows) - 2, -1, -1):
             t[j] += xp.where(rows[j + 1] == 0, 0.0, rows[j + 1] * t[j + 1])

@@ -8,20 +8,46 @@ from ..functions.elementary import erf, erfc, exp2, expm1, log1p, logit, xlogy
 from ..functions.elementary import sigmoid as expit
 from ..functions.rounding import round
 from ..functions.softmax import log_softmax, logsumexp, softmax
+from ..functions.special import (
+    digamma,
+    entr,
+    erfinv,
+    gammaln,
+    log_ndtr,
+    multigammaln,
+    ndtr,
+    ndtri,
+    polygamma,
+    psi,
+    sinc,
+    xlog1py,
+)
 from ..tensor.missing_names import missing
 
 __all__ = [
+    "digamma",
+    "entr",
     "erf",
     "erfc",
+    "erfinv",
     "exp2",
     "expit",
     "expm1",
+    "gammaln",
     "log1p",
+    "log_ndtr",
     "log_softmax",
     "logit",
     "logsumexp",
+    "multigammaln",
+    "ndtr",
+    "ndtri",
+    "polygamma",
+    "psi",
     "round",
+    "sinc",
     "softmax",
+    "xlog1py",
     "xlogy",
 ]
 

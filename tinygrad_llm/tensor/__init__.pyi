@@ -1174,6 +1174,34 @@ class Tensor:
     def logsumexp(self, dim: Any, keepdim: builtins.bool = False) -> Tensor:
         """log Σ exp(x) over dim, an int or a tuple, without overflow. Integers become floating."""
 
+    # functions/special.py
+    def lgamma(self) -> Tensor:
+        """log |Γ(x)|; ∞ at 0, −1, −2 … The derivative is ψ(x), `digamma`."""
+    def lgamma_(self) -> Tensor:
+        """lgamma in place: the result is written into this tensor."""
+    def digamma(self) -> Tensor:
+        """ψ(x) = d/dx log Γ(x); −∞ at 0, NaN at −1, −2 … The derivative is ψ′(x), `polygamma(1, x)`."""
+    def digamma_(self) -> Tensor:
+        """digamma in place: the result is written into this tensor."""
+    def polygamma(self, n: builtins.int) -> Tensor:
+        """ψ⁽ⁿ⁾(x), see polygamma."""
+    def mvlgamma(self, p: builtins.int) -> Tensor:
+        """log Γₚ(x) = p·(p − 1)/4·log π + Σ log Γ(x − j/2) over j = 0 … p − 1, Γ of p dimensions."""
+    def erfinv(self) -> Tensor:
+        """The x with erf x = y, for y in [−1, 1]; NaN beyond. The derivative is √π/2·exp(x²)."""
+    def erfinv_(self) -> Tensor:
+        """erfinv in place: the result is written into this tensor."""
+    def sinc(self) -> Tensor:
+        """sin(πx)/(πx), and 1 at 0. The derivative is (cos(πx) − sinc x)/x, and 0 at 0."""
+    def sinc_(self) -> Tensor:
+        """sinc in place: the result is written into this tensor."""
+    def heaviside(self, values: Tensor) -> Tensor:
+        """0 where x < 0 or x is nan, values where x = 0, and 1 where x > 0. It has no derivative."""
+    def float_power(self, exponent: Any) -> Tensor:
+        """xᵉ, computed in float64, the dtype of the result; one of the two may be a number."""
+    def float_power_(self, exponent: Any) -> Tensor:
+        """xᵉ in x's own memory, which must be float64."""
+
     # functions/storage.py
     def untyped_storage(self) -> UntypedStorage:
         """The memory that the tensor shows a part of: two tensors share it if data_ptr() is equal."""

@@ -10,28 +10,27 @@ from typing import Any
 _OF_TENSOR = """
     H absolute_ addbmm addbmm_ addmm_ addmv addmv_ addr addr_ adjoint aminmax angle apply_
     arccos_ arccosh_ arcsin_ arcsinh_ arctan2_ arctan_ arctanh_ as_strided as_strided_
-    as_strided_scatter as_subclass atan2_ baddbmm_ bitwise_left_shift_ bitwise_right_shift_
+    as_strided_scatter as_subclass atan2_ baddbmm_ 
     cauchy_ ccol_indices cdouble cfloat chalf cholesky cholesky_inverse cholesky_solve coalesce
     col_indices conj_physical conj_physical_ const_data_ptr copysign_ corrcoef cosh_ cov cross
     crow_indices cummax cummin cumprod cumprod_ cumsum_ deg2rad_ dense_dim dequantize det
-    diag_embed diagflat diagonal_scatter digamma digamma_ dim_order dist eig eq_ erfc_ erfinv
-    erfinv_ exp2_ fill_diagonal_ fix_ float_power float_power_ fmax fmin frexp gcd gcd_ ge_
-    geometric_ geqrf grad_dtype greater_ greater_equal_ gt_ hardshrink hash_tensor heaviside
-    heaviside_ histc histogram hypot_ i0 i0_ igamma igamma_ igammac igammac_ index index_copy
-    index_copy_ index_fill index_put index_put_ index_reduce index_reduce_ indices int_repr
-    inverse ipu is_coalesced is_inference isreal istft kron kthvalue lcm lcm_ ldexp ldexp_ le_
-    less_ less_equal_ lgamma lgamma_ log_normal_ logcumsumexp logdet logit_ lstsq lt_ lu
-    lu_solve mH map2_ map_ masked_scatter masked_scatter_ matrix_exp matrix_power mode
-    module_load moveaxis msort mtia mvlgamma mvlgamma_ name nan_to_num_ nanmedian nanquantile
+    diag_embed diagflat diagonal_scatter dim_order dist eig eq_ erfc_ exp2_ fill_diagonal_ fix_
+    fmax fmin frexp gcd gcd_ ge_ geometric_ geqrf grad_dtype greater_ greater_equal_ gt_
+    hardshrink hash_tensor heaviside_ histc histogram hypot_ i0 i0_ igamma igamma_ igammac
+    igammac_ index index_copy index_copy_ index_fill index_put index_put_ index_reduce
+    index_reduce_ indices int_repr inverse ipu is_coalesced is_inference isreal istft kron
+    kthvalue lcm lcm_ ldexp ldexp_ le_ less_ less_equal_ log_normal_ logcumsumexp logdet logit_
+    lstsq lt_ lu lu_solve mH map2_ map_ masked_scatter masked_scatter_ matrix_exp matrix_power
+    mode module_load moveaxis msort mtia mvlgamma_ name nan_to_num_ nanmedian nanquantile
     narrow_copy ndimension ne_ negative_ new new_empty_strided nextafter nextafter_
-    nonzero_static not_equal_ orgqr ormqr output_nr pinverse polygamma polygamma_ prelu put put_
+    nonzero_static not_equal_ orgqr ormqr output_nr pinverse polygamma_ prelu put put_
     q_per_channel_axis q_per_channel_scales q_per_channel_zero_points q_scale q_zero_point qr
     qscheme rad2deg_ record_stream reinforce renorm renorm_ resize resize_ resize_as resize_as_
     resize_as_sparse_ resolve_conj resolve_neg row_indices scatter_reduce scatter_reduce_
-    select_scatter set_ sgn_ share_memory_ sinc sinc_ sinh_ slice_inverse slice_scatter slogdet
-    smm solve sparse_dim sparse_mask sparse_resize_ sparse_resize_and_clear_ split_with_sizes
-    sspaddmm stft storage storage_type sum_to_size svd swapaxes_ swapdims_ symeig to_dense
-    to_mkldnn to_padded_tensor to_sparse to_sparse_bsc to_sparse_bsr to_sparse_coo to_sparse_csc
+    select_scatter set_ sgn_ share_memory_ sinh_ slice_inverse slice_scatter slogdet smm solve
+    sparse_dim sparse_mask sparse_resize_ sparse_resize_and_clear_ split_with_sizes sspaddmm
+    stft storage storage_type sum_to_size svd swapaxes_ swapdims_ symeig to_dense to_mkldnn
+    to_padded_tensor to_sparse to_sparse_bsc to_sparse_bsr to_sparse_coo to_sparse_csc
     to_sparse_csr transpose_ triangular_solve true_divide_ unfold unique_consecutive
     unsafe_chunk unsafe_split unsafe_split_with_sizes values volatile xlogy_ xpu
 """

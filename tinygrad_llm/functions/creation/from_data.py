@@ -152,6 +152,8 @@ def _as_array(data: Any, dtype: Any, copy: bool) -> Any:
             data = np.asarray(data)
         else:
             return _from_python(data, target)
+    if isinstance(data, (np.matrix, np.ma.MaskedArray, np.memmap, np.recarray)):
+        data = np.asarray(data)  # whose own * and tolist are others
     dtypes.of(data.dtype)
     if target is not None and data.dtype != target:
         with np.errstate(all="ignore"):

@@ -87,4 +87,4 @@ def triplet_margin_loss(
     far = pairwise_distance(anchor, negative, p, eps)
     if swap:
         far = far.minimum(pairwise_distance(positive, negative, p, eps))
-    return reduced((near - far + margin).clamp_min(0.0), reduction)
+    return reduced((margin + near - far).clamp_min(0.0), reduction)

@@ -44,6 +44,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
             pass
     if not tensors:
         raise ValueError("cat(): expected a non-empty list of Tensors")
+    tensors = promote(*tensors)
     kept = [x for x in tensors if x.array.shape != (0,)] or tensors[:1]  # torch skips empty 1-d
     ndim = kept[0].array.ndim
     if ndim == 0:
@@ -60,7 +61,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
                     f"Sizes of tensors must match except in dimension {dim}. Expected size {n} but "
                     f"got size {m} for tensor number {i} in the list."
                 )
-    return ops.Cat.apply(*promote(*kept), dim=dim)
+    return ops.Cat.apply(*kept, dim=dim)
 
 
 concat = concatenate = cat

@@ -106,12 +106,19 @@ def dsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
     return _cut("dsplit", input, indices_or_sections, 2, 3)
 
 
+def _not_a_number(name: str, x: Tensor) -> None:
+    if x.array.ndim == 0:
+        raise RuntimeError(f"{name} expects at least a 1-dimensional tensor")
+
+
 @method
 def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces along dim: of one size (the last may be smaller), or of the sizes listed.
 
-    Raises: RuntimeError if the sizes do not add up to that of dim or the size is not positive.
+    Raises: RuntimeError if the sizes do not add up to that of dim or the size is not positive, and for a 0-d
+    tensor.
     """
+    _not_a_number("split", input)
     dim = normal_dim(dim, input.array.ndim)
     n = input.array.shape[dim]
     size = split_size_or_sections
@@ -133,10 +140,11 @@ def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Ten
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most `chunks` pieces along dim, all of one size except perhaps the last.
 
-    Raises: RuntimeError if chunks is below 1.
+    Raises: RuntimeError if chunks is below 1 or input is 0-d.
     """
     if chunks <= 0:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
+    _not_a_number("chunk", input)
     dim = normal_dim(dim, input.array.ndim)
     n = input.array.shape[dim]
     return split(input, -(-n // chunks) if n else [0] * chunks, dim)

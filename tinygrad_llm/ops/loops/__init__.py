@@ -71,14 +71,14 @@ from ..activation import GatedActivation, Gelu, Relu, Silu
 from ..arithmetic import Add, Mul, Sub
 from ..attention import ScaledDotProductAttention
 from ..dropout import Dropout
-from ..elementary import Sigmoid
+from ..elementary import Sigmoid, Tanh
 from ..loss import CrossEntropy
 from ..norm import LayerNorm, RmsNorm
 from ..rope import Rope
 from ..selective_scan import SelectiveScan
 from ..softmax import LogSoftmax, Softmax
 from .activation import LoopGatedActivation, LoopGelu, LoopSilu
-from .arithmetic import LoopAdd, LoopDropout, LoopMul, LoopRelu, LoopSigmoid, LoopSub
+from .arithmetic import LoopAdd, LoopDropout, LoopMul, LoopRelu, LoopSigmoid, LoopSub, LoopTanh
 from .attention import LoopAttention
 from .compiling import missing
 from .decoding import Program, packed_product, packed_tile
@@ -97,7 +97,7 @@ TWINS: dict[type, Any] = {
     LayerNorm: LoopLayerNorm, RmsNorm: LoopRmsNorm, Gelu: LoopGelu, Silu: LoopSilu,
     GatedActivation: LoopGatedActivation,
     Softmax: LoopSoftmax, LogSoftmax: LoopLogSoftmax,
-    Add: LoopAdd, Sub: LoopSub, Mul: LoopMul, Relu: LoopRelu, Sigmoid: LoopSigmoid,
+    Add: LoopAdd, Sub: LoopSub, Mul: LoopMul, Relu: LoopRelu, Sigmoid: LoopSigmoid, Tanh: LoopTanh,
     Dropout: LoopDropout, CrossEntropy: LoopCrossEntropy, Rope: LoopRope,
     ScaledDotProductAttention: LoopAttention, SelectiveScan: LoopSelectiveScan,
 }  # fmt: skip
