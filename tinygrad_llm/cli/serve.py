@@ -34,8 +34,9 @@ Examples:
 
 # Type, default and help of the limits that a command sets; see serve.Limits.
 _LIMITS: dict[str, tuple[Any, Any, str]] = {
-    "batch": (int, 8, "Texts that are written at a time."),
+    "batch": (int, 32, "Texts that are written at a time."),
     "queue": (int, 64, "Texts that may wait besides."),
+    "prefixes": (int, 256, "Megabytes kept of beginnings of prompts, to compute them once; 0: none."),
     "tokens": (int, 1024, "The most tokens of an answer."),
     "seconds": (float, 300.0, "The most time for an answer."),
 }
@@ -71,6 +72,7 @@ def serve(
     batch, queue, tokens, seconds = own["batch"], own["queue"], own["tokens"], own["seconds"]
     must_be("batch", 1 <= batch <= 256, "between 1 and 256", batch)
     must_be("queue", 0 <= queue <= 10_000, "between 0 and 10,000", queue)
+    must_be("prefixes", 0 <= own["prefixes"] <= 10**6, "between 0 and 1,000,000", own["prefixes"])
     must_be("tokens", 1 <= tokens <= 10**6, "between 1 and 1,000,000", tokens)
     must_be("seconds", 0 < seconds <= 86_400, "above 0 and at most 86,400", seconds)
     key = _key(key_file)

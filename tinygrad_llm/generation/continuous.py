@@ -99,12 +99,14 @@ class ContinuousBatch:
             if not parts:
                 return []
             logits = self._logits(parts)  # (rows of parts, V)
-            whole = [(row, own) for (row, _), own in zip(parts, logits.split(1), strict=True)
-                     if len(row.cache) == len(row.ids)]  # fmt: skip
-            for row, _ in whole:
+            whole = [len(row.cache) == len(row.ids) for row, _ in parts]
+            if not all(whole):  # the others have more of a prompt before them
+                logits = logits[[i for i, known in enumerate(whole) if known]]
+            rows = [row for (row, _), known in zip(parts, whole, strict=True) if known]
+            for row in rows:
                 if len(row.ids) == row.n_prompt:
                     self._keep(row, row.ids)
-            return [self._choose(row, own) for row, own in whole]
+            return self._chosen(rows, logits) if rows else []
 
     def _parts(self) -> list[tuple[Any, int]]:
         """The rows of this step, and how many of their ids each computes."""
@@ -138,9 +140,22 @@ class ContinuousBatch:
         logits: Tensor = self.model(idx, cache=cache, last_only=True)  # (1, rows of parts, V)
         return logits[0]  # (1, rows of parts, V) -> (rows of parts, V)
 
-    def _choose(self, row: Row, logits: Tensor) -> NewToken:
-        """The next token of a row, by its logits (1, V)."""
-        idx = tensor([row.ids], device=device_of(self.model))  # (1, T)
-        token = int(chosen(logits, idx, row.sampling, [row.generator]).item())
-        row.ids.append(token)
-        return NewToken(row, token, logits)
+    def _chosen(self, rows: list[Row], logits: Tensor) -> list[NewToken]:
+        """The next token of each row, by its logits (rows, V).
+
+        Rows that choose in the same way and do not look at their ids choose together.
+        """
+        tokens, first = [], 0
+        while first < len(rows):
+            last, sampling = first + 1, rows[first].sampling
+            if sampling.repetition_penalty == 1.0:
+                while last < len(rows) and rows[last].sampling == sampling:
+                    last += 1
+            some, own = rows[first:last], logits[first:last]  # (rows, V) -> (some, V)
+            idx = tensor([some[0].ids], device=device_of(self.model))  # (1, T), of one row alone
+            ids = chosen(own, idx, sampling, [row.generator for row in some])  # (some, 1)
+            tokens += zip(some, ids[:, 0].tolist(), own.split(1), strict=True)
+            first = last
+        for row, token, _ in tokens:
+            row.ids.append(token)
+        return [NewToken(row, token, own) for row, token, own in tokens]

@@ -8,7 +8,7 @@ PagedAttention", section 4.4 (shared prefixes); here a new text copies the begin
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,7 +17,8 @@ from ..layers.cache import Cache
 __all__ = ["Prefixes"]
 
 
-class _Entry(NamedTuple):
+@dataclass(eq=False)
+class _Entry:
     ids: np.ndarray
     cache: Cache
     nbytes: int
