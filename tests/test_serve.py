@@ -173,6 +173,27 @@ def test_ollamas_client(running):
         client.chat(model="other", messages=HELLO)
 
 
+def test_langchains_client(running):
+    langchain = pytest.importorskip("langchain_openai")
+    address, engine = running
+    options = {"base_url": f"{address}/v1", "api_key": "none", "max_retries": 0}
+    chat = langchain.ChatOpenAI(
+        model="tiny", temperature=0, max_tokens=12, stream_usage=True, **options
+    )
+    text, messages = expected(engine), [("user", "Hello")]
+    answer = chat.invoke(messages)
+    assert answer.content == text and answer.usage_metadata["output_tokens"] == 12
+    pieces = list(chat.stream(messages))
+    assert "".join(piece.content for piece in pieces) == text
+    assert [a.content for a in chat.batch([messages] * 3)] == [text] * 3
+    asked = chat.bind(logprobs=True, top_logprobs=2).invoke([("system", "S"), *messages])
+    assert len(asked.response_metadata["logprobs"]["content"]) == 12
+    vectors = langchain.OpenAIEmbeddings(
+        model="embeddings", check_embedding_ctx_length=False, **options
+    )
+    assert vectors.embed_documents(["ab", "c"]) == [[2.0, 97.0], [1.0, 99.0]]
+
+
 def test_each_of_many_together_equals_itself_alone(running, post):
     engine = running[1]
 
@@ -229,6 +250,17 @@ def test_no_pages_of_documentation_and_no_forms(running):
     form = httpx.post(running[0] + CHAT, content=b'{"model": "tiny"}',
                       headers={"content-type": "text/plain"})  # fmt: skip
     assert form.status_code == 415
+
+
+def test_beginnings_of_prompts_are_kept_for_each_key_apart():
+    httpx = pytest.importorskip("httpx")
+    body = {"model": "tiny", "messages": HELLO, "max_tokens": 2, "temperature": 0}
+    with server() as (address, engine):
+        hits = []
+        for key in ("a", "b", "a"):
+            httpx.post(address + CHAT, json=body, headers={"authorization": f"Bearer {key}"})
+            hits.append(engine.batch.prefixes.hits)
+        assert hits == [0, 0, 9]
 
 
 # ------------------------------------------------------------------------------- wrong requests
