@@ -19,6 +19,7 @@ __all__ = ["Prefixes"]
 
 @dataclass(eq=False)
 class _Entry:
+    owner: Hashable
     ids: np.ndarray
     cache: Cache
     nbytes: int
@@ -34,22 +35,21 @@ class Prefixes:
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes, self.nbytes = most_bytes, 0
         self.hits = self.misses = 0
-        self._entries: dict[Hashable, list[_Entry]] = {}  # of an owner, the newest last
-        self._owners: list[Hashable] = []  # by their newest use, the newest last
+        self._entries: list[_Entry] = []  # by their newest use, the newest last
 
     def begin(self, owner: Hashable, ids: Sequence[int]) -> Cache | None:
         """A cache of its own with the longest known beginning of ids (not all of it), or None."""
         asked, best, length = np.asarray(ids), None, 0
-        for entry in self._entries.get(owner, []):
-            same = common(entry.ids, asked[:-1])
+        for entry in self._entries:
+            same = common(entry.ids, asked[:-1]) if entry.owner == owner else 0
             if same > length:
                 best, length = entry, same
         self.hits += length
         self.misses += len(ids) - length
         if best is None:
             return None
-        self._entries[owner].remove(best)
-        self._put(owner, best)
+        self._entries.remove(best)
+        self._entries.append(best)
         return best.cache.beginning(length)
 
     def keep(self, owner: Hashable, ids: Sequence[int], cache: Cache) -> None:
@@ -60,33 +60,22 @@ class Prefixes:
         """
         if not len(ids) or not cache.can_join or cache.nbytes > self.most_bytes:
             return
-        kept = _Entry(np.asarray(ids), cache.beginning(len(ids), copied=False), cache.nbytes)
-        for old in list(self._entries.get(owner, [])):
-            if common(old.ids, kept.ids) == len(old.ids):
-                self._drop(owner, old)
-        self._put(owner, kept)
-        self.nbytes += kept.nbytes
+        shared, new = cache.beginning(len(ids), copied=False), np.asarray(ids)
+        for old in [entry for entry in self._entries if entry.owner == owner]:
+            if common(old.ids, new) == len(old.ids):
+                self._drop(old)
+        self._entries.append(_Entry(owner, new, shared, cache.nbytes))
+        self.nbytes += cache.nbytes
         while self.nbytes > self.most_bytes:
-            oldest = self._owners[0]
-            self._drop(oldest, self._entries[oldest][0])
+            self._drop(self._entries[0])
 
     def clear(self) -> None:
         """Forget all."""
-        self._entries, self._owners, self.nbytes = {}, [], 0
+        self._entries, self.nbytes = [], 0
 
-    def _put(self, owner: Hashable, entry: _Entry) -> None:
-        self._entries.setdefault(owner, []).append(entry)
-        if owner in self._owners:
-            self._owners.remove(owner)
-        self._owners.append(owner)
-
-    def _drop(self, owner: Hashable, entry: _Entry) -> None:
-        entries = self._entries[owner]
-        self._entries[owner] = [kept for kept in entries if kept is not entry]
+    def _drop(self, entry: _Entry) -> None:
+        self._entries.remove(entry)
         self.nbytes -= entry.nbytes
-        if not self._entries[owner]:
-            del self._entries[owner]
-            self._owners.remove(owner)
 
 
 def common(a: np.ndarray, b: np.ndarray) -> int:

@@ -378,11 +378,12 @@ class Program:
             self.text_memory[b] = first._keys
         self.texts[:, :n, 0], self.texts[:, :n, 1] = np.cumsum(new) - new, new
         self.texts[:, :n, 2] = past
+        seen, longest = int((new * (past + new)).sum()), int((past + new).max())
         for i, s, _ in self.attends:
-            table[i, N_TEXTS], table[i, UNITS] = n, n * s.n_kv_heads
-            seen = s.n_heads * s.head_dim * int((new * (past + new)).sum())
-            table[i, CHUNKS] = self.chunks(n * s.n_kv_heads, 4 * seen)
-            self.needs(s.head_dim + int((past + new).max()))
+            chunks = self.chunks(n * s.n_kv_heads, 4 * s.n_heads * s.head_dim * seen)
+            row = table[i]
+            row[N_TEXTS], row[UNITS], row[CHUNKS] = n, n * s.n_kv_heads, chunks
+            self.needs(s.head_dim + longest)
 
     def run(self) -> None:
         """Run all stages."""
