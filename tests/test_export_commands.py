@@ -229,7 +229,7 @@ def test_a_card_says_what_the_runs_files_say(tmp_path):
     for part in (
         'license: other\nlicense_name: "CC BY 4.0"\n',
         f"A Llama with {model.n_parameters():,} parameters",
-        "tinygrad-llm pretrain tinyshakespeare --tokenizer char --steps 5 --seed 9",
+        "\ntinygrad-llm pretrain tinyshakespeare --steps 5 --tokenizer char --seed 9\n",
         "| licence of the data | public domain |", "| characters of the data | `1115394` |",
         "| training loss | 2.5000 |", "| validation loss | 2.7500 |", "| tokens seen | 1,400 |",
         "| step | 7 |", "Of the weights: CC BY 4.0.",

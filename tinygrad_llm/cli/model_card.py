@@ -6,12 +6,12 @@ what they do not say is named as not known.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..files.atomic import atomic_write
-from ..files.program import command_line
 from ..training import read_metrics
 from ..training.checkpoint import Checkpoint
 from ..training.options import OptionError, Options
@@ -126,7 +126,7 @@ def _command(config: Mapping[str, Any], options: Mapping[str, Any]) -> str:
             flags.append(option.flag if value else option.flag.replace("--", "--no-", 1))
         else:
             flags += [option.flag, str(value)]
-    return command_line(*words, *flags)
+    return shlex.join(["tinygrad-llm", *words, *flags])  # on any machine, not as it is called here
 
 
 def _base_of(config: Mapping[str, Any]) -> str | None:

@@ -101,7 +101,7 @@ def serve(
 def _listen(app: Any, host: str, port: int, name: str) -> None:
     import socket
 
-    import uvicorn
+    from ..serve.listening import web_server
 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listening:
@@ -116,11 +116,7 @@ def _listen(app: Any, host: str, port: int, name: str) -> None:
             f"{name} at http://{place}:{listening.getsockname()[1]}/v1 (Ctrl-C ends)",
             file=sys.stderr,
         )
-        config = uvicorn.Config(
-            app, log_level="warning", access_log=False, server_header=False, lifespan="off",
-            limit_concurrency=1000, timeout_keep_alive=10, timeout_graceful_shutdown=2,
-        )  # fmt: skip
-        uvicorn.Server(config).run(sockets=[listening])
+        web_server(app).run(sockets=[listening])
 
 
 def _key(path: str | None) -> str | None:
