@@ -241,7 +241,9 @@ def test_what_a_card_does_not_know_it_says(tmp_path):
     folder, _ = run(tmp_path, "GPT")
     assert invoke("export", "gguf", folder, tmp_path / "m.gguf")[0] == 0
     card = (tmp_path / "m.gguf.md").read_text()
-    assert "license" not in card and "| data | not known |" in card and "llama-cli -m m.gguf" in card
+    assert (
+        "license" not in card and "| data | not known |" in card and "llama-cli -m m.gguf" in card
+    )
     assert "| losses | not known |" in card and "whoever passes the weights on" in card
     assert "--licence must be" in str(
         invoke("export", "hf", folder, tmp_path / "hf", "--licence", "a\nb: c")[2]

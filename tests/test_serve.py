@@ -413,7 +413,7 @@ def test_slow_clients_hold_up_nobody():
 
 
 def answer_to(address, *parts):
-    """What comes back until the server closes the connection, for bytes that are sent one by one."""
+    """What comes back, until the server closes the connection, for bytes sent one by one."""
     port, got = int(address.rpartition(":")[2]), b""
     with socket.create_connection(("127.0.0.1", port), 60) as connection:
         with contextlib.suppress(ConnectionError):
@@ -433,7 +433,7 @@ def test_a_client_that_sends_no_whole_request_is_closed():
         for part in (b"", b"P", HEAD, HEAD + b"X: "):
             assert answer_to(address, part) == b"", part
         body = {"model": "tiny", "messages": HELLO, "max_tokens": 2}
-        with httpx.Client(timeout=60) as client:  # and neither one that has asked, nor a slow answer
+        with httpx.Client(timeout=60) as client:  # not one that has asked, nor a long answer
             for _ in range(2):
                 assert client.post(address + CHAT, json=body).status_code == 200
         long = {**body, "max_tokens": 60, "temperature": 0, "stream": True}

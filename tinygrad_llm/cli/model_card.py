@@ -21,6 +21,10 @@ __all__ = ["write_card"]
 
 _NOT_KNOWN = "not known"
 _LICENCES = {"Apache-2.0": "apache-2.0", "MIT": "mit", "Gemma Terms of Use": "gemma"}  # on hubs
+_NUMBERS = {
+    "tokens": "tokens seen", "loss": "training loss", "val_loss": "validation loss",
+    "bits_per_byte": "bits per byte of the validation text",
+}  # fmt: skip
 _USE = {
     "hf": """```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -57,8 +61,10 @@ def write_card(
     name = path.parent.name if format == "hf" else path.name.removesuffix(".md")
     lines = ["---", *(f"{key}: {value}" for key, value in head.items()), "---", "", f"# {name}", ""]
     if model is not None:
-        lines += [f"A {type(model).__name__} with {model.n_parameters():,} parameters: "
-                  f"{model.config.summary()}. It sees {model.context_length:,} tokens.", ""]  # fmt: skip
+        lines += [
+            f"A {type(model).__name__} with {model.n_parameters():,} parameters: "
+            f"{model.config.summary()}. It sees {model.context_length:,} tokens.", "",
+        ]  # fmt: skip
     lines += ["## Use", "", _USE[format].format(name=name), ""]
     if saved is not None:
         lines += _training(saved, config, base)
@@ -88,8 +94,8 @@ def _training(saved: Checkpoint, config: Mapping[str, Any], base: str | None) ->
     rows |= _losses(saved)
     rows["seed"] = str(options.get("seed", _NOT_KNOWN))
     table = [f"| {key} | {value} |" for key, value in rows.items()]
-    return ["## Training", "", "```shell", _command(config, options), "```", "", "| | |", "|---|---|",
-            *table, ""]  # fmt: skip
+    head = ["## Training", "", "```shell", _command(config, options), "```", ""]
+    return [*head, "| | |", "|---|---|", *table, ""]
 
 
 def _losses(saved: Checkpoint) -> dict[str, str]:
@@ -99,9 +105,7 @@ def _losses(saved: Checkpoint) -> dict[str, str]:
     newest: dict[str, str] = {}
     for line in lines:
         if line["step"] <= saved.step:
-            for key, words in (("tokens", "tokens seen"), ("loss", "training loss"),
-                               ("val_loss", "validation loss"),
-                               ("bits_per_byte", "bits per byte of the validation text")):  # fmt: skip
+            for key, words in _NUMBERS.items():
                 if isinstance(line.get(key), int | float):
                     number = line[key]
                     newest[words] = f"{number:,}" if key == "tokens" else f"{number:.4f}"

@@ -36,7 +36,11 @@ Examples:
 _LIMITS: dict[str, tuple[Any, Any, str]] = {
     "batch": (int, 32, "Texts that are written at a time."),
     "queue": (int, 64, "Texts that may wait besides."),
-    "prefixes": (int, 256, "Megabytes kept of beginnings of prompts, to compute them once; 0: none."),
+    "prefixes": (
+        int,
+        256,
+        "Megabytes for beginnings of prompts, which are kept.",
+    ),
     "tokens": (int, 1024, "The most tokens of an answer."),
     "seconds": (float, 300.0, "The most time for an answer."),
 }

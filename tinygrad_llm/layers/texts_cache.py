@@ -1,4 +1,4 @@
-"""Several texts in one call of a model: the new tokens of all, one text after the other, as one row.
+"""Several texts in one call of a model: the new tokens of all, one text after another, in a row.
 
 Each text has a Cache of its own, so that it joins and leaves without a copy of the others, and a
 prompt of many tokens goes through the matrices together with single tokens of other texts. Between
@@ -15,7 +15,6 @@ Shapes: N new tokens of all texts, H heads of keys and values, D head_dim.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 

@@ -35,7 +35,10 @@ class TensorBoard:
 
     def __init__(self, folder: Path, step: int, config: Mapping[str, Any]) -> None:
         event_pb2 = importlib.import_module("tensorboard.compat.proto.event_pb2")
-        self._protos: Any = event_pb2, importlib.import_module("tensorboard.compat.proto.summary_pb2")
+        self._protos: Any = (
+            event_pb2,
+            importlib.import_module("tensorboard.compat.proto.summary_pb2"),
+        )
         writer: Any = importlib.import_module("tensorboard.summary.writer.event_file_writer")
         self._writer = writer.EventFileWriter(str(folder / "tensorboard"), flush_secs=5)
         start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)

@@ -366,14 +366,14 @@ class Program:
                 table[i, TEXTS] = _at(self.texts[a])
         leading = [cache.layers[self.attends[0][1].part] for cache in caches]
         past, new = np.array([part.length for part in leading]), np.array(counts)
-        for b, (cache, count) in enumerate(zip(caches, counts, strict=True)):
+        for b, (cache, added) in enumerate(zip(caches, counts, strict=True)):
             known, first = self.text_memory[b], leading[b]
-            if known is first._keys and known is not None and past[b] + count <= known.shape[2]:
+            if known is first._keys and known is not None and past[b] + added <= known.shape[2]:
                 for _, s, _ in self.attends:
-                    cache.layers[s.part].length += count
+                    cache.layers[s.part].length += added
                 continue
             for a, (_, s, k) in enumerate(self.attends):
-                keys, values, _, _ = cache.layers[s.part].reserve(k[:1, :, :count])
+                keys, values, _, _ = cache.layers[s.part].reserve(k[:1, :, :added])
                 self.texts[a, b, 3:] = _at(keys), _at(values), keys.shape[2]
             self.text_memory[b] = first._keys
         self.texts[:, :n, 0], self.texts[:, :n, 1] = np.cumsum(new) - new, new

@@ -30,8 +30,8 @@ from .compiling import Helper
 
 __all__ = [
     "LANES", "added", "count", "flags", "halves", "high_entry", "high_half", "integers", "lanes",
-    "lanes_of", "let_others_run", "low_entry", "low_half", "matrix", "numbers", "put", "signed", "singles",
-    "take", "times", "times_added", "yielding_address",
+    "lanes_of", "let_others_run", "low_entry", "low_half", "matrix", "numbers", "put", "signed",
+    "singles", "take", "times", "times_added", "yielding_address",
 ]  # fmt: skip
 
 LANES = 32
