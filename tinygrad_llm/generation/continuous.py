@@ -145,7 +145,8 @@ class ContinuousBatch:
 
         Rows that choose in the same way and do not look at their ids choose together.
         """
-        tokens, first = [], 0
+        tokens: list[tuple[Row, int, Tensor]] = []
+        first = 0
         while first < len(rows):
             last, sampling = first + 1, rows[first].sampling
             if sampling.repetition_penalty == 1.0:

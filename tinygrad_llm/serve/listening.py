@@ -24,7 +24,7 @@ def web_server(app: Any, header_seconds: float = 10.0, **options: Any) -> Any:
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
-    class Impatient(H11Protocol):  # type: ignore[misc]
+    class Impatient(H11Protocol):
         """Closes a connection on which no request has begun for a time."""
 
         def connection_made(self, transport: Any) -> None:
