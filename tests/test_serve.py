@@ -16,7 +16,7 @@ from tiny_chat import tiny_model, tiny_tokenizer
 
 from tinygrad_llm.generation import generate, stream_text
 from tinygrad_llm.serve import Engine, Limits
-from tinygrad_llm.serve.app import make_app
+from tinygrad_llm.serve.app import Page, make_app
 from tinygrad_llm.serve.listening import HEADER_BYTES, web_server
 from tinygrad_llm.serve.service import Service
 
@@ -38,12 +38,12 @@ class Vectors:
 
 
 @contextlib.contextmanager
-def server(context_length=256, key=None, header_seconds=10.0, **limits):
+def server(context_length=256, key=None, header_seconds=10.0, pages=None, **limits):
     """A running server: its address and engine."""
     limits = {"tokens": 60, **limits}
     with Engine(tiny_model(context_length), tiny_tokenizer(), Limits(**limits)) as engine:
         service = Service(engine, "tiny", (257,), Vectors())
-        app = make_app(service, {"127.0.0.1"}, key)
+        app = make_app(service, {"127.0.0.1"}, key, pages)
         listening = socket.socket()
         listening.bind(("127.0.0.1", 0))
         listening.listen(100)
@@ -218,6 +218,19 @@ def test_a_key_is_asked_for():
         ]
         assert asked == [401, 401, 200]
         assert httpx.get(f"{address}/health").status_code == 200
+
+
+def test_a_page_comes_without_the_key_and_with_its_own_policy():
+    httpx = pytest.importorskip("httpx")
+    policy = "default-src 'none'; connect-src 'self'"
+    pages = {"/chat": Page(b"<!doctype html>", policy=policy)}
+    with server(key=KEY, pages=pages) as (address, _):
+        answer = httpx.get(f"{address}/chat")
+        assert (answer.status_code, answer.content) == (200, b"<!doctype html>")
+        assert answer.headers.get_list("content-security-policy") == [policy]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert httpx.get(f"{address}/chat", headers={"host": "evil.example"}).status_code == 403
+        assert httpx.get(f"{address}/v1/models").status_code == 401
 
 
 @pytest.mark.parametrize(
