@@ -1,5 +1,7 @@
 """tinygrad-llm export and quantize, checked by transformers and llama.cpp."""
 
+import json
+
 import llama_cpp
 import numpy as np
 import pytest
@@ -208,3 +210,44 @@ def test_what_cannot_be_exported_is_one_line(tmp_path):
     save_pretrained(model, tmp_path / "hf")
     code, output, _ = invoke("export", "gguf", tmp_path / "hf", tmp_path / "y.gguf")
     assert code == 0 and "without a tokenizer" in output
+
+
+# ------------------------------------------------------------------------------------- model cards
+def test_a_card_says_what_the_runs_files_say(tmp_path):
+    folder, model = run(tmp_path, "Llama")
+    saved = find_checkpoint(folder)
+    options = {"corpus": "tinyshakespeare", "steps": 5, "seed": 9, "tokenizer": "char"}
+    facts = {"name": "tinyshakespeare", "characters": 1115394, "sha256": "ab12"}
+    config = {**saved.config, "options": options, "text": facts}
+    data = {"tokenizer.json": (tmp_path / "tokenizer.json").read_bytes()}
+    save_checkpoint(folder / "checkpoints", 7, model, {}, config, files=data)
+    lines = [{"step": 7, "tokens": 1400, "loss": 2.5}, {"step": 7, "val_loss": 2.75},
+             {"step": 9, "loss": 1.0}]  # fmt: skip
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert invoke("export", "hf", folder, tmp_path / "hf", "--licence", "CC BY 4.0")[0] == 0
+    card = (tmp_path / "hf" / "README.md").read_text()
+    for part in (
+        'license: other\nlicense_name: "CC BY 4.0"\n',
+        f"A Llama with {model.n_parameters():,} parameters",
+        "\ntinygrad-llm pretrain tinyshakespeare --steps 5 --tokenizer char --seed 9\n",
+        "| licence of the data | public domain |", "| characters of the data | `1115394` |",
+        "| training loss | 2.5000 |", "| validation loss | 2.7500 |", "| tokens seen | 1,400 |",
+        "| step | 7 |", "Of the weights: CC BY 4.0.",
+    ):  # fmt: skip
+        assert part in card, part
+
+
+def test_what_a_card_does_not_know_it_says(tmp_path):
+    folder, _ = run(tmp_path, "GPT")
+    assert invoke("export", "gguf", folder, tmp_path / "m.gguf")[0] == 0
+    card = (tmp_path / "m.gguf.md").read_text()
+    assert (
+        "license" not in card and "| data | not known |" in card and "llama-cli -m m.gguf" in card
+    )
+    assert "| losses | not known |" in card and "whoever passes the weights on" in card
+    assert "--licence must be" in str(
+        invoke("export", "hf", folder, tmp_path / "hf", "--licence", "a\nb: c")[2]
+    )
+    again = tmp_path / "again.gguf"
+    assert invoke("export", "gguf", tmp_path / "m.gguf", again, "--kind", "Q8_0")[0] == 0
+    assert "Not trained here" in (tmp_path / "again.gguf.md").read_text()

@@ -16,7 +16,8 @@ from tiny_chat import tiny_model, tiny_tokenizer
 
 from tinygrad_llm.generation import generate, stream_text
 from tinygrad_llm.serve import Engine, Limits
-from tinygrad_llm.serve.app import make_app
+from tinygrad_llm.serve.app import Page, make_app
+from tinygrad_llm.serve.listening import HEADER_BYTES, web_server
 from tinygrad_llm.serve.service import Service
 
 for package in ("jinja2", "fastapi", "uvicorn", "httpx"):
@@ -37,20 +38,16 @@ class Vectors:
 
 
 @contextlib.contextmanager
-def server(context_length=256, key=None, **limits):
+def server(context_length=256, key=None, header_seconds=10.0, pages=None, **limits):
     """A running server: its address and engine."""
-    import uvicorn
-
     limits = {"tokens": 60, **limits}
     with Engine(tiny_model(context_length), tiny_tokenizer(), Limits(**limits)) as engine:
         service = Service(engine, "tiny", (257,), Vectors())
-        app = make_app(service, {"127.0.0.1"}, key)
+        app = make_app(service, {"127.0.0.1"}, key, pages)
         listening = socket.socket()
         listening.bind(("127.0.0.1", 0))
         listening.listen(100)
-        web = uvicorn.Server(
-            uvicorn.Config(app, log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
-        )
+        web = web_server(app, header_seconds, log_level="critical", timeout_graceful_shutdown=1)
         thread = threading.Thread(target=web.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
@@ -173,6 +170,27 @@ def test_ollamas_client(running):
         client.chat(model="other", messages=HELLO)
 
 
+def test_langchains_client(running):
+    langchain = pytest.importorskip("langchain_openai")
+    address, engine = running
+    options = {"base_url": f"{address}/v1", "api_key": "none", "max_retries": 0}
+    chat = langchain.ChatOpenAI(
+        model="tiny", temperature=0, max_tokens=12, stream_usage=True, **options
+    )
+    text, messages = expected(engine), [("user", "Hello")]
+    answer = chat.invoke(messages)
+    assert answer.content == text and answer.usage_metadata["output_tokens"] == 12
+    pieces = list(chat.stream(messages))
+    assert "".join(piece.content for piece in pieces) == text
+    assert [a.content for a in chat.batch([messages] * 3)] == [text] * 3
+    asked = chat.bind(logprobs=True, top_logprobs=2).invoke([("system", "S"), *messages])
+    assert len(asked.response_metadata["logprobs"]["content"]) == 12
+    vectors = langchain.OpenAIEmbeddings(
+        model="embeddings", check_embedding_ctx_length=False, **options
+    )
+    assert vectors.embed_documents(["ab", "c"]) == [[2.0, 97.0], [1.0, 99.0]]
+
+
 def test_each_of_many_together_equals_itself_alone(running, post):
     engine = running[1]
 
@@ -202,6 +220,19 @@ def test_a_key_is_asked_for():
         assert httpx.get(f"{address}/health").status_code == 200
 
 
+def test_a_page_comes_without_the_key_and_with_its_own_policy():
+    httpx = pytest.importorskip("httpx")
+    policy = "default-src 'none'; connect-src 'self'"
+    pages = {"/chat": Page(b"<!doctype html>", policy=policy)}
+    with server(key=KEY, pages=pages) as (address, _):
+        answer = httpx.get(f"{address}/chat")
+        assert (answer.status_code, answer.content) == (200, b"<!doctype html>")
+        assert answer.headers.get_list("content-security-policy") == [policy]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert httpx.get(f"{address}/chat", headers={"host": "evil.example"}).status_code == 403
+        assert httpx.get(f"{address}/v1/models").status_code == 401
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -229,6 +260,17 @@ def test_no_pages_of_documentation_and_no_forms(running):
     form = httpx.post(running[0] + CHAT, content=b'{"model": "tiny"}',
                       headers={"content-type": "text/plain"})  # fmt: skip
     assert form.status_code == 415
+
+
+def test_beginnings_of_prompts_are_kept_for_each_key_apart():
+    httpx = pytest.importorskip("httpx")
+    body = {"model": "tiny", "messages": HELLO, "max_tokens": 2, "temperature": 0}
+    with server() as (address, engine):
+        hits = []
+        for key in ("a", "b", "a"):
+            httpx.post(address + CHAT, json=body, headers={"authorization": f"Bearer {key}"})
+            hits.append(engine.batch.prefixes.hits)
+        assert hits == [0, 0, 9]
 
 
 # ------------------------------------------------------------------------------- wrong requests
@@ -382,6 +424,63 @@ def test_slow_clients_hold_up_nobody():
             body = {"model": "tiny", "messages": HELLO, "max_tokens": 2}
             assert httpx.post(address + CHAT, json=body, timeout=60).status_code == 200
             assert b" 408 " in slow[0].recv(100)
+
+
+def answer_to(address, *parts):
+    """What comes back, until the server closes the connection, for bytes sent one by one."""
+    port, got = int(address.rpartition(":")[2]), b""
+    with socket.create_connection(("127.0.0.1", port), 60) as connection:
+        with contextlib.suppress(ConnectionError):
+            for part in parts:
+                connection.sendall(part)
+            while piece := connection.recv(1 << 16):
+                got += piece
+    return got
+
+
+HEAD = f"POST {CHAT} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n".encode()
+
+
+def test_a_client_that_sends_no_whole_request_is_closed():
+    httpx = pytest.importorskip("httpx")
+    with server(header_seconds=0.3) as (address, engine):
+        for part in (b"", b"P", HEAD, HEAD + b"X: "):
+            assert answer_to(address, part) == b"", part
+        body = {"model": "tiny", "messages": HELLO, "max_tokens": 2}
+        with httpx.Client(timeout=60) as client:  # not one that has asked, nor a long answer
+            for _ in range(2):
+                assert client.post(address + CHAT, json=body).status_code == 200
+        long = {**body, "max_tokens": 60, "temperature": 0, "stream": True}
+        assert httpx.post(address + CHAT, json=long, timeout=60).text.endswith("data: [DONE]\n\n")
+
+
+def test_headers_that_are_too_long_and_lengths_that_are_wrong(running, post):
+    address, engine = running
+    many = b"".join(b"X-%d: y\r\n" % i for i in range(HEADER_BYTES))
+    for part in (b"X: " + b"y" * (HEADER_BYTES + 1) + b"\r\n", many):
+        got = answer_to(address, HEAD, part, b"\r\n")
+        assert got == b"" or b" 400 " in got, got  # closed, perhaps before the answer is read
+    body = json.dumps({"model": "tiny", "messages": HELLO, "max_tokens": 2}).encode()
+    short = b"Content-Length: %d\r\nConnection: close\r\n\r\n" % (len(body) - 1)
+    assert b" 400 " in answer_to(address, HEAD, short, body)
+    for length in (b"-1", b"x", b"1e3", b"9" * 400):
+        got = answer_to(address, HEAD, b"Content-Length: " + length + b"\r\n\r\n", body)
+        assert b" 400 " in got or b" 413 " in got, (length, got)
+    chunked = b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    whole = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    assert b" 200 " in answer_to(address, HEAD, chunked, whole)
+    assert b" 400 " in answer_to(address, HEAD, chunked, b"zz\r\n", body)
+    idle(engine)
+
+
+def test_clients_that_go_in_the_middle_of_a_body_leave_nothing(running):
+    address, engine = running
+    port = int(address.rpartition(":")[2])
+    for length in (10, 10**6, 10**12):
+        with socket.create_connection(("127.0.0.1", port), 10) as connection:
+            connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n{" % length)
+    idle(engine)
+    assert engine.counts == (0, 0)
 
 
 def test_time_runs_out(post):

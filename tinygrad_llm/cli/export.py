@@ -9,7 +9,9 @@ import typer
 
 from ..files.paths import local_path
 from ..files.plain_text import say
+from ..training.checkpoint import Checkpoint
 from .errors import BadValue, blame, newest_checkpoint, published_names
+from .model_card import write_card
 
 if TYPE_CHECKING:
     from ..models import LanguageModel
@@ -21,7 +23,9 @@ _EXPORT = """Write a model for other programs.
 
 FORMAT is hf, a folder that transformers reads, or gguf, a file that llama.cpp reads. MODEL is a
 run's folder, one of its checkpoints, a folder of transformers, a GGUF file, or the name of
-published weights (tinygrad-llm models list). LoRA layers are merged into the weights.
+published weights (tinygrad-llm models list). LoRA layers are merged into the weights. A model
+card (README.md in the folder, or NAME.gguf.md beside the file) says which data, losses, command and
+licence the model has, as far as the run's files say it.
 
 \b
 Examples:
@@ -50,19 +54,25 @@ def export(
     model: str = typer.Argument(..., help="A run, a folder, a file or a name."),
     out: str = typer.Argument(..., help="The folder or file to write."),
     kind: str = typer.Option("F16", help=f"Of matrices in gguf: {_KIND}"),
+    licence: str | None = typer.Option(None, help="Of the weights, for the card [the base's]."),
 ) -> None:
     """Raises: BadValue if FORMAT, MODEL or --kind cannot be used."""
     if format not in ("hf", "gguf"):
         raise BadValue(f"FORMAT must be hf or gguf, got {format}")
+    if licence is not None and not (licence.isprintable() and 0 < len(licence) <= 100):
+        raise BadValue("--licence must be a name of at most 100 characters")
     if format == "gguf":
-        _to_gguf(model, local_path(out), kind)
+        loaded, saved = _to_gguf(model, local_path(out), kind)
+        card = Path(f"{local_path(out)}.md")
+        say(f"{write_card(card, format, loaded, saved, model, licence)}: the model card")
         return
     from ..models.pretrained import save_pretrained
 
-    loaded, tokenizer = _load(model)
+    loaded, tokenizer, saved = _load(model)
     with blame("MODEL", TypeError, ValueError):
         folder = save_pretrained(loaded, out)
     written = tokenizer is not None and _write_tokenizer(tokenizer, folder)
+    write_card(folder / "README.md", format, loaded, saved, model, licence)
     say(f"{folder}: a {type(loaded).__name__} for transformers{_without(written)}")
 
 
@@ -99,7 +109,8 @@ def quantize(
               f"{error:.2%} of their size (root mean square)")  # fmt: skip
 
 
-def _to_gguf(model: str, out: Path, kind: str) -> None:
+def _to_gguf(model: str, out: Path, kind: str) -> tuple[Any, Checkpoint | None]:
+    """Writes the file; returns the model and its checkpoint, None for what was only rewritten."""
     from ..models.exporting import rewrite, save_gguf
     from ..text.gguf_entries import gguf_entries
 
@@ -110,13 +121,14 @@ def _to_gguf(model: str, out: Path, kind: str) -> None:
         with blame("--kind", ValueError):
             rewrite(source, out, kind)
         say(f"{out}: {out.stat().st_size / 1e6:,.1f} MB for llama.cpp")
-        return
-    loaded, tokenizer = _load(model)
+        return None, None
+    loaded, tokenizer, saved = _load(model)
     entries = {} if tokenizer is None else gguf_entries(tokenizer)
     with blame("--kind", ValueError):
         save_gguf(loaded, out, kind, entries)
     size = out.stat().st_size / 1e6
     say(f"{out}: {size:,.1f} MB for llama.cpp{_without(bool(entries))}")
+    return loaded, saved
 
 
 def _without(has_tokenizer: bool) -> str:
@@ -134,8 +146,8 @@ def _gguf_of(model: str) -> Path | None:
         return find(model) if model in PACKAGED and not Path(model).exists() else None
 
 
-def _load(model: str) -> tuple[LanguageModel, Tokenizer | None]:
-    """A model and its tokenizer, if it has one.
+def _load(model: str) -> tuple[LanguageModel, Tokenizer | None, Checkpoint | None]:
+    """A model, its tokenizer if it has one, and the checkpoint of a run that it is.
 
     Raises: BadValue if there is no such model, or it is a classifier.
     """
@@ -150,20 +162,21 @@ def _load(model: str) -> tuple[LanguageModel, Tokenizer | None]:
         with blame("MODEL", ValueError, FileNotFoundError):
             loaded: Any = from_pretrained(model)
         if model in PRETRAINED and not path.exists():
-            return loaded, text.GPT2Tokenizer()
+            return loaded, text.GPT2Tokenizer(), None
         try:
-            return loaded, text.from_pretrained(model)
+            return loaded, text.from_pretrained(model), None
         except (ValueError, FileNotFoundError):
-            return loaded, None
+            return loaded, None, None
     saved = newest_checkpoint(path, or_published=True)
     loaded = saved.build_model()
     if not isinstance(loaded, LanguageModel):
         raise BadValue(f"{saved.path} is a classifier: only language models can be exported")
     with blame("MODEL", ValueError):
         try:
-            return plain(loaded.eval()), text.load_tokenizer(saved.path / "tokenizer.json")
+            tokenizer: Any = text.load_tokenizer(saved.path / "tokenizer.json")
         except FileNotFoundError:
-            return plain(loaded.eval()), None
+            tokenizer = None
+    return plain(loaded.eval()), tokenizer, saved
 
 
 def _is_run(path: Path) -> bool:

@@ -35,8 +35,13 @@ Examples:
 
 # Type, default and help of the limits that a command sets; see serve.Limits.
 _LIMITS: dict[str, tuple[Any, Any, str]] = {
-    "batch": (int, 8, "Texts that are written at a time."),
+    "batch": (int, 32, "Texts that are written at a time."),
     "queue": (int, 64, "Texts that may wait besides."),
+    "prefixes": (
+        int,
+        256,
+        "Megabytes for beginnings of prompts, which are kept.",
+    ),
     "tokens": (int, 1024, "The most tokens of an answer."),
     "seconds": (float, 300.0, "The most time for an answer."),
 }
@@ -72,6 +77,7 @@ def serve(
     batch, queue, tokens, seconds = own["batch"], own["queue"], own["tokens"], own["seconds"]
     must_be("batch", 1 <= batch <= 256, "between 1 and 256", batch)
     must_be("queue", 0 <= queue <= 10_000, "between 0 and 10,000", queue)
+    must_be("prefixes", 0 <= own["prefixes"] <= 10**6, "between 0 and 1,000,000", own["prefixes"])
     must_be("tokens", 1 <= tokens <= 10**6, "between 1 and 1,000,000", tokens)
     must_be("seconds", 0 < seconds <= 86_400, "above 0 and at most 86,400", seconds)
     key = _key(key_file)
@@ -100,7 +106,7 @@ def serve(
 def _listen(app: Any, host: str, port: int, name: str) -> None:
     import socket
 
-    import uvicorn
+    from ..serve.listening import web_server
 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listening:
@@ -115,11 +121,7 @@ def _listen(app: Any, host: str, port: int, name: str) -> None:
             f"{name} at http://{place}:{listening.getsockname()[1]}/v1 (Ctrl-C ends)",
             file=sys.stderr,
         )
-        config = uvicorn.Config(
-            app, log_level="warning", access_log=False, server_header=False, lifespan="off",
-            limit_concurrency=1000, timeout_keep_alive=10, timeout_graceful_shutdown=2,
-        )  # fmt: skip
-        uvicorn.Server(config).run(sockets=[listening])
+        web_server(app).run(sockets=[listening])
 
 
 def _key(path: str | None) -> str | None:

@@ -22,6 +22,7 @@ from .cache import AttentionCache, CrossCache
 from .masks import causal_keys
 from .rotary import Rotary
 from .streaming_cache import StreamingCache
+from .texts_cache import TextsPart
 
 __all__ = ["Attention"]
 
@@ -149,9 +150,28 @@ class Attention(Module):
             past = 0 if cache is None else cache.length
             queries, keys, values, gate = self._from_x(x, past, positions)
             start = 0  # the position of the first key
-            if cache is not None:
+            if cache is not None and not isinstance(cache, TextsPart):
                 keys, values, start = cache.append(keys, values)  # (B, KV, S, D)
-        B, H, T, D = queries.shape
+        if isinstance(cache, TextsPart):
+            texts = cache.texts(queries, keys, values)
+            context = cat([self._attended(q, k, v, None, *at) for q, k, v, *at in texts], 2)
+        else:
+            context = self._attended(queries, keys, values, mask, past, start)  # (B, H, T, D)
+        B, H, T, D = context.shape
+        context = context.transpose(1, 2).reshape(B, T, H * D)  # (B, H, T, D) -> (B, T, H·D)
+        if gate is not None:
+            context = context * gate.transpose(1, 2).reshape(B, T, H * D).sigmoid()
+        return self.out_proj(context)  # (B, T, dim)
+
+    def _attended(
+        self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, past: int,
+        start: int,
+    ) -> Tensor:  # fmt: skip
+        """The sums of values that queries (B, H, T, D) find among keys (B, KV, S, D): as queries.
+
+        past: tokens before the first query; start: the position of the first key
+        """
+        _, H, T, D = queries.shape
         if self.window is not None and (mask is not None or self._has_holes):
             mask = self._with_window(mask, past, T, start)  # (..., T, past + T) -> (..., T, S)
         if self.position_bias is not None:
@@ -163,16 +183,12 @@ class Attention(Module):
             offset += 1  # the key of the sink is before all others
         alone = T == 1 and divided.length is None  # one token sees all that are there
         causal = self.causal and mask is None and not alone
-        context = F.scaled_dot_product_attention(
+        return F.scaled_dot_product_attention(
             queries, keys, values, attn_mask=mask,
             dropout_p=self.dropout if self.training else 0.0, is_causal=causal, scale=scale,
             enable_gqa=self.n_kv_heads != H, offset=offset if causal else 0,
             window=self.window if causal else None, softcap=self.softcap,
         )  # (B, H, T, D)  # fmt: skip
-        context = context.transpose(1, 2).reshape(B, T, H * D)  # (B, H, T, D) -> (B, T, H·D)
-        if gate is not None:
-            context = context * gate.transpose(1, 2).reshape(B, T, H * D).sigmoid()
-        return self.out_proj(context)  # (B, T, dim)
 
     def _from_x(
         self, x: Tensor, past: int, positions: Tensor | None

@@ -138,26 +138,22 @@ class AttentionCache:
             memory[:, :, : self.length - first] = kept
         return memory
 
-    @classmethod
-    def of_rows(cls, rows: Sequence[tuple[AttentionCache, int, int]]) -> AttentionCache:
-        """A new one: its row i is row `row` of another, without the first `padding` tokens.
+    def beginning(self, length: int, copied: bool) -> AttentionCache:
+        """A cache of the first `length` tokens, without a window.
 
-        rows: (cache, row, padding) each. They end together: shorter rows have zeros at the left.
-        Raises: ValueError for a cache with a window.
+        copied: with memory of its own, for a text that goes on otherwise; or it shares this one's
+        memory and must not be appended to
         """
-        if any(part.window is not None for part, _, _ in rows):
-            raise ValueError("rows of a KV cache with a window can't be joined")
-        first = rows[0][0]
-        like, length = first._keys, max(part.length - padding for part, _, padding in rows)
-        joined = cls(first.max_length)
-        joined.length, room = length, min(first.max_length, length + 64)
+        made = type(self)(self.max_length)
+        made.length, room = length, min(self.max_length, length + 64)
         for name in ("_keys", "_values"):
-            memory = xp_of(like).zeros((len(rows), like.shape[1], room, like.shape[3]), like.dtype)
-            for i, (part, row, padding) in enumerate(rows):
-                kept = getattr(part, name)[row, :, padding : part.length]  # (H, T, D)
-                memory[i, :, length - kept.shape[1] : length] = kept
-            setattr(joined, name, memory)
-        return joined
+            memory = getattr(self, name)
+            if copied:
+                own = xp_of(memory).empty((*memory.shape[:2], room, memory.shape[3]), memory.dtype)
+                own[:, :, :length] = memory[:, :, :length]
+                memory = own
+            setattr(made, name, memory)
+        return made
 
     def can_truncate(self, length: int) -> bool:
         """Whether it can go back to the first `length` tokens: a window may have dropped some.
@@ -399,23 +395,25 @@ class Cache:
 
     @property
     def can_join(self) -> bool:
-        """Whether `of_rows` can take rows of it: full attention in every layer."""
+        """Whether its text can be one of several (TextsCache): full attention in every layer."""
         return all(isinstance(x, AttentionCache) and x.window is None for x in self.layers)
 
-    @classmethod
-    def of_rows(cls, rows: Sequence[tuple[Cache, int, int]]) -> Cache:
-        """A new batch from rows of several: (cache, row, padding) each.
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the memory of keys and values, where all layers have AttentionCaches."""
+        arrays = [a for x in self.layers for a in (x._keys, x._values) if a is not None]
+        return sum(int(array.nbytes) for array in arrays)
 
-        They are aligned at the right, as `padding` of a model's forward expects it.
-        Raises: ValueError unless all of them can join.
+    def beginning(self, length: int, copied: bool = True) -> Cache:
+        """A cache of the first `length` tokens of its texts; copied: see AttentionCache.
+
+        Raises: ValueError if it has fewer tokens, or layers without full attention.
         """
-        if not all(cache.can_join for cache, _, _ in rows):
-            raise ValueError("only rows of caches with full attention in every layer can be joined")
-        parts = [
-            AttentionCache.of_rows([(cache.layers[i], row, n) for cache, row, n in rows])
-            for i in range(len(rows[0][0].layers))
-        ]
-        return cls(parts, rows[0][0].max_length)
+        if not self.can_join:
+            raise ValueError("only a cache with full attention in every layer has a beginning")
+        if not 0 < length <= len(self):
+            raise ValueError(f"the KV cache holds {len(self)} tokens, not {length}")
+        return Cache([part.beginning(length, copied) for part in self.layers], self.max_length)
 
     def reorder(self, indices: Any) -> None:
         """Row i of the batch becomes what row indices[i] was, in every layer.

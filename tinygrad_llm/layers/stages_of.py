@@ -24,7 +24,7 @@ from .feed_forward import FeedForward, GatedFeedForward
 from .norm import OffsetRMSNorm
 from .quantized import QuantizedLinear
 
-__all__ = ["largest_weight", "matrix_of"]
+__all__ = ["is_packed", "largest_weight", "matrix_of"]
 
 # What an Attention of these loops may have; with anything else it is called as a module.
 KNOWN = {
@@ -53,6 +53,11 @@ def largest_weight(block: Module) -> Any:
     return max((a for a in arrays if a is not None), key=lambda a: a.size, default=None)
 
 
+def is_packed(block: Module) -> bool:
+    """Whether the matrices of a block are of few bits, which loops read faster than BLAS floats."""
+    return any(type(m) is QuantizedLinear and m.matrix.packed() for m in block.modules())
+
+
 class Called:
     """A part of a block that is called as a module, y (B·T, C) = part(x (B·T, C))."""
 
@@ -61,14 +66,14 @@ class Called:
 
     def run(self, cache: Any, options: dict[str, Any], B: int, T: int) -> None:
         """Call it; cache: the model's, options: what a Block gets."""
-        x = wrap(self.x.reshape(B, T, -1).copy())  # (B·T, C) -> (B, T, C)
+        x = wrap(self.x[: B * T].reshape(B, T, -1).copy())  # (B·T, C) -> (B, T, C)
         named: dict[str, Any] = {}
         if self.cache is not None:
             mask = self.block.att_mask(options.get("mask"), options.get("real"))
             named = {"cache": cache.layers[self.cache], "mask": mask,
                      "positions": options.get("positions")}  # fmt: skip
         y: Tensor = self.part(x, **named)
-        self.y[...] = y.array.reshape(self.y.shape)  # (B, T, C) -> (B·T, C)
+        self.y[: B * T] = y.array.reshape(B * T, -1)  # (B, T, C) -> (B·T, C)
 
 
 class Reader:

@@ -24,11 +24,13 @@ from .attention import Attention
 from .block import Block
 from .cache import AttentionCache, DecoderCache
 from .feed_forward import FeedForward, GatedFeedForward
-from .stages_of import Called, Reader, largest_weight
+from .stages_of import Called, Reader, is_packed, largest_weight
+from .texts_cache import TextsCache, TextsPart
 
 __all__ = ["through"]
 
 MOST_ROWS = 16  # new tokens, B·T; more are faster as products of BLAS
+MOST_PACKED_ROWS = 128  # the same of several texts, for matrices of few bits
 OPTIONS = {"mask", "positions", "real"}
 
 
@@ -79,15 +81,18 @@ class Plan:
     def run(self, x: Tensor, cache: Any, options: dict[str, Any], seen: Any) -> Tensor:
         """x (B, T, C) through the blocks: (B, T, C)."""
         B, T, C = x.shape
-        self.x[...] = x.array.reshape(B * T, C)  # (B, T, C) -> (B·T, C)
+        self.x[: B * T] = x.array.reshape(B * T, C)  # (B, T, C) -> (B·T, C); others mean nothing
         self._write_angles(options.get("positions"), cache, B, T)
         for step in self.steps:
             if isinstance(step, Called):
                 step.run(cache, options, B, T)
+            elif isinstance(cache, TextsCache):
+                step.with_texts(cache.caches, cache.counts)
+                step.run()
             else:
                 step.with_cache(cache.layers, seen)
                 step.run()
-        return wrap(self.x.reshape(B, T, C).copy())  # (B·T, C) -> (B, T, C)
+        return wrap(self.x[: B * T].reshape(B, T, C).copy())  # (B·T, C) -> (B, T, C)
 
     def _write_angles(self, positions: Tensor | None, cache: Any, B: int, T: int) -> None:
         """The cos and sin of each Rotary of the blocks, (B, T, pairs)."""
@@ -97,7 +102,7 @@ class Plan:
                 positions = wrap(np.arange(past, past + T))  # (T)
             both = rotary.angles(positions, dtypes.of(self.dtype))
             for array, tensor in zip((cos, sin), both, strict=True):
-                array[...] = tensor.array  # (T or B, T, pairs) -> (B, T, pairs)
+                array[:, :T] = tensor.array  # (T or B, T, pairs) -> (B, T, pairs)
 
 
 def through(blocks: Any, x: Tensor, cache: Any, options: dict[str, Any]) -> Tensor | None:
@@ -106,6 +111,8 @@ def through(blocks: Any, x: Tensor, cache: Any, options: dict[str, Any]) -> Tens
     options: mask, positions and real, as Block takes them
     """
     B, T, C = x.shape
+    if isinstance(cache, TextsCache):
+        return _through_texts(list(blocks), x, cache, options)
     if not 0 < B * T <= MOST_ROWS or is_grad_enabled() or options.keys() - OPTIONS:
         return None
     if engine.observers or engine.start_observers or type(x.array) is not np.ndarray:
@@ -125,6 +132,24 @@ def through(blocks: Any, x: Tensor, cache: Any, options: dict[str, Any]) -> Tens
     return plan.run(x, cache, options, _seen(mask, B, T, past))
 
 
+def _through_texts(blocks: Any, x: Tensor, cache: TextsCache, options: Any) -> Tensor | None:
+    """x (1, N, C), the new tokens of several texts, through the blocks; None without loops.
+
+    A plan serves up to three tokens more than there are: the loops take four together.
+    """
+    N, dtype = x.shape[1], x.array.dtype
+    if not blocks or is_grad_enabled() or engine.observers or engine.start_observers:
+        return None
+    if type(x.array) is not np.ndarray or options.get("mask") is not None:
+        return None
+    most = MOST_PACKED_ROWS if MOST_ROWS and is_packed(blocks[0]) else MOST_ROWS
+    if not 0 < N <= most or cpu_twins(largest_weight(blocks[0])) is None:
+        return None
+    known = N if N < 4 else -(-N // 4) * 4
+    plan = _plan_of(cache, blocks, 1, known, dtype)
+    return None if plan is None else plan.run(x, cache, options, None)
+
+
 def _plan_of(cache: Any, blocks: list[Any], B: int, T: int, dtype: Any) -> Plan | None:
     """The plan for B·T new tokens, from the cache or made now; None if there is none."""
     if cache.plan is None:
@@ -142,7 +167,7 @@ def _plan(blocks: list[Any], cache: Any, B: int, T: int, dtype: Any) -> Plan | N
     if any(isinstance(part, DecoderCache) for part in cache.layers):
         return None
     for block, part in zip(blocks, cache.layers, strict=True):
-        if type(block.att) is Attention and type(part) is not AttentionCache:
+        if type(block.att) is Attention and type(part) not in (AttentionCache, TextsPart):
             return None
     loops = cpu_twins(largest_weight(blocks[0]))
     if loops is None or loops.decoder is None:

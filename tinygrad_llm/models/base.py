@@ -22,6 +22,7 @@ from ..layers.head import head_loss
 from ..layers.moe import Experts, MixtureOfExperts
 from ..layers.quantized import QuantizedLinear
 from ..layers.step import through as few_tokens_through
+from ..layers.texts_cache import TextsCache
 from ..nn.parameter import whole_numel
 from ..tensor import Tensor, device
 from ..utils.checkpoint import checkpoint
@@ -297,6 +298,10 @@ class LanguageModel(PretrainedModel):
             raise ValueError("pass a mask or padding, not both: a mask says what is padding too")
         if idx.dim() != 2:
             raise ValueError(f"idx must have the shape (batch, time), got {tuple(idx.shape)}")
+        if isinstance(cache, TextsCache):
+            if padding is not None:
+                raise ValueError("texts that are computed together have no padding")
+            return cache.positions(idx), None  # (N)
         past = 0 if cache is None else len(cache)
         B, T = idx.shape
         whole = past + T if context.length is None else context.length
@@ -345,7 +350,8 @@ class LanguageModel(PretrainedModel):
         """The logits of the next token after each token of idx: (B, T) -> (B, T, V).
 
         cache, padding: see `hidden_states`; `new_cache` makes a cache.
-        last_only: logits of the last token only, (B, 1, V), as generation needs.
+        last_only: logits of the last token only, (B, 1, V), as generation needs; with a TextsCache
+        those of the last token of each text, (1, texts, V).
         attention_mask: in place of padding, (B, past + T), 1 for tokens and 0 for padding at the
         left or the right of each row. Each row's tokens equal itself alone, without padding; the
         logits of padding mean nothing.
@@ -358,7 +364,8 @@ class LanguageModel(PretrainedModel):
             padding = padding_of(attention_mask, idx.shape[0], past + idx.shape[-1])
         x = self.hidden_states(idx, cache, padding=padding)
         if last_only:
-            x = x[:, -1:]  # (B, 1, C)
+            # (B, T, C) -> (B, 1, C), or of several texts (1, N, C) -> (1, texts, C)
+            x = x[:, cache.ends if isinstance(cache, TextsCache) else slice(-1, None)]
         return self.head(x)
 
     def loss(self, idx: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:

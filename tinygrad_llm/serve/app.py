@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Callable, Collection
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple
 
 from . import ollama, openai
 from .fields import ApiError
 from .service import Service
 
-__all__ = ["check_installed", "make_app"]
+__all__ = ["Page", "check_installed", "make_app"]
 
 _ADDRESS = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 _HEADERS = {
@@ -20,6 +20,18 @@ _HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
+
+
+class Page(NamedTuple):
+    """A file for browsers. It holds no data of the server, so that it is sent without a key.
+
+    kind     its Content-Type
+    policy   its Content-Security-Policy, in place of one that allows nothing; nothing from outside
+    """
+
+    content: bytes
+    kind: str = "text/html; charset=utf-8"
+    policy: str = "default-src 'none'; frame-ancestors 'none'"
 
 
 def check_installed() -> None:
@@ -34,16 +46,21 @@ def check_installed() -> None:
         ) from error
 
 
-def make_app(service: Service, hosts: Collection[str], key: str | None = None) -> Any:
+def make_app(
+    service: Service, hosts: Collection[str], key: str | None = None,
+    pages: Mapping[str, Page] | None = None,
+) -> Any:  # fmt: skip
     """A FastAPI application.
 
     hosts  the names in the Host header that are answered, without ports: any other may be a page
            from elsewhere whose name was pointed at this machine (DNS rebinding)
     key    what clients must send as `Authorization: Bearer KEY`, or None
+    pages  files for browsers by their path, such as "/chat"
     """
     from fastapi import FastAPI
     from fastapi import Request as Http
     from starlette.exceptions import HTTPException
+    from starlette.responses import Response
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -73,6 +90,16 @@ def make_app(service: Service, hosts: Collection[str], key: str | None = None) -
     post("/api/chat", ollama.chat)
     post("/api/generate", ollama.generate)
 
+    def show(path: str, page: Page) -> None:
+        async def call() -> Any:
+            headers = {"content-type": page.kind, "content-security-policy": page.policy}
+            return Response(page.content, headers=headers)
+
+        app.add_api_route(path, call, methods=["GET"], response_model=None)
+
+    for path, page in (pages or {}).items():
+        show(path, page)
+
     async def explain(http: Http, error: Exception) -> Any:
         if isinstance(error, ApiError):
             return _error(http.url.path, error)
@@ -83,7 +110,7 @@ def make_app(service: Service, hosts: Collection[str], key: str | None = None) -
     app.add_exception_handler(ApiError, explain)
     app.add_exception_handler(HTTPException, explain)
     app.add_exception_handler(Exception, explain)
-    return _Guard(app, hosts, key)
+    return _Guard(app, hosts, key, {"/health", *(pages or {})})
 
 
 def _error(path: str, error: ApiError) -> Any:
@@ -101,8 +128,11 @@ def _error(path: str, error: ApiError) -> Any:
 class _Guard:
     """Looks at Host, Origin and key before a request reaches the application."""
 
-    def __init__(self, app: Any, hosts: Collection[str], key: str | None) -> None:
+    def __init__(
+        self, app: Any, hosts: Collection[str], key: str | None, open_to_all: Collection[str]
+    ) -> None:
         self.app, self.hosts = app, {host.lower() for host in hosts}
+        self.open_to_all = open_to_all  # paths that need no key
         self.key = None if key is None else key.encode()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -114,8 +144,11 @@ class _Guard:
 
         async def guarded(message: Any) -> None:
             if message["type"] == "http.response.start":
+                given = list(message.get("headers", []))
+                known = {name.lower() for name, _ in given}
                 own = [(k.encode(), v.encode()) for k, v in _HEADERS.items()]
-                message = {**message, "headers": [*message.get("headers", []), *own]}
+                own = [(k, v) for k, v in own if k not in known]
+                message = {**message, "headers": [*given, *own]}
             await send(message)
 
         if error is not None:
@@ -133,7 +166,7 @@ class _Guard:
         for origin in headers.get(b"origin", []):
             if self._name(origin.decode("latin-1")) not in self.hosts:
                 return ApiError(403, "pages from elsewhere may not use this server")
-        if self.key is None or scope["path"] == "/health":
+        if self.key is None or scope["path"] in self.open_to_all:
             return None
         given = headers.get(b"authorization", [b""])[0]
         if not hmac.compare_digest(given, b"Bearer " + self.key):

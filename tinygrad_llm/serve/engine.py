@@ -18,6 +18,7 @@ from ..files.plain_text import say
 from ..functions.softmax import log_softmax
 from ..generation import Sampling, TextStream
 from ..generation.continuous import ContinuousBatch, NewToken, Row
+from ..generation.prefixes import Prefixes
 from ..generation.sampling import in_float32
 
 __all__ = ["Engine", "Event", "Limits", "QueueFull", "Request", "TokenLogprobs"]
@@ -32,6 +33,7 @@ class Limits:
     """What a server allows.
 
     batch      texts that are written at a time
+    prefixes   megabytes of keys and values that are kept of beginnings of prompts; 0 for none
     queue      texts that may wait besides
     tokens     the most tokens of an answer
     seconds    the most time for an answer, with the time in the queue
@@ -43,8 +45,9 @@ class Limits:
     logprobs   the most alternatives for each token
     """
 
-    batch: int = 8
+    batch: int = 32
     queue: int = 64
+    prefixes: int = 256
     tokens: int = 1024
     seconds: float = 300.0
     body: int = 1 << 20
@@ -86,6 +89,7 @@ class Request:
     ids, sampling, seed, max_tokens   as `generate` takes them
     emit       is called with each Event, from the engine's thread
     logprobs   None, or how many alternatives each token's log-probabilities come with
+    owner      whose it is: beginnings of prompts are kept for each owner apart
     """
 
     ids: list[int]
@@ -94,6 +98,7 @@ class Request:
     max_tokens: int
     emit: Callable[[Event], None]
     logprobs: int | None = None
+    owner: str = ""
     new_tokens: int = 0
     cancelled: bool = False
     deadline: float = field(default=0.0)
@@ -110,7 +115,8 @@ class Engine:
     def __init__(self, model: Any, tokenizer: Any, limits: Limits | None = None) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.limits = limits or Limits()
-        self.batch = ContinuousBatch(model, self.limits.batch)
+        kept = Prefixes(self.limits.prefixes << 20) if self.limits.prefixes else None
+        self.batch = ContinuousBatch(model, self.limits.batch, prefixes=kept)
         self._waiting: deque[Request] = deque()
         self._running: dict[Row, Request] = {}
         self._changed = threading.Condition()
@@ -203,7 +209,7 @@ class Engine:
     def _join(self, request: Request) -> None:
         sampling = request.sampling
         request.text = TextStream(self.tokenizer, sampling.stop_strings, after=request.ids)
-        row = Row(request.ids, sampling, request.seed)
+        row = Row(request.ids, sampling, request.seed, request.owner)
         self._running[row] = request
         self.batch.add(row)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hashlib
 import secrets
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -35,6 +37,7 @@ class Service:
         self.tokenizer, self.limits = engine.tokenizer, engine.limits
         self.context_length: int = engine.model.context_length
         self.embedding = asyncio.Lock()  # one request at a time
+        self._newest_mail: _Mail | None = None
         self.ends, self.created = tuple(ends), int(time.time())
         self.can_chat = bool(getattr(self.tokenizer, "names", {}).get("chat_template"))
 
@@ -109,7 +112,17 @@ class Service:
 
         Raises: ApiError with 429 if it is full.
         """
-        return Answers(self.engine, requests, http)
+        key = http.headers.get("authorization", "").encode("latin-1", "replace")
+        for request in requests:
+            request.owner = hashlib.sha256(key).hexdigest()
+        return Answers(self.engine, requests, self._mail(), http)
+
+    def _mail(self) -> _Mail:
+        """What brings events to the loop that runs now."""
+        loop = asyncio.get_running_loop()
+        if self._newest_mail is None or self._newest_mail.loop is not loop:
+            self._newest_mail = _Mail(loop)
+        return self._newest_mail
 
 
 def _message(message: Any, i: int) -> dict[str, str]:
@@ -130,16 +143,42 @@ def _message(message: Any, i: int) -> dict[str, str]:
     return {"role": role, "content": text}
 
 
+class _Mail:
+    """Brings events from the engine's thread to the server's loop, those of a step together.
+
+    To wake the loop costs more than an event, and the threads would take the interpreter's lock
+    from each other at every token.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._items: deque[tuple[asyncio.Queue[Any], Any]] = deque()
+
+    def post(self, queue: asyncio.Queue[Any], item: Any) -> None:
+        """From any thread: put an item into a queue of the loop.
+
+        Raises: RuntimeError if the loop has ended.
+        """
+        self._items.append((queue, item))
+        if len(self._items) == 1:
+            self.loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        while self._items:
+            queue, item = self._items.popleft()
+            queue.put_nowait(item)
+
+
 class Answers:
     """The events of some requests, as they come; leaving the iteration cancels what is not done."""
 
-    def __init__(self, engine: Engine, requests: list[Request], http: Any) -> None:
+    def __init__(self, engine: Engine, requests: list[Request], mail: _Mail, http: Any) -> None:
         self.engine, self.requests, self._http = engine, requests, http
         self._events: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
+        self._loop = mail.loop
 
         def emitter(i: int) -> Any:
-            return lambda event: loop.call_soon_threadsafe(self._events.put_nowait, (i, event))
+            return lambda event: mail.post(self._events, (i, event))
 
         for i, request in enumerate(requests):
             request.emit = emitter(i)
@@ -149,21 +188,20 @@ class Answers:
             raise ApiError(429, "the queue is full: try again later", code="queue_full") from None
 
     async def __aiter__(self) -> AsyncIterator[tuple[int, Event]]:
-        left, looked = len(self.requests), time.monotonic()
+        left = len(self.requests)
+        clock = self._loop.call_later(_LOOK, self._events.put_nowait, (-1, Event()))
         try:
             while left:
-                try:
-                    i, event = await asyncio.wait_for(self._events.get(), _LOOK)
-                except asyncio.TimeoutError:
-                    i, event = -1, Event()
-                if time.monotonic() - looked > _LOOK:
-                    looked = time.monotonic()
-                    if await self._http.is_disconnected():
-                        return
+                i, event = await self._events.get()
                 if i >= 0:
                     left -= event.reason is not None
                     yield i, event
+                elif await self._http.is_disconnected():
+                    return
+                else:
+                    clock = self._loop.call_later(_LOOK, self._events.put_nowait, (-1, event))
         finally:
+            clock.cancel()
             self.engine.cancel(self.requests)
 
     async def whole(self) -> list[Event]:

@@ -247,7 +247,7 @@ class Trainer:
                 self._loop(interruptions)
             finally:
                 self.progress.stop()
-                self.metrics.close()
+                self.storage.end()
             plot = self.reporter.plot()
             c = self.counters
             return Result(

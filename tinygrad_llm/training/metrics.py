@@ -15,6 +15,7 @@ from typing import Any
 from ..files.atomic import atomic_write
 from ..files.json_files import parse_json
 from ..files.paths import local_path
+from .loggers import Logger
 
 __all__ = ["Metrics", "read_metrics"]
 
@@ -44,6 +45,8 @@ class Metrics:
         self.lines: list[dict[str, Any]] = []
         self.problem: OSError | None = None
         self._file: FileIO | None = None
+        self.logger: Logger | None = None  # gets every line besides
+        self.logger_problem: Exception | None = None
 
     def truncate(self, step: int) -> None:
         """Continues the file, if there is one, without its lines past `step`."""
@@ -62,6 +65,11 @@ class Metrics:
     def log(self, **numbers: Any) -> None:
         """Adds one line and writes it, unbuffered, so that a kill does not lose it."""
         self.lines.append(numbers)
+        if self.logger is not None:
+            try:
+                self.logger.log(numbers)
+            except Exception as error:  # of another package: the run goes on without it
+                self.logger, self.logger_problem = None, error
         if self.path is None or self.problem is not None:
             return
         try:
@@ -86,6 +94,15 @@ class Metrics:
             self._file.close()
             self._file = None
         self.problem = None
+
+    def close_logger(self) -> None:
+        """The end of the run: the logger writes what it has in memory."""
+        logger, self.logger = self.logger, None
+        if logger is not None:
+            try:
+                logger.close()
+            except Exception as error:  # as in `log`
+                self.logger_problem = error
 
     def series(self, name: str) -> tuple[list[int], list[float]]:
         """(steps, values) of every line that has `name`."""

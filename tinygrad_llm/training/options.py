@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from ..files.untrusted import describe
+from .loggers import LOGGERS
 
 __all__ = [
     "GROUPS",
@@ -291,6 +292,10 @@ class TrainingOptions(Options):
     sample_every: int | None = option(
         None, "Steps between samples.", AT_LEAST_1, "report", may_change=True,
         about_default="a fifth of the steps",
+    )  # fmt: skip
+    log: str = option(
+        "none", "Numbers beside metrics.jsonl: tensorboard, or wandb (offline).",
+        Rule(lambda v: v in LOGGERS, "none, tensorboard or wandb"), "report", may_change=True,
     )  # fmt: skip
     graph: bool | None = option(
         False, "On a GPU: a step is one launch [if possible].", None, "machine", may_change=True,

@@ -22,9 +22,10 @@ from .checkpoint import (
     find_checkpoint,
     save_checkpoint,
 )
+from .loggers import make_logger
 from .metrics import Metrics
 from .optimizer_state import load_whole_state, whole_state, whole_weights
-from .options import TrainingOptions
+from .options import TrainingOptions, blame
 from .progress import Progress
 from .ranks import ALONE, Ranks
 from .state_check import check_state
@@ -158,6 +159,15 @@ class Storage:
                 f"{aside}"
             )
         self.metrics.truncate(step if self.checkpoint else -1)
+        with blame("`log`", ValueError):
+            self.metrics.logger = make_logger(self.options.log, self.folder, step, self.config)
+
+    def end(self) -> None:
+        """After the last step: closes what the metrics are written to."""
+        self.metrics.close()
+        self.metrics.close_logger()
+        if (problem := self.metrics.logger_problem) is not None:
+            self.progress.note(f"--log {self.options.log} has stopped: {problem}")
 
     def _newer(self) -> list[Path]:
         """The checkpoints of this run that are newer than the one that it continues from."""

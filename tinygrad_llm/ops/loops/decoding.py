@@ -21,7 +21,16 @@ from ...arrays.stages import Add, Attend, Gated, Linear, Norm, Weights
 from .compiling import helper, kernel, shared
 from .elementary import sigmoid
 from .few_rows import activated, attended, normed, products, turned
-from .lanes import count, flags, let_others_run, matrix, numbers, take, yielding_address
+from .lanes import (
+    count,
+    flags,
+    integers,
+    let_others_run,
+    matrix,
+    numbers,
+    take,
+    yielding_address,
+)
 from .packed import (
     BITS4,
     BITS8,
@@ -43,6 +52,9 @@ OP, UNITS, CHUNKS = 0, 1, 2  # columns of the table; then those of each kind of 
 NORM, LINEAR, GATED, ADD, ATTEND = range(5)
 WIDTH, NUMBERS = 24, 2
 KEYS, VALUES, ROOM, AT, SEEN, S_ALL = 16, 17, 18, 19, 20, 21  # of ATTEND, which change
+# Of ATTEND with several texts: how many, and where the array (texts, 6) lies that has for each its
+# first token in the call, its new tokens, those before, its memory of keys and of values, the room.
+N_TEXTS, TEXTS, TEXT_WIDTH = 22, 23, 6
 STRIP = 16  # rows of a matrix of floats that a core takes at a time
 PATIENCE = 4000  # looks at a counter before another thread may have the core
 SHARED_NUMBERS = 1 << 18  # weights that take longer to read than a core takes to wake up
@@ -142,7 +154,7 @@ def add_stage(stage, start, stop):
 
 @helper
 def attend_stage(stage, values, scratch, start, stop):
-    """Pairs of a batch and a head of keys, start … stop.
+    """Pairs of a text and a head of keys, start … stop.
 
     New keys and values go into the cache, then the heads that share them look at them.
     """
@@ -153,13 +165,18 @@ def attend_stage(stage, values, scratch, start, stop):
     size, group = 8 if BITS == 52 else 4, H // KV
     wide = 2 if gated != 0 else 1
     heads = wide * H + 2 * KV
-    q, scores = scratch[:D], scratch[D : D + at + T]
+    q, scores = scratch[:D], scratch[D:]
+    texts = integers(stage[TEXTS], stage[N_TEXTS], TEXT_WIDTH)
     for unit in range(start, stop):
         b, kv = unit // KV, unit % KV
-        keys = matrix(stage[KEYS] + unit * room * D * size, at + T, D)
-        stored = matrix(stage[VALUES] + unit * room * D * size, at + T, D)
+        first_row, own, keys_at, values_at = b * T, unit, stage[KEYS], stage[VALUES]
+        if stage[N_TEXTS] > 0:  # each text has memory of its own
+            first_row, T, at, own = texts[b, 0], texts[b, 1], texts[b, 2], kv
+            keys_at, values_at, room = texts[b, 3], texts[b, 4], texts[b, 5]
+        keys = matrix(keys_at + own * room * D * size, at + T, D)
+        stored = matrix(values_at + own * room * D * size, at + T, D)
         for t in range(T):
-            row = b * T + t
+            row = first_row + t
             new = matrix(qkv_at + row * heads * D * size, heads, D)
             cos = numbers(cos_at + row * pairs * size, pairs)
             sin = numbers(sin_at + row * pairs * size, pairs)
@@ -168,7 +185,7 @@ def attend_stage(stage, values, scratch, start, stop):
             for j in range(D):
                 place[j] = value[j]
         for t in range(T):
-            row, end = b * T + t, at + t + 1
+            row, end = first_row + t, at + t + 1
             first = max(0, end - window)
             new = matrix(qkv_at + row * heads * D * size, heads, D)
             cos = numbers(cos_at + row * pairs * size, pairs)
@@ -247,6 +264,8 @@ class Program:
         self.attends: list[tuple[int, Attend, Any]] = []  # and new keys, for their shape
         self.memory: dict[int, Any] = {}  # the keys that an Attend's row points to
         self.owned: list[Any] = []
+        self.texts: Any = None  # (attends, texts, 6), and the first layer's keys of each text
+        self.text_memory: list[Any] = []
         self.read = 0  # numbers that the stages read, weights above all
         for i, stage in enumerate(self.stages):
             row: list[int] = _PLACED[type(stage)](self, i, stage)
@@ -331,6 +350,40 @@ class Program:
             n_seen = at + T if s.window is None else min(at + T, s.window + T)
             table[i, CHUNKS] = self.chunks(len(k) * s.n_kv_heads, 4 * s.y.size * n_seen)
             self.needs(s.head_dim + at + T)
+
+    def with_texts(self, caches: Sequence[Any], counts: Sequence[int]) -> None:
+        """`with_cache` for several texts: a cache and a number of new tokens for each.
+
+        The parts of a cache grow together, so that a look at the first says whether all have room.
+        """
+        table, n = self.table, len(caches)
+        if not self.attends:
+            return
+        if len(self.text_memory) < n:
+            self.texts = np.zeros((len(self.attends), n, TEXT_WIDTH), np.int64)
+            self.text_memory = [None] * n
+            for a, (i, _, _) in enumerate(self.attends):
+                table[i, TEXTS] = _at(self.texts[a])
+        leading = [cache.layers[self.attends[0][1].part] for cache in caches]
+        past, new = np.array([part.length for part in leading]), np.array(counts)
+        for b, (cache, added) in enumerate(zip(caches, counts, strict=True)):
+            known, first = self.text_memory[b], leading[b]
+            if known is first._keys and known is not None and past[b] + added <= known.shape[2]:
+                for _, s, _ in self.attends:
+                    cache.layers[s.part].length += added
+                continue
+            for a, (_, s, k) in enumerate(self.attends):
+                keys, values, _, _ = cache.layers[s.part].reserve(k[:1, :, :added])
+                self.texts[a, b, 3:] = _at(keys), _at(values), keys.shape[2]
+            self.text_memory[b] = first._keys
+        self.texts[:, :n, 0], self.texts[:, :n, 1] = np.cumsum(new) - new, new
+        self.texts[:, :n, 2] = past
+        seen, longest = int((new * (past + new)).sum()), int((past + new).max())
+        for i, s, _ in self.attends:
+            chunks = self.chunks(n * s.n_kv_heads, 4 * s.n_heads * s.head_dim * seen)
+            row = table[i]
+            row[N_TEXTS], row[UNITS], row[CHUNKS] = n, n * s.n_kv_heads, chunks
+            self.needs(s.head_dim + longest)
 
     def run(self) -> None:
         """Run all stages."""

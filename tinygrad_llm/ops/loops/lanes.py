@@ -13,6 +13,7 @@ instructions in LLVM's language, the same for every processor.
     low_half, high_half       4 bits of each of LANES bytes as numbers; signed: the bytes themselves
     low_entry, high_entry     the numbers of a table of 16 at these 4 bits
     numbers, matrix, flags    the arrays (n), (n, m) of numbers, and (n) of bytes, at an address
+    integers                  the array (n, m) of integers at an address
     take, count               the next number of a counter; how far a counter is
     let_others_run            a call of the system's function at this address, if it is not 0
 """
@@ -28,9 +29,9 @@ from typing import Any
 from .compiling import Helper
 
 __all__ = [
-    "LANES", "added", "count", "flags", "halves", "high_entry", "high_half", "lanes", "lanes_of",
-    "let_others_run", "low_entry", "low_half", "matrix", "numbers", "put", "signed", "singles",
-    "take", "times", "times_added", "yielding_address",
+    "LANES", "added", "count", "flags", "halves", "high_entry", "high_half", "integers", "lanes",
+    "lanes_of", "let_others_run", "low_entry", "low_half", "matrix", "numbers", "put", "signed",
+    "singles", "take", "times", "times_added", "yielding_address",
 ]  # fmt: skip
 
 LANES = 32
@@ -348,6 +349,15 @@ def flags(w):
     """flags(address, n): the array of n bytes there."""
     kind = w.types.Array(w.types.uint8, 1, "C")
     return kind, lambda context, b, s, args: _array_at(w, kind, [args[1]], context, b, args[0])
+
+
+@_intrinsic(3)
+def integers(w):
+    """integers(address, n, m): the array (n, m) of integers of 64 bits there."""
+    kind = w.types.Array(w.types.int64, 2, "C")
+    return kind, lambda context, b, s, args: _array_at(
+        w, kind, [args[1], args[2]], context, b, args[0]
+    )
 
 
 # -------------------------------------------------------------------------- what the cores share

@@ -112,6 +112,48 @@ def bits4_four(x, sums, stage, middle, g, out):
 
 
 @helper
+def bits4_eight(x, sums, stage, middle, g, out):
+    """As bits4_one for eight rows: x (8, K), sums (8, K/block), out (8·32)."""
+    codes, scales, offsets = stage[CODES], stage[SCALES], stage[OFFSETS]
+    wide, block = stage[WIDE], stage[BLOCK]
+    half, nb, zero = block // 2, sums.shape[1], lanes(f(0.0))
+    t0, t1, t2, t3, t4, t5, t6, t7 = zero, zero, zero, zero, zero, zero, zero, zero
+    for b in range(nb):
+        p0, p1, p2, p3, p4, p5, p6, p7 = zero, zero, zero, zero, zero, zero, zero, zero
+        at = b * block
+        place = (g * nb + b) * half * 32
+        x0, x1, x2, x3 = x[0, at:], x[1, at:], x[2, at:], x[3, at:]
+        x4, x5, x6, x7 = x[4, at:], x[5, at:], x[6, at:], x[7, at:]
+        for j in range(half):
+            low, high = low_half(codes, place + 32 * j), high_half(codes, place + 32 * j)
+            p0 = times_added(x0[half + j], high, times_added(x0[j], low, p0))
+            p1 = times_added(x1[half + j], high, times_added(x1[j], low, p1))
+            p2 = times_added(x2[half + j], high, times_added(x2[j], low, p2))
+            p3 = times_added(x3[half + j], high, times_added(x3[j], low, p3))
+            p4 = times_added(x4[half + j], high, times_added(x4[j], low, p4))
+            p5 = times_added(x5[half + j], high, times_added(x5[j], low, p5))
+            p6 = times_added(x6[half + j], high, times_added(x6[j], low, p6))
+            p7 = times_added(x7[half + j], high, times_added(x7[j], low, p7))
+        i = (g * nb + b) * 32
+        t0 = scaled(t0, p0, sums[0, b], middle, scales, offsets, wide, i)
+        t1 = scaled(t1, p1, sums[1, b], middle, scales, offsets, wide, i)
+        t2 = scaled(t2, p2, sums[2, b], middle, scales, offsets, wide, i)
+        t3 = scaled(t3, p3, sums[3, b], middle, scales, offsets, wide, i)
+        t4 = scaled(t4, p4, sums[4, b], middle, scales, offsets, wide, i)
+        t5 = scaled(t5, p5, sums[5, b], middle, scales, offsets, wide, i)
+        t6 = scaled(t6, p6, sums[6, b], middle, scales, offsets, wide, i)
+        t7 = scaled(t7, p7, sums[7, b], middle, scales, offsets, wide, i)
+    put(out, 0, t0)
+    put(out, 32, t1)
+    put(out, 64, t2)
+    put(out, 96, t3)
+    put(out, 128, t4)
+    put(out, 160, t5)
+    put(out, 192, t6)
+    put(out, 224, t7)
+
+
+@helper
 def bits8_one(x, sums, stage, middle, g, out):
     """As bits4_one for codes of 8 bits."""
     codes, scales, offsets = stage[CODES], stage[SCALES], stage[OFFSETS]
@@ -155,6 +197,44 @@ def bits8_four(x, sums, stage, middle, g, out):
     put(out, 32, t1)
     put(out, 64, t2)
     put(out, 96, t3)
+
+
+@helper
+def bits8_eight(x, sums, stage, middle, g, out):
+    """As bits4_eight for codes of 8 bits."""
+    codes, scales, offsets = stage[CODES], stage[SCALES], stage[OFFSETS]
+    wide, block = stage[WIDE], stage[BLOCK]
+    nb, zero = sums.shape[1], lanes(f(0.0))
+    t0, t1, t2, t3, t4, t5, t6, t7 = zero, zero, zero, zero, zero, zero, zero, zero
+    for b in range(nb):
+        p0, p1, p2, p3, p4, p5, p6, p7 = zero, zero, zero, zero, zero, zero, zero, zero
+        at = b * block
+        place = (g * nb + b) * block * 32
+        x0, x1, x2, x3 = x[0, at:], x[1, at:], x[2, at:], x[3, at:]
+        x4, x5, x6, x7 = x[4, at:], x[5, at:], x[6, at:], x[7, at:]
+        for j in range(block):
+            q = signed(codes, place + 32 * j)
+            p0, p1 = times_added(x0[j], q, p0), times_added(x1[j], q, p1)
+            p2, p3 = times_added(x2[j], q, p2), times_added(x3[j], q, p3)
+            p4, p5 = times_added(x4[j], q, p4), times_added(x5[j], q, p5)
+            p6, p7 = times_added(x6[j], q, p6), times_added(x7[j], q, p7)
+        i = (g * nb + b) * 32
+        t0 = scaled(t0, p0, sums[0, b], middle, scales, offsets, wide, i)
+        t1 = scaled(t1, p1, sums[1, b], middle, scales, offsets, wide, i)
+        t2 = scaled(t2, p2, sums[2, b], middle, scales, offsets, wide, i)
+        t3 = scaled(t3, p3, sums[3, b], middle, scales, offsets, wide, i)
+        t4 = scaled(t4, p4, sums[4, b], middle, scales, offsets, wide, i)
+        t5 = scaled(t5, p5, sums[5, b], middle, scales, offsets, wide, i)
+        t6 = scaled(t6, p6, sums[6, b], middle, scales, offsets, wide, i)
+        t7 = scaled(t7, p7, sums[7, b], middle, scales, offsets, wide, i)
+    put(out, 0, t0)
+    put(out, 32, t1)
+    put(out, 64, t2)
+    put(out, 96, t3)
+    put(out, 128, t4)
+    put(out, 160, t5)
+    put(out, 192, t6)
+    put(out, 224, t7)
 
 
 @helper
@@ -207,8 +287,16 @@ def table_one(x, sums, stage, middle, g, out):
 @helper
 def packed_group(x, sums, stage, middle, g, out):
     """out (R·32) = x·Wᵀ for the 32 rows of group g: x (R, K), sums (R, K/block)."""
-    kind, R = stage[FORMAT], x.shape[0]
-    for r in range(0, R - 3, 4):
+    kind, R, done = stage[FORMAT], x.shape[0], 0
+    if kind != NF4:
+        done = R // 8 * 8
+        for r in range(0, done, 8):
+            eight, total, part = x[r : r + 8], sums[r : r + 8], out[32 * r : 32 * r + 256]
+            if kind == BITS4:
+                bits4_eight(eight, total, stage, middle, g, part)
+            else:
+                bits8_eight(eight, total, stage, middle, g, part)
+    for r in range(done, R - 3, 4):
         some, total, part = x[r : r + 4], sums[r : r + 4], out[32 * r : 32 * r + 128]
         if kind == BITS4:
             bits4_four(some, total, stage, middle, g, part)
