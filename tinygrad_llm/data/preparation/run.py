@@ -59,6 +59,7 @@ class Preparation:
         self.unit_bytes = unit_bytes(self.sources)
         self.units = units_of(self.sources, self.unit_bytes)
         self.store = Store(self.out)
+        self.troubles: list[str] = []  # after run: a line for each thing that could not be read
         self._check_out()
 
     @property
@@ -121,6 +122,7 @@ class Preparation:
             write_json(self.store.work / "units.json", self._description())
         job = Job(self.folder, self.out, self.units, self.settings)
         run_pass("clean", job, processes, lambda done, of: progress("clean", done, of))
+        self.troubles = self._troubles()
         decide_repeats(self.store, len(self.units), self.settings)
         tokenizer = self._tokenizer()
         run_pass("tokenize", job, processes, lambda done, of: progress("tokenize", done, of))
@@ -133,15 +135,13 @@ class Preparation:
         shutil.rmtree(self.store.work, ignore_errors=True)
         return manifest
 
-    def troubles(self) -> list[str]:
-        """A line for each thing that could not be read; call it before the run ends its work."""
+    def _troubles(self) -> list[str]:
         lines = []
         for n in range(len(self.units)):
-            if self.store.done(n):
-                facts = self.store.facts(n)
-                lines += facts["troubles"]
-                if facts["more_troubles"]:
-                    lines.append(f"... and {facts['more_troubles']:,} more of this kind")
+            facts = self.store.facts(n)
+            lines += facts["troubles"]
+            if facts["more_troubles"]:
+                lines.append(f"... and {facts['more_troubles']:,} more of this kind")
         return lines
 
     def _tokenizer(self) -> Tokenizer:
@@ -154,10 +154,9 @@ class Preparation:
             return load_tokenizer(path)
         if not any(self.store.facts(n)["bytes"] for n in range(len(self.units))):
             left_out = ", ".join(f"{name} {n:,}" for name, n in self._left_out().items())
-            lines = self.troubles()
             raise ValueError(
                 f"nothing is left of the texts in {self.folder}: left out were {left_out or 'none'}"
-                + (f"; {lines[0]}" if lines else "")
+                + (f"; {self.troubles[0]}" if self.troubles else "")
             )
         try:
             made = make_tokenizer(self.store, len(self.units), self.settings)
