@@ -16,6 +16,7 @@ from ...files.atomic import atomic_write
 from ...files.json_files import json_bytes, read_json_object, write_json
 from ...files.paths import local_path
 from ...text import Tokenizer, load_tokenizer
+from ..shards import FORMAT, VERSION
 from .formats import check_packages
 from .repeats import decide_repeats
 from .settings import Settings
@@ -24,9 +25,7 @@ from .store import Store
 from .tokens import PARTS, dtype_for, end_token, make_tokenizer
 from .work import Job, run_pass
 
-__all__ = ["FORMAT", "VERSION", "Preparation"]
-
-FORMAT, VERSION = "tinygrad_llm shards", 1
+__all__ = ["Preparation"]
 
 Progress = Callable[[str, int, int], None]
 
