@@ -146,8 +146,9 @@ class Shards:
         self.folder = local_path(folder)
         path = self.folder / "manifest.json"
         if not path.exists():
-            what = "is still being prepared: the same `prepare` goes on" if (
-                self.folder / "work").is_dir() else "holds no manifest.json of `prepare`"  # fmt: skip
+            what = "does not exist" if not self.folder.exists() else (
+                "is still being prepared: the same command of prepare goes on"
+                if (self.folder / "work").is_dir() else "holds no manifest.json of prepare")
             raise FileNotFoundError(f"{self.folder} {what}")
         self.manifest = read_json_object(path)
         if (self.manifest.get("format"), self.manifest.get("version")) != (FORMAT, VERSION):

@@ -71,9 +71,8 @@ def within_documents(documents: Any) -> Iterator[None]:
 
     documents: integers (B, T), which document each token of a batch belongs to; tokens of one stand
     side by side. Each document is computed by itself, as if it were alone in its row, positions
-    included: scores of pairs from two documents are never computed, and no mask is made. So it
-    takes Σ n² for documents of n tokens in place of B·T². Rows may not be longer than T, and take
-    no mask, no padding and no cache.
+    included: scores of pairs from two documents are never computed, and no mask is made. So scores
+    cost Σ n² for documents of n tokens in place of B·T². There is no mask, padding or cache.
 
     The backward pass may run after the block, except with gradient checkpointing, which computes
     forward again there.
