@@ -70,8 +70,8 @@ def prepare(
     Raises: BadValue for a folder, a file or a setting that cannot be used.
     """
     from ..arrays.parallel import core_count
-    from ..data.preparation import Preparation
     from ..data.preparation.plan import make_plan
+    from ..data.preparation.run import Preparation
     from ..files.paths import local_path
     from ..training.guard import FolderLock
 
@@ -108,7 +108,7 @@ def _run(preparation: Any, processes: int) -> None:
 
     Raises: BadValue if it could not end.
     """
-    from ..data.preparation import PreparationError
+    from ..data.preparation.work import PreparationError
 
     began = time.perf_counter()
     say(f"texts        {len(preparation.sources):,} files, {preparation.n_bytes / 1e6:,.1f} MB")

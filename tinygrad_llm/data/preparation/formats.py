@@ -27,7 +27,15 @@ LARGEST_LINE = 16 << 20  # bytes of a line of JSON
 LARGEST_HTML = 16 << 20
 MOST_GROWTH = 200  # times the size of a packed file, beyond the first MiB
 _LOOK = 1 << 20  # bytes in which a place to cut is looked for
+_BEFORE = 1 << 10  # bytes before a range, more than a separator has
 _INSTALL = "pip install 'tinygrad_llm[prepare]'"
+_LEFT_OUT = frozenset(
+    "script style nav header footer aside template noscript iframe form svg head".split()
+)
+_ROWS = frozenset(("br", "li", "tr", "dt", "dd"))
+_PARTS = frozenset(
+    "p div pre section article blockquote h1 h2 h3 h4 h5 h6 table ul ol dl main figure".split()
+)
 _BLOCKS = re.compile(r"[ \t]*\n[ \t\n]*\n[ \t\n]*")
 
 Trouble = Callable[[str], None]
@@ -159,12 +167,13 @@ def _pieces(file: BinaryIO, begin: int, end: int | None, mark: bytes | None) -> 
     line, or, where there are none, between two characters of UTF-8.
     """
     waiting = b""
-    if begin:
-        file.seek(begin)
-        waiting = file.read(_LOOK)
-        first = _cut(waiting, 0, mark)
+    if begin:  # what stands just before may be the end of a paragraph
+        before = min(begin, _BEFORE)
+        file.seek(begin - before)
+        waiting = file.read(before + _LOOK)
+        first = _cut(waiting, before, mark)
         waiting = waiting[first:]
-        begin += first
+        begin += first - before
     at = begin  # of the first byte in `waiting`
     while end is None or at < end:
         size = LARGEST_DOCUMENT if end is None else min(LARGEST_DOCUMENT, end - at)
@@ -212,13 +221,25 @@ def _from_html(file: BinaryIO, source: Source, trouble: Trouble) -> Iterator[str
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of pages that look like a file's name or like XML
         page = BeautifulSoup(text, "html.parser")
-    for element in page(["script", "style", "nav", "header", "footer", "aside", "template",
-                         "noscript", "iframe", "form", "svg", "head"]):  # fmt: skip
-        element.extract()
-    for element in page(["p", "div", "li", "br", "tr", "pre", "section", "article", "blockquote",
-                         "h1", "h2", "h3", "h4", "h5", "h6", "table", "ul", "ol", "dl"]):  # fmt: skip
-        element.append("\n" if element.name in ("br", "li", "tr") else "\n\n")
-    yield _BLOCKS.sub("\n\n", page.get_text())
+    yield _BLOCKS.sub("\n\n", "".join(_texts(page)))
+
+
+def _texts(page: Any) -> Iterator[str]:
+    """The texts of a page in order, with line ends around blocks. Pages may be nested deeply."""
+    from bs4 import CData, NavigableString, Tag
+
+    waiting: list[tuple[Any, str]] = [(page, "")]
+    while waiting:
+        node, end = waiting.pop()
+        if node is None:
+            yield end
+        elif type(node) in (NavigableString, CData):  # a comment is a subclass
+            yield str(node)
+        elif isinstance(node, Tag) and node.name not in _LEFT_OUT:
+            end = "\n" if node.name in _ROWS else "\n\n" if node.name in _PARTS else ""
+            yield end
+            waiting.append((None, end))
+            waiting += [(child, "") for child in reversed(node.contents)]
 
 
 # ------------------------------------------------------------------------------------ JSON lines
