@@ -134,7 +134,10 @@ More licence of Project Gutenberg.
 def test_gutenberg():
     assert without_gutenberg(GUTENBERG) == "CHAPTER I\n\nThe story itself."
     old = "Project Gutenberg\n*END*THE SMALL PRINT! FOR PUBLIC DOMAIN*Ver.04*END*\n" + "story " * 50
-    assert without_gutenberg(old + "\nEnd of the Project Gutenberg Etext\nx") == ("story " * 50).strip()
+    assert (
+        without_gutenberg(old + "\nEnd of the Project Gutenberg Etext\nx")
+        == ("story " * 50).strip()
+    )
     about = "Project Gutenberg is a library.\nIts books are free."
     assert without_gutenberg(about) == about
 

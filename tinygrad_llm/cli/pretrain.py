@@ -18,8 +18,8 @@ __all__ = ["register"]
 _HELP = f"""Train a language model on text, from random weights.
 
 CORPUS is the name of a data set (python-reference, tinyshakespeare, the-verdict), a UTF-8 file, or
-a folder of them; --data takes shards that `prepare` made, which may be larger than memory. Without any option this trains on Python's language reference for about three
-minutes.
+a folder of them; --data takes shards that `prepare` made, which may be larger than memory. Without
+any option this trains on Python's language reference for about three minutes.
 
 \b
 Examples:

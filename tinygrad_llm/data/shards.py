@@ -64,7 +64,7 @@ class _Files:
         self._open[number] = file
         file.seek(begin * self.dtype.itemsize)
         values = np.empty(count, self.dtype)
-        view = memoryview(values).cast("B")
+        view = memoryview(values.view(np.uint8))  # type: ignore[arg-type]
         while view.nbytes:
             n = file.readinto(view)  # type: ignore[attr-defined]
             if not n:
@@ -100,11 +100,10 @@ class TokenRow:
         if step != 1:
             raise ValueError(f"a row of shards is read with a step of 1, got {step}")
         ids = self.files.read(begin, max(begin, end))
-        if len(ids) and int(ids.max()) >= self.vocab_size:
+        if len(ids) and (most := int(ids.max())) >= self.vocab_size:
             raise ValueError(
-                f"there is a token {int(ids.max())} at about place {begin:,} of "
-                f"{self.files.paths[0].parent}, whose vocabulary has {self.vocab_size:,}: the files "
-                "are damaged; prepare them again"
+                f"{self.files.paths[0].parent} is damaged: near place {begin:,} there is a token "
+                f"{most}, and the vocabulary has {self.vocab_size:,}; prepare the texts again"
             )
         return ids
 
@@ -146,9 +145,15 @@ class Shards:
         self.folder = local_path(folder)
         path = self.folder / "manifest.json"
         if not path.exists():
-            what = "does not exist" if not self.folder.exists() else (
-                "is still being prepared: the same command of prepare goes on"
-                if (self.folder / "work").is_dir() else "holds no manifest.json of prepare")
+            what = (
+                "does not exist"
+                if not self.folder.exists()
+                else (
+                    "is still being prepared: the same command of prepare goes on"
+                    if (self.folder / "work").is_dir()
+                    else "holds no manifest.json of prepare"
+                )
+            )
             raise FileNotFoundError(f"{self.folder} {what}")
         self.manifest = read_json_object(path)
         if (self.manifest.get("format"), self.manifest.get("version")) != (FORMAT, VERSION):
@@ -201,9 +206,7 @@ class Shards:
         row_of_tokens = TokenRow(_Files(paths, tokens, self.dtype), self.vocab_size)
         indexes = [path.with_suffix(".idx") for path in paths]
         self._rows[part] = row_of_tokens
-        self._ends[part] = DocumentEnds(
-            _Files(indexes, documents, np.dtype("<u8")), row_of_tokens
-        )
+        self._ends[part] = DocumentEnds(_Files(indexes, documents, np.dtype("<u8")), row_of_tokens)
 
     def row(self, part: str = "train") -> TokenRow:
         """All tokens of "train" or "val"."""

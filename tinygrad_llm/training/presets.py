@@ -182,7 +182,6 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
             )
         model_config(self, self.vocab_size)
 
-
     def _check_data(self) -> None:
         """Raises: OptionError for options that do not fit shards, or that need them."""
         declared = self.declared()

@@ -144,7 +144,7 @@ class ShardPretraining(Pretraining):
             )
         self.validation = validation[0]
         row = self.validation.row("val")
-        self.train_ids, self.val_ids = None, row
+        self.val_ids: Any = row
         shown = row[:_SHOWN]
         self.val_text = self.tokenizer.decode(
             [i for i in shown.tolist() if i != self.validation.end]

@@ -122,9 +122,7 @@ def _opened(path: Path, source: Source) -> BinaryIO:
 
         # a window of more than 128 MiB would be memory that a few bytes ask for
         reader = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-        unpacked = reader.stream_reader(
-            open(path, "rb"), read_across_frames=True, closefd=True
-        )
+        unpacked = reader.stream_reader(open(path, "rb"), read_across_frames=True, closefd=True)
     return io.BufferedReader(_Bounded(unpacked, source.size), 1 << 16)
 
 
@@ -149,7 +147,8 @@ def _from_text(
 
 def _between(text: str, separator: str) -> list[str]:
     """What stands between lines that are the separator."""
-    parts, lines = [], []
+    parts: list[str] = []
+    lines: list[str] = []
     for line in text.replace("\r\n", "\n").split("\n"):
         if line.strip() == separator.strip():
             parts.append("\n".join(lines))

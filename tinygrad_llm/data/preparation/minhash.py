@@ -1,10 +1,10 @@
 """MinHash: how similar two texts are, estimated from a few numbers of each; LSH finds the pairs.
 
-A text is the set of its shingles, runs of 5 words. Two texts are as similar as their sets (Jaccard):
-J = |A ∩ B| / |A ∪ B|. A hash function puts all shingles into a random order; that the first one of
-A is the first one of B has the probability J (Broder, 1997, "On the resemblance and containment of
-documents"). With K functions the share of equal minima estimates J with the standard error
-√(J·(1 − J)/K): 0.044 at most for K = 128.
+A text is the set of its shingles, runs of 5 words. Two texts are as similar as their sets A and B:
+J = |A ∩ B| / |A ∪ B| (Jaccard). A hash function puts all shingles into a random order; that the
+first one of A is the first one of B has the probability J (Broder, 1997, "On the resemblance and
+containment of documents"). With K functions the share of equal minima estimates J with the standard
+error √(J·(1 − J)/K): 0.044 at most for K = 128.
 
 LSH cuts the K minima into b bands of r rows. Texts that agree in a whole band become candidates,
 with the probability 1 − (1 − Jʳ)ᵇ (Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets",

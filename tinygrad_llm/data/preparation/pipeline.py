@@ -1,11 +1,11 @@
 """The one definition of what happens to a text, stage by stage; each stage is a pure function.
 
-    bytes -> text          formats.py, encoding.py
-    text -> text           CHANGES: repair, normalise, Japanese, boilerplate, personal data
-    text -> documents      a long text is cut between paragraphs, 100,000 characters each
-    document -> reason     FILTERS: language, length, symbols, repetition
-    documents -> kept      repeats.py: exact and near-duplicates, of documents and paragraphs
-    documents -> tokens    tokens.py: training and validation by the hash of a document
+bytes -> text          formats.py, encoding.py
+text -> text           CHANGES: repair, normalise, Japanese, boilerplate, personal data
+text -> documents      a long text is cut between paragraphs, 100,000 characters each
+document -> reason     FILTERS: language, length, symbols, repetition
+documents -> kept      repeats.py: exact and near-duplicates, of documents and paragraphs
+documents -> tokens    tokens.py: training and validation by the hash of a document
 """
 
 from __future__ import annotations

@@ -70,9 +70,7 @@ def make_plan(preparation: Preparation, processes: int = 1) -> Plan:
     tokenizer, learned = _tokenizer(p, kept)
     learning = time.perf_counter() - began
     began = time.perf_counter()
-    n_tokens = sum(
-        len(tokenizer.encode_to_array(text, disallowed_special=())) for text in kept
-    )
+    n_tokens = sum(len(tokenizer.encode_to_array(text, disallowed_special=())) for text in kept)
     tokenizing = max(time.perf_counter() - began, 1e-6)
     kept_bytes = sum(len(text.encode("utf-8", "replace")) for text in kept)
     text_bytes = sum(source.size * _UNPACKED[source.packed] for source in p.sources)

@@ -150,9 +150,7 @@ def _keys(
         yield np.concatenate(keys), np.concatenate(places)
 
 
-def _for_validation(
-    store: Store, n_units: int, dropped: np.ndarray, fraction: float
-) -> np.ndarray:
+def _for_validation(store: Store, n_units: int, dropped: np.ndarray, fraction: float) -> np.ndarray:
     """Which documents are for validation: those whose hash is in the lowest `fraction` of all.
 
     Where that is none of two or more, the one with the lowest hash.

@@ -1,6 +1,6 @@
 """A preparation from beginning to end: plan it, run it, go on with it after it was interrupted.
 
-    Preparation("texts", "shards", Settings(tokenizer="gpt2")).run(processes=2)
+Preparation("texts", "shards", Settings(tokenizer="gpt2")).run(processes=2)
 """
 
 from __future__ import annotations

@@ -65,9 +65,7 @@ class Settings:
                 raise ValueError(f"`{name}` must be at least {least}, got {getattr(self, name)}")
         for name in ("paragraphs", "documents"):
             if getattr(self, name) not in REPEATED:
-                raise ValueError(
-                    f"`{name}` must be keep, exact or near, got {getattr(self, name)}"
-                )
+                raise ValueError(f"`{name}` must be keep, exact or near, got {getattr(self, name)}")
         for language in self.wanted_languages():
             if language not in LANGUAGES:
                 raise ValueError(

@@ -85,9 +85,7 @@ def _add(path: Path, folder: Path, sources: list[Source], skipped: Counter[str])
     elif status.st_size == 0:
         skipped["empty"] += 1
     else:
-        sources.append(
-            Source(path.relative_to(folder).as_posix(), status.st_size, kind, packed)
-        )
+        sources.append(Source(path.relative_to(folder).as_posix(), status.st_size, kind, packed))
 
 
 def unit_bytes(sources: list[Source]) -> int:

@@ -1,5 +1,4 @@
-"""The passes over all units, in one process or several that take the next unit when they are done.
-"""
+"""The passes over all units, in one process or several that take the next unit when they are done."""
 
 from __future__ import annotations
 
