@@ -35,6 +35,7 @@ COMMANDS = {
         "a translation run beside PyTorch's nn.Transformer",
     ),
     "retrieval": ("retrieval", "search, BPR, Faiss; answers with passages and without"),
+    "prepare": ("prepare", "MB/s of each stage of a corpus's preparation, and a whole run"),
     "tokenizer": ("tokenizer", "training and encoding against the textbook loop and tiktoken"),
     "tokenizers": ("three_tokenizers", "BPE, WordPiece and Unigram; BPE in six programs"),
 }

