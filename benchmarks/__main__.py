@@ -36,6 +36,7 @@ COMMANDS = {
     ),
     "retrieval": ("retrieval", "search, BPR, Faiss; answers with passages and without"),
     "serve": ("serve", "a server under load: 32 clients against one, kill -9"),
+    "prepare": ("prepare", "MB/s of each stage of a corpus's preparation, and a whole run"),
     "tokenizer": ("tokenizer", "training and encoding against the textbook loop and tiktoken"),
     "tokenizers": ("three_tokenizers", "BPE, WordPiece and Unigram; BPE in six programs"),
 }

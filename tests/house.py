@@ -47,7 +47,8 @@ nn  optim  utils  linalg
 serialization  testing  distributed.optim  distributed.device_mesh  distributed.sharded
 distributed.fsdp  distributed.tensor  distributed.pipelining
 layers
-weights.families  text  data
+weights.families  text
+data
 models
 generation
 training
@@ -77,7 +78,7 @@ SEES_ONLY = {
     "optim": "arrays autograd tensor",
     "utils": "arrays autograd distributed functions random tensor",
     "text": "files weights weights.formats",
-    "data": "files random tensor",
+    "data": "files multiprocessing random tensor text",
 }
 # Modules that use the public face, `import tinygrad_llm`, as a reader's program does.
 USE_THE_FACE = ("cli.", "study.exercises.", "study.doctor.", "testing.")

@@ -54,6 +54,12 @@ OTHERS = {  # commands without a dataclass of options: their flags
         ["entries.json", "--plan", "--model", "m"],
         "server protocol key price-read budget per-minute attempts scale limit answers".split(),
     ),
+    "prepare": (
+        ["texts", "--plan", "--no-repair", "--processes", "1"],
+        "tokenizer vocab-size text-field separator languages least-characters most-symbols "
+        "most-repetition paragraphs documents similarity least-paragraph val-fraction out "
+        "processes".split(),
+    ),
     "study": (["exp"], "width html".split()),
     "draw": (["scalar"], "tensor fold out".split()),
     "exercise list": ([], ["chapter"]),
@@ -77,6 +83,8 @@ def made(tmp_path_factory):
         for i in range(40)
     ]
     (folder / "text.txt").write_text(TEXT)
+    (folder / "texts").mkdir()
+    (folder / "texts" / "text.txt").write_text(TEXT)
     (folder / "rows.json").write_text(json.dumps(rows))
     for name in ("entries", "pairs"):
         (folder / f"{name}.json").write_text(json.dumps(entries))

@@ -24,6 +24,7 @@ from .judge import register as register_judge
 from .launch import register as register_launch
 from .models import register as register_models
 from .places import arguments_of_program
+from .prepare import register as register_prepare
 from .pretrain import register as register_pretrain
 from .rag import register as register_rag
 from .serve import register as register_serve
@@ -83,6 +84,7 @@ register_chat(app)
 register_serve(app)
 register_fill_mask(app)
 register_rag(app)
+register_prepare(app)
 register_tokenize(app)
 register_models(app)
 register_export(app)

@@ -18,8 +18,8 @@ __all__ = ["register"]
 _HELP = f"""Train a language model on text, from random weights.
 
 CORPUS is the name of a data set (python-reference, tinyshakespeare, the-verdict), a UTF-8 file, or
-a folder of them. Without any option this trains on Python's language reference for about three
-minutes.
+a folder of them; --data takes shards that `prepare` made, which may be larger than memory. Without
+any option this trains on Python's language reference for about three minutes.
 
 \b
 Examples:
@@ -32,6 +32,7 @@ Examples:
   tinygrad-llm pretrain --preset medium --find-lr
   tinygrad-llm pretrain --preset large --device cuda --precision bfloat16
   tinygrad-llm pretrain --ranks 2                    two processes share each batch
+  tinygrad-llm pretrain --data shards/books=3,shards/code --packing isolated
   tinygrad-llm pretrain --model bert                 guesses hidden words: a masked language model
 
 \b
@@ -53,11 +54,11 @@ def pretrain(given: dict[str, Any], settings: dict[str, Any], way: Way) -> None:
 
     Raises: OptionError for options that are not allowed, or a run of another command.
     """
-    from ..training.masked import kind_of
+    from ..training.shard_pretraining import kind_of
 
     if way.resume is None:
         options = resolve(given, settings)
-        run = kind_of(options.model)(options, way.progress)
+        run = kind_of(options.model, options.data)(options, way.progress)
     else:
         checkpoint = newest_checkpoint(way.resume)
         if "finetune" in checkpoint.config:
@@ -67,8 +68,9 @@ def pretrain(given: dict[str, Any], settings: dict[str, Any], way: Way) -> None:
                 f"{command_line('finetune', name, '--resume', way.resume)} continues it"
             )
         written = checkpoint.config.get("options")
-        model = written.get("model") if isinstance(written, dict) else None
-        run = kind_of(model).continued(checkpoint, given, settings, way.progress)
+        written = written if isinstance(written, dict) else {}
+        kind = kind_of(written.get("model"), written.get("data"))
+        run = kind.continued(checkpoint, given, settings, way.progress)
     take_part(run, given)
     if way.find_lr:
         run.find_learning_rate()

@@ -10,21 +10,26 @@ import numpy as np
 
 from .. import random
 from ..tensor import Tensor, wrap
+from .order import Permutation
+from .shards import TokenRow
 
 __all__ = ["EvaluationBatches", "ExampleBatches", "IGNORED", "Stream", "TokenBatches"]
 
 IGNORED = -100  # a target of this value is not predicted: cross_entropy's default ignore_index
 
 
-Tokens = np.ndarray | Tensor | Sequence[int]
+Tokens = np.ndarray | Tensor | Sequence[int] | TokenRow
+_MANY = 1 << 20  # windows of shards from which on their order is not kept in memory
 
 
-def _checked(tokens: Tokens, batch_size: int, context_length: int) -> np.ndarray:
+def _checked(tokens: Tokens, batch_size: int, context_length: int) -> np.ndarray | TokenRow:
     if batch_size < 1 or context_length < 1:
         raise ValueError(
             "batch_size and context_length must be at least 1, got "
             f"{batch_size} and {context_length}"
         )
+    if isinstance(tokens, TokenRow):
+        return tokens
     if isinstance(tokens, Tensor):
         tokens = tokens.numpy()
     tokens = np.asarray(tokens)
@@ -54,7 +59,7 @@ class TokenBatches:
     and goes through them in random order. The order depends on `seed` alone, not on the default
     random generator; `state_dict()` says where the stream is, `load_state_dict()` goes there.
 
-    tokens: integers (N), an array, a memory map or a tensor.
+    tokens: integers (N), an array, a memory map, a tensor, or a row of shards.
     Raises: ValueError unless N > context_length, TypeError if they are not one row of integers.
     """
 
@@ -73,7 +78,8 @@ class TokenBatches:
         self.position = 0  # windows read so far
         self.windows = max(1, (len(self.tokens) - context_length) // context_length)  # an epoch
         self._epoch = -1
-        self._starts = np.empty(0, np.int64)
+        self._offset = 0
+        self._order: np.ndarray | Permutation = np.empty(0, np.int64)
 
     def __len__(self) -> int:
         """Batches in an epoch; the last one may extend into the next epoch."""
@@ -86,16 +92,23 @@ class TokenBatches:
             # RandomState, whose numbers NumPy promises never to change.
             draw = np.random.RandomState([self.seed & 0xFFFFFFFF, epoch])
             slack = len(self.tokens) - 1 - self.windows * self.context_length
-            offset = draw.randint(min(slack, self.context_length - 1) + 1)
-            self._starts = offset + draw.permutation(self.windows) * self.context_length
+            self._offset = int(draw.randint(min(slack, self.context_length - 1) + 1))
+            if isinstance(self.tokens, TokenRow) and self.windows > _MANY:
+                self._order = Permutation(self.windows, self.seed, epoch)
+            else:
+                self._order = draw.permutation(self.windows)
             self._epoch = epoch
-        return int(self._starts[index])
+        return self._offset + int(self._order[index]) * self.context_length
+
+    def window(self, number: int) -> np.ndarray:
+        """Window `number` of the stream, counted from its beginning: (T + 1)."""
+        start = self._start(number)
+        return self.tokens[start : start + self.context_length + 1]
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        T = self.context_length
         while True:
-            starts = [self._start(self.position + i) for i in range(self.batch_size)]
-            rows = np.stack([self.tokens[s : s + T + 1] for s in starts])  # (B, T + 1)
+            numbers = range(self.position, self.position + self.batch_size)
+            rows = np.stack([self.window(number) for number in numbers])  # (B, T + 1)
             rows = rows.astype(np.int64)
             self.position += self.batch_size
             yield wrap(rows[:, :-1].copy()), wrap(rows[:, 1:].copy())  # (B, T), (B, T)

@@ -5,7 +5,7 @@
 A text is a vector with one number for each run of 1 to 3 characters in it: how often it occurs,
 times ln((1 + N) / (1 + n)) + 1 where n of N texts have it, so that rare runs weigh more. Two texts
 are as similar as the cosine of their vectors. This is exact and compares all pairs: for thousands
-of texts, not for millions.
+of texts; data.preparation.minhash has an estimate for millions.
 """
 
 from __future__ import annotations
@@ -13,21 +13,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
+
+from ..data.preparation.minhash import NearDuplicate, check_similarity
 
 __all__ = ["NearDuplicate", "near_duplicates"]
 
 _ROWS = 256  # texts that are compared with all others at a time
-
-
-class NearDuplicate(NamedTuple):
-    """Two places in the list, the first one lower, and the cosine between 0 and 1."""
-
-    first: int
-    second: int
-    similarity: float
 
 
 def near_duplicates(
@@ -36,15 +29,9 @@ def near_duplicates(
     """All pairs of texts with a similarity of `threshold` or more, the most similar first.
 
     Case does not count. Empty texts are similar to nothing. longest: characters of a run at most
-    Raises: ValueError for a threshold outside of (0, 1], or a longest run below 1; TypeError for
-    one text instead of several.
+    Raises: as check_similarity.
     """
-    if isinstance(texts, str):
-        raise TypeError("near_duplicates takes a list of texts, got one text")
-    if not 0 < threshold <= 1 or longest < 1:
-        raise ValueError(
-            f"threshold must be in (0, 1] and longest 1 or more, got {threshold} and {longest}"
-        )
+    check_similarity(texts, threshold, longest)
     counts = [_runs(text.lower(), longest) for text in texts]
     inverse = _postings(counts)
     pairs = []

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
 
 from .. import ops
 from ..tensor import Tensor, dtypes
@@ -14,15 +18,19 @@ from .creation.ranges import arange
 from .dropout import keep_weights
 from .method import function
 from .shape.broadcast import broadcast_shapes
+from .shape.join import cat
+from .shape.split import split
 
 
 class Context:
-    """What replaces the attention of one process while a text is divided among several.
+    """What replaces attention while a text is divided among processes, or a row among documents.
 
     attend      called in the place of scaled_dot_product_attention, with its arguments
-    positions   () -> the positions (T) of this rank's tokens in the whole text, as an array
-    length      the tokens of the whole text
-    distributed.tensor.experimental.context_parallel sets them; None outside of it.
+    positions   () -> the positions of the tokens, as an array: (T), this rank's in the whole text,
+                or (B, T), each counted from the beginning of its document
+    length      the tokens of the whole text that is divided among ranks
+    distributed.tensor.experimental.context_parallel sets all three, within_documents the first two;
+    None outside of them.
     """
 
     attend: Any = None
@@ -36,17 +44,103 @@ context = Context()
 def positions_of(past: int, T: int, device: Any = None) -> Tensor:
     """The positions (T) of T tokens after `past` others: past, past + 1, ..., or this rank's.
 
-    Raises: RuntimeError in a divided text if tokens are before them, or they are not this rank's.
+    Within documents (B, T), each counted from where its document begins.
+    Raises: RuntimeError in a divided text or row if tokens are before them, or they are others.
     """
     if context.positions is None:
         return arange(past, past + T, device=device)
     own = tensor(context.positions(), device=device)
+    if context.length is None:
+        if past or own.shape[1] != T:
+            raise RuntimeError(
+                f"within_documents is for rows of {own.shape[1]} tokens, got {T} tokens after "
+                f"{past} others"
+            )
+        return own  # (B, T)
     if past or len(own) != T:
         raise RuntimeError(
             f"the text of {context.length} tokens is divided among ranks, and this rank has "
             f"{len(own)} of them: got {T} tokens after {past} others"
         )
     return own
+
+
+@contextmanager
+def within_documents(documents: Any) -> Iterator[None]:
+    """A block in which causal attention stays within documents that share a row.
+
+    documents: integers (B, T), which document each token of a batch belongs to; tokens of one stand
+    side by side. Each document is computed by itself, as if it were alone in its row, positions
+    included: scores of pairs from two documents are never computed, and no mask is made. So scores
+    cost Σ n² for documents of n tokens in place of B·T². There is no mask, padding or cache.
+
+    The backward pass may run after the block, except with gradient checkpointing, which computes
+    forward again there.
+    Raises: ValueError for another shape, or inside of another block that replaces attention.
+    """
+    numbers = documents.numpy() if isinstance(documents, Tensor) else np.asarray(documents)
+    if numbers.ndim != 2 or numbers.dtype.kind not in "iu" or not numbers.size:
+        raise ValueError(
+            f"within_documents: expected integers of the shape (B, T), got {numbers.dtype} "
+            f"{list(numbers.shape)}"
+        )
+    if context.attend is not None:
+        raise ValueError("within_documents: attention is replaced by another block already")
+    T = numbers.shape[1]
+    first = np.ones(numbers.shape, bool)
+    first[:, 1:] = numbers[:, 1:] != numbers[:, :-1]
+    places = np.arange(T)
+    begins = np.maximum.accumulate(np.where(first, places, 0), axis=1)  # (B, T)
+    lengths = np.diff(np.flatnonzero(first.ravel()), append=first.size).tolist()
+    context.attend, context.positions = _attend_within(numbers.shape, lengths), (
+        lambda: places - begins
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        context.attend = context.positions = None
+
+
+def _attend_within(shape: tuple[int, ...], lengths: list[int]) -> Any:
+    """What replaces scaled_dot_product_attention for rows (B, T) of documents of these lengths."""
+    B, T = shape
+
+    def attend(
+        query: Tensor, key: Tensor, value: Tensor, attn_mask: Any, dropout_p: float,
+        is_causal: bool, scale: float | None, enable_gqa: bool, *, offset: int, window: int | None,
+        softcap: float | None,
+    ) -> Tensor:  # fmt: skip
+        if attn_mask is not None or offset or not (is_causal or T == 1):
+            raise RuntimeError(
+                "scaled_dot_product_attention: only causal attention without a mask or a cache "
+                "can stay within documents"
+            )
+        sides = (query, key, value)
+        if any(t.dim() != 4 or (t.shape[0], t.shape[2]) != (B, T) for t in sides):
+            shapes = ", ".join(str(list(t.shape)) for t in sides)
+            raise RuntimeError(
+                f"scaled_dot_product_attention: within documents of {B} rows of {T} tokens, got "
+                f"query, key and value {shapes}"
+            )
+
+        def pieces(t: Tensor) -> Any:  # (B, H, T, D) -> (H, B·T, D) -> (H, n, D) of each document
+            return split(t.transpose(0, 1).reshape(t.shape[1], B * T, t.shape[3]), lengths, 1)
+
+        replaced, context.attend = context.attend, None
+        try:
+            parts = [
+                scaled_dot_product_attention(
+                    q, k, v, None, dropout_p, True, scale, enable_gqa, window=window,
+                    softcap=softcap,
+                )
+                for q, k, v in zip(*map(pieces, sides), strict=True)
+            ]  # (H, n, D) each  # fmt: skip
+        finally:
+            context.attend = replaced
+        y = cat(parts, 1)  # (H, n, D) of each -> (H, B·T, D)
+        return y.reshape(y.shape[0], B, T, y.shape[2]).transpose(0, 1)  # (B, H, T, D)
+
+    return attend
 
 
 @function

@@ -287,7 +287,8 @@ class LanguageModel(PretrainedModel):
     ) -> tuple[Tensor, Tensor | None]:
         """Checks the arguments of `hidden_states`; returns the positions of idx, and its mask.
 
-        Positions are (T), or (B, T) with padding: max(0, column − padding). The mask is the one
+        Positions are (T), or (B, T) with padding, max(0, column − padding), and within documents
+        (functions.attention.within_documents), counted from where each begins. The mask is the one
         passed; with padding it is (B, 1, T, past + T), causal and without what is padding, except
         that a padding token looks at itself, because softmax needs a key; otherwise None.
         Raises: see `hidden_states`.
@@ -310,22 +311,26 @@ class LanguageModel(PretrainedModel):
                 f"{whole} tokens are longer than the context_length of {self.context_length}: "
                 "pass the last ones only, idx[:, -context_length:]"
             )
-        if context.length is not None:
+        if context.attend is not None:
             self._check_divided(mask, padding)
         if padding is None:
             return positions_of(past, T, idx.device), mask  # (T)
         return padded_places(past, T, padding_counts(padding, B))
 
     def _check_divided(self, mask: Tensor | None, padding: Tensor | None) -> None:
-        """Raises: RuntimeError if the model cannot read a text that is divided among ranks."""
+        """Raises: RuntimeError if the model cannot read a text that is divided among ranks, or a
+        row that is divided among documents."""
+        what = "a text that is divided among ranks"
+        if context.length is None:
+            what = "a row that is divided among documents"
         if mask is not None or padding is not None:
-            raise RuntimeError("a text that is divided among ranks takes no mask and no padding")
+            raise RuntimeError(f"{what} takes no mask and no padding")
         for module in self.modules():
             meets = hasattr(type(module), "flops_per_token") and not isinstance(module, Model)
             if meets and not getattr(module, "reads_divided_texts", False):
                 raise RuntimeError(
-                    f"a {type(module).__name__} cannot read a text that is divided among ranks: "
-                    "only an Attention that needs no mask can"
+                    f"a {type(module).__name__} cannot read {what}: only an Attention that needs "
+                    "no mask can"
                 )
 
     def through_blocks(

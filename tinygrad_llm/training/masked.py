@@ -14,7 +14,6 @@ from ..data.masking import MaskedBatches, MaskedWindows, Masking
 from ..files.plain_text import one_line
 from ..files.program import command_line
 from ..generation.masked import fill_mask
-from ..models import registry
 from ..models.base import init_normal
 from ..models.costs import flops_per_token
 from ..text import Tokenizer
@@ -27,12 +26,7 @@ from .pretraining import Pretraining, beginning
 
 _BASE_WIDTH = 768  # channels of BERT base, whose matrices have the standard deviation 0.02
 
-__all__ = ["MaskedPretraining", "kind_of", "masking_for"]
-
-
-def kind_of(model: str | None) -> type[Pretraining]:
-    """The class of runs that trains a model of this name, as pretrain's --model has it."""
-    return MaskedPretraining if model in registry.masked() else Pretraining
+__all__ = ["MaskedPretraining", "masking_for"]
 
 
 def masking_for(

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..arrays.parallel import machine_memory
+from ..data.shard_batches import PACKINGS
 from .devices import MachineOptions
 from .options import (
     AT_LEAST_1,
@@ -47,6 +48,14 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
     corpus: str = option(
         "python-reference", "A data set, a file or a folder.", None, "data", argument=True,
         may_change=True,  # the file may have moved: its SHA-256 tells
+    )  # fmt: skip
+    data: str | None = option(
+        None, "In place of CORPUS: shards of prepare; A=3,B=1: weights.", None, "data",
+        may_change=True, about_default="CORPUS",  # their manifest tells whether they are the same
+    )  # fmt: skip
+    packing: str = option(
+        "windows", "Of --data: windows, documents, or isolated: attention within each.",
+        Rule(lambda v: v in PACKINGS, ", ".join(PACKINGS)), "data",
     )  # fmt: skip
     preset: str = option("small", "Size and time: tiny, small, medium, ...", None, "data")
     minutes: float | None = option(
@@ -145,6 +154,7 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
                 "`optimizer` schedule-free needs a `beta1` above 0, and its average takes the "
                 "place of the fall of wsd"
             )
+        self._check_data()
         if self.prompt == "":
             raise OptionError("`prompt` must be at least one character")
         if self.emb_dim % self.n_heads:
@@ -171,6 +181,22 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
                 f"{memory >> 30:,} GiB"
             )
         model_config(self, self.vocab_size)
+
+    def _check_data(self) -> None:
+        """Raises: OptionError for options that do not fit shards, or that need them."""
+        declared = self.declared()
+        if self.data is None:
+            if self.packing != "windows":
+                raise OptionError(f"`packing` {self.packing} needs `data`, shards of prepare")
+            return
+        for name in ("corpus", "tokenizer", "val_fraction"):
+            if getattr(self, name) != declared[name].default:
+                raise OptionError(
+                    f"`{name}` and `data` exclude each other: shards have their text, tokenizer "
+                    "and validation documents already"
+                )
+        if self.packing == "isolated" and self.gradient_checkpointing:
+            raise OptionError("`packing` isolated and `gradient_checkpointing` exclude each other")
 
 
 def nearest_divisor(number: int, near: int) -> int:

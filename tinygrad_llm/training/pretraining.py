@@ -144,7 +144,7 @@ class Pretraining:
             self.split_and_tokenize()
             self.build()
         if self.ranks.several:
-            check_same(self.ranks, self.text_facts, self.train_ids, self.val_ids)
+            check_same(self.ranks, self.text_facts, *self.ids_to_compare())
             self.trainer.join(self.ranks)
 
     def load_text(self) -> None:
@@ -238,6 +238,10 @@ class Pretraining:
         if self.tokenizer.decode(self.val_ids.tolist()) != self.val_text:
             return None
         return len(self.val_text.encode("utf-8")) / len(self.val_ids)
+
+    def ids_to_compare(self) -> list[Any]:
+        """The arrays of tokens that must be equal on all ranks."""
+        return [self.train_ids, self.val_ids]
 
     def special_tokens(self) -> dict[str, Any]:
         """The keywords with which a new tokenizer gets the special tokens that the model needs."""

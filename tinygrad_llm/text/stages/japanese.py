@@ -13,10 +13,13 @@ from typing import Any
 
 from ..split import SPACE
 
-__all__ = ["japanese_normalizer", "japanese_words", "mecab"]
+__all__ = ["JAPANESE_RULES", "japanese_normalizer", "japanese_words", "mecab"]
 
 _RUN = re.compile(rf"[^{SPACE}\0]+")  # MeCab stops at a zero byte
 _REPEATED = "ー〜!?。、・"
+# (pattern, sign): the forms of the wave dash and of the hyphen; of a repeated sign one remains
+JAPANESE_RULES = [("[~∼∾〰～]", "〜"), ("[‐‑‒–⁃−]", "-")]
+JAPANESE_RULES += [(f"[{sign}]{{2,}}", sign) for sign in _REPEATED]
 
 
 @cache
@@ -78,11 +81,9 @@ def japanese_normalizer() -> dict[str, Any]:
     A1ガ); the forms of the wave dash become one, and so do those of the hyphen; of a sign that is
     repeated (ー 〜 ! ? 。 、 ・) one remains. The sign 々 stays: it is a part of words.
     """
-    rules = [("[~∼∾〰～]", "〜"), ("[‐‑‒–⁃−]", "-")]
-    rules += [(f"[{sign}]{{2,}}", sign) for sign in _REPEATED]
     stages: list[dict[str, Any]] = [{"type": "NFKC"}]
     stages += [
         {"type": "Replace", "pattern": {"Regex": pattern}, "content": sign}
-        for pattern, sign in rules
+        for pattern, sign in JAPANESE_RULES
     ]
     return {"type": "Sequence", "normalizers": stages}
