@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_llm as tg
-from tinygrad_llm.evaluation import choose, continuation_scores, measure_ids, measure_text
+from tinygrad_llm.evaluation import choose, continuation_scores, measure_ids, measure_text, scoring
 from tinygrad_llm.evaluation import likelihood as likelihood_module
-from tinygrad_llm.evaluation import scoring
 from tinygrad_llm.models import GPT, GPTConfig
 from tinygrad_llm.text import CharTokenizer
 

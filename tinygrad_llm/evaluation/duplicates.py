@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["NearDuplicate", "near_duplicates"]
+__all__ = ["NearDuplicate", "later_duplicates", "near_duplicates"]
 
 _ROWS = 256  # texts that are compared with all others at a time
 
@@ -31,11 +31,12 @@ class NearDuplicate(NamedTuple):
 
 
 def near_duplicates(
-    texts: Sequence[str], threshold: float = 0.9, longest: int = 3
+    texts: Sequence[str], threshold: float = 0.9, longest: int = 3, first_new: int = 0
 ) -> list[NearDuplicate]:  # fmt: skip
     """All pairs of texts with a similarity of `threshold` or more, the most similar first.
 
-    Case does not count. Empty texts are similar to nothing. longest: characters of a run at most
+    Case does not count. Empty texts are similar to nothing. longest: characters of a run at most;
+    first_new: only pairs whose second text is texts[first_new] or a later one
     Raises: ValueError for a threshold outside of (0, 1], or a longest run below 1; TypeError for
     one text instead of several.
     """
@@ -48,7 +49,7 @@ def near_duplicates(
     counts = [_runs(text.lower(), longest) for text in texts]
     inverse = _postings(counts)
     pairs = []
-    for start in range(0, len(texts), _ROWS):
+    for start in range(first_new, len(texts), _ROWS):
         rows = counts[start : start + _ROWS]
         similar = np.zeros((len(rows), len(texts)))  # (rows, N)
         for i, own in enumerate(rows):
@@ -57,10 +58,22 @@ def near_duplicates(
                 similar[i, places] += count * idf * weights
             norm = math.sqrt(sum((n * inverse[run][2]) ** 2 for run, n in own.items()))
             similar[i] /= norm or 1.0
-        for i, j in np.argwhere(similar >= threshold - 1e-12).tolist():
-            if start + i < j:
-                pairs.append(NearDuplicate(start + i, j, min(1.0, float(similar[i, j]))))
+        for j, i in np.argwhere(similar >= threshold - 1e-12).tolist():
+            if i < start + j:
+                pairs.append(NearDuplicate(i, start + j, min(1.0, float(similar[j, i]))))
     return sorted(pairs, key=lambda pair: (-pair.similarity, pair.first, pair.second))
+
+
+def later_duplicates(texts: Sequence[str], threshold: float = 0.9) -> dict[int, int]:
+    """Which texts to leave out so that no near-duplicates are left, and the earlier one of each.
+
+    Raises: as near_duplicates.
+    """
+    dropped: dict[int, int] = {}
+    for first, second, _ in sorted(near_duplicates(texts, threshold)):
+        if first not in dropped:
+            dropped.setdefault(second, first)
+    return dropped
 
 
 def _runs(text: str, longest: int) -> Counter[str]:
