@@ -34,6 +34,7 @@ COMMANDS = {
         "translation",
         "a translation run beside PyTorch's nn.Transformer",
     ),
+    "evaluation": ("evaluation", "language models on texts and questions, with paired differences"),
     "retrieval": ("retrieval", "search, BPR, Faiss; answers with passages and without"),
     "tokenizer": ("tokenizer", "training and encoding against the textbook loop and tiktoken"),
     "tokenizers": ("three_tokenizers", "BPE, WordPiece and Unigram; BPE in six programs"),
