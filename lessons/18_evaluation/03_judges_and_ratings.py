@@ -66,7 +66,7 @@ assert elo([("a", "b")], "ab") == {"a": 1016.0, "b": 984.0}
 true = {"a": 1200.0, "b": 1050.0, "c": 950.0, "d": 800.0}
 names = list(true)
 votes = []
-for draw in torch.rand(240, 3).tolist():
+for draw in torch.rand(600, 3).tolist():
     first = names[int(draw[0] * 4)]
     second = names[(names.index(first) + 1 + int(draw[1] * 3)) % 4]
     wins = draw[2] < 1 / (1 + 10 ** ((true[second] - true[first]) / 400))

@@ -131,8 +131,8 @@ assert 0.5 in bootstrap(hits.numpy()[clean]), "nothing was learned"
 # %% tags=["package"]
 figure, axes = plt.subplots(1, 2, figsize=(10, 4))
 paired_draws = difference[draws].mean(1).numpy()
-axes[0].hist(paired_draws, bins=np.arange(-0.3, 0.4, 0.02), alpha=0.6, label="the same questions for both")
-axes[0].hist(unpaired.numpy(), bins=np.arange(-0.3, 0.4, 0.02), alpha=0.6, label="drawn apart")
+axes[0].hist(paired_draws, bins=np.arange(-0.305, 0.4, 0.02), alpha=0.6, label="the same questions for both")
+axes[0].hist(unpaired.numpy(), bins=np.arange(-0.305, 0.4, 0.02), alpha=0.6, label="drawn apart")
 axes[0].axvline(0, color="k", ls="--"), axes[0].set_xlabel("difference of the scores"), axes[0].legend()
 shown = {"all": hits.numpy(), "leaked": hits.numpy()[sorted(leaked)], "without them": hits.numpy()[clean]}
 for i, (name, values) in enumerate(shown.items()):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -64,13 +64,10 @@ def near_duplicates(
     return sorted(pairs, key=lambda pair: (-pair.similarity, pair.first, pair.second))
 
 
-def later_duplicates(texts: Sequence[str], threshold: float = 0.9) -> dict[int, int]:
-    """Which texts to leave out so that no near-duplicates are left, and the earlier one of each.
-
-    Raises: as near_duplicates.
-    """
+def later_duplicates(pairs: Iterable[NearDuplicate]) -> dict[int, int]:
+    """Which texts to leave out so that none of these pairs is left, and the earlier one of each."""
     dropped: dict[int, int] = {}
-    for first, second, _ in sorted(near_duplicates(texts, threshold)):
+    for first, second, _ in sorted(pairs):
         if first not in dropped:
             dropped.setdefault(second, first)
     return dropped

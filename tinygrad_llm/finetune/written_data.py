@@ -200,7 +200,8 @@ def rewrite_entries(
     if kind not in KINDS:
         raise ValueError(f"there is no kind {kind!r}: give one of {', '.join(KINDS)}")
     texts = [f"{_task(entry)}\n{entry['output']}" for entry in entries]
-    twins = {} if threshold is None else later_duplicates(texts, threshold)
+    pairs = [] if threshold is None else near_duplicates(texts, threshold)
+    twins = later_duplicates(pairs)
     made: list[dict[str, str]] = []
     left_out: list[tuple[int, str]] = []
     for i, entry in enumerate(entries):
