@@ -96,6 +96,7 @@ def show(names: list[str], columns: list[Column], baselines: dict[str, dict[str,
         print(f"| {name} | " + " | ".join(cells.get(c.name, "") for c in columns) + " |")
     if len(names) == 1:
         return
+    columns = [c for c in columns if c.statistic is not perplexity]  # of different tokens
     print(f"\n| minus {names[0]} | " + " | ".join(c.name for c in columns) + " |")
     print("|---" * (len(columns) + 1) + "|")
     for i, name in enumerate(names[1:], 1):

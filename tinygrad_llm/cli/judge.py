@@ -146,7 +146,8 @@ def _scores(grader: Any, questions: list[Any], names: list[str]) -> dict[str, An
     for name in names:
         scores = grader.score(questions, name, note)
         interval = scores.interval()
-        say(f"{one_line(name)}: {interval} of {grader.high:g}, {len(scores.read)} scores, "
+        mean = f"{interval} of {grader.high:g}" if scores.read else "no mean"
+        say(f"{one_line(name)}: {mean}, {len(scores.read)} scores, "
             f"{scores.unread} replies with no score")  # fmt: skip
         results[name] = {"mean": interval.value, "low": interval.low, "high": interval.high,
                          "unread": scores.unread, "scores": scores.scores,
@@ -168,7 +169,8 @@ def _pairs(grader: Any, questions: list[Any], names: list[str]) -> dict[str, Any
     for a, b in itertools.combinations(names, 2):
         pair = grader.compare(questions, a, b, note)
         rate = pair.win_rate()
-        say(f"{one_line(a)} against {one_line(b)}: wins {rate} (0.5: equally good), "
+        wins = f"wins {rate} (0.5: equally good)" if pair.read else "no votes"
+        say(f"{one_line(a)} against {one_line(b)}: {wins}, "
             f"{pair.disagreed} draws by disagreement, {pair.unread} without a verdict")  # fmt: skip
         results.append({"first": a, "second": b, "win_rate": rate.value, "low": rate.low,
                         "high": rate.high, "disagreed": pair.disagreed, "unread": pair.unread,

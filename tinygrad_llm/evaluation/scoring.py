@@ -31,7 +31,7 @@ from ..tensor import Tensor, dtypes
 __all__ = ["Scored", "score_rows"]
 
 SCORED = 1 << 24  # logits at a time: 64 MB in float32
-LEAST_SHARED = 16  # tokens; to read fewer again costs less than passes of their own
+LEAST_SHARED = 16  # tokens; to read fewer again costs less than separate passes
 
 Ids = Sequence[int]
 
