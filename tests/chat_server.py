@@ -15,7 +15,8 @@ class ChatServer:
     """Answers each request with the next step of `script`; after the last one with `reply`.
 
     A step is a text (the answer), a number (a status), a pair (status, Retry-After), bytes (a body
-    as it is), or one of SILENT, CUT, DRIP and CLOSE. reply: a function from the messages to a text.
+    as it is), None (what `reply` says), or one of SILENT, CUT, DRIP and CLOSE. reply: a function
+    from the messages to a text.
     """
 
     SILENT, CUT, DRIP, CLOSE = (object() for _ in range(4))
@@ -55,7 +56,9 @@ def chatting() -> Iterator[ChatServer]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             state.requests.append((self.path, dict(self.headers), body))
-            step = state.script.pop(0) if state.script else state.reply(body["messages"])
+            step = state.script.pop(0) if state.script else None
+            if step is None:
+                step = state.reply(body["messages"])
             self.close_connection = True
             if step is state.SILENT:
                 state.over.wait(60)

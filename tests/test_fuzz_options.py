@@ -60,6 +60,14 @@ OTHERS = {  # commands without a dataclass of options: their flags
         "most-repetition paragraphs documents similarity least-paragraph val-fraction out "
         "processes".split(),
     ),
+    "make-data": (
+        ["refine", "entries.json", "--plan", "--model", "m"],
+        "server budget reply-tokens limit threshold temperature seed".split(),
+    ),
+    "quiz": (
+        ["questions.json", "--plan", "--model", "m"],
+        "protocol price-written timeout shots index k limit".split(),
+    ),
     "study": (["exp"], "width html".split()),
     "draw": (["scalar"], "tensor fold out".split()),
     "exercise list": ([], ["chapter"]),
@@ -86,6 +94,8 @@ def made(tmp_path_factory):
     (folder / "texts").mkdir()
     (folder / "texts" / "text.txt").write_text(TEXT)
     (folder / "rows.json").write_text(json.dumps(rows))
+    asked = [{"question": row["text"], "answer": row["label"]} for row in rows]
+    (folder / "questions.json").write_text(json.dumps(asked))
     for name in ("entries", "pairs"):
         (folder / f"{name}.json").write_text(json.dumps(entries))
     small = [w for k, v in SMALL.items() for w in (f"--{k.replace('_', '-')}", str(v))]

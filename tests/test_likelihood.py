@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_llm as tg
-from tinygrad_llm.evaluation import choose, continuation_scores, measure_ids, measure_text
+from tinygrad_llm.evaluation import choose, continuation_scores, measure_ids, measure_text, scoring
 from tinygrad_llm.evaluation import likelihood as likelihood_module
 from tinygrad_llm.models import GPT, GPTConfig
 from tinygrad_llm.text import CharTokenizer
@@ -80,7 +80,7 @@ def test_continuations_are_sums_of_their_tokens(model, monkeypatch):
         )
         assert score.n_tokens == n and score.log_prob == pytest.approx(expected, rel=1e-4)
     assert scores[0].log_prob == pytest.approx(scores[4].log_prob, rel=1e-5)
-    monkeypatch.setattr(likelihood_module, "SCORED", 1)
+    monkeypatch.setattr(scoring, "SCORED", 1)
     again = continuation_scores(model, TOKENIZER, pairs, batch_size=2)
     assert [s.log_prob for s in again] == pytest.approx([s.log_prob for s in scores], rel=1e-5)
 

@@ -22,10 +22,12 @@ from .finetune import register as register_finetune
 from .generate import register as register_generate
 from .judge import register as register_judge
 from .launch import register as register_launch
+from .make_data import register as register_make_data
 from .models import register as register_models
 from .places import arguments_of_program
 from .prepare import register as register_prepare
 from .pretrain import register as register_pretrain
+from .quiz import register as register_quiz
 from .rag import register as register_rag
 from .serve import register as register_serve
 from .study import register as register_study
@@ -90,6 +92,8 @@ register_models(app)
 register_export(app)
 register_evaluate(app)
 register_judge(app)
+register_quiz(app)
+register_make_data(app)
 register_estimate(app)
 register_study(app)
 register_exercise(app)

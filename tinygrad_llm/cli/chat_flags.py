@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ..files.plain_text import say
 from .errors import BadValue, blame
 from .options import must_be
 
 if TYPE_CHECKING:
     from ..client import ChatClient, Usage
 
-__all__ = ["FLAGS", "client_of", "need_budget"]
+__all__ = ["FLAGS", "asked", "client_of", "need_budget", "note"]
 
 # Type, default and help of each flag.
 _FLAGS: dict[str, tuple[Any, Any, str]] = {
@@ -64,3 +68,26 @@ def need_budget(values: dict[str, Any], expected: Usage) -> None:
     budget = values["budget"]
     if budget is not None and expected.cost > budget:
         raise BadValue(f"it could cost {expected.cost:.4f}, more than --budget {budget:g}")
+
+
+@contextmanager
+def asked(out: str) -> Iterator[None]:
+    """Around what asks a server: out is the folder of the replies.
+
+    Raises: BadValue, which says how to go on, if the server does not answer.
+    """
+    from ..client import ChatError
+
+    try:
+        yield
+    except ChatError as error:
+        raise BadValue(
+            f"{error}. What was answered is kept in {out}: run the same command again for the rest"
+        ) from None
+
+
+def note(done: int, total: int) -> None:
+    """Show how far a run has come, where somebody looks at a terminal."""
+    if sys.stderr.isatty():
+        say(f"\r{done:,} of {total:,}", end="\n" if done == total else "", file=sys.stderr)
+        sys.stderr.flush()

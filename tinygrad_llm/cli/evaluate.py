@@ -13,7 +13,7 @@ from ..training.devices import check_device
 from .errors import blame
 from .options import must_be
 
-__all__ = ["register"]
+__all__ = ["items_of", "register"]
 
 _HELP = """Measure a language model on a text or on questions.
 
@@ -79,7 +79,7 @@ def evaluate(
     check_device(device)
     with blame("--data", ValueError):
         text = _text(data) if task == "text" else ""
-        items = [] if task == "text" else _items(data, task == "choice")
+        items = [] if task == "text" else items_of(data, task == "choice")
     if task != "text":
         must_be("shots", shots < len(items), f"below the {len(items)} questions", shots)
         random.Random(0).shuffle(items)
@@ -120,7 +120,7 @@ def _text(data: str) -> str:
     return text
 
 
-def _items(data: str, with_choices: bool) -> list[Any]:
+def items_of(data: str, with_choices: bool) -> list[Any]:
     """The questions of a file.
 
     Raises: ValueError if columns are missing or a row cannot be used.
@@ -218,14 +218,13 @@ def _ask_answers(models: list[_Model], items: list[Any], shots: list[Any]) -> No
     import numpy as np
 
     texts = [questions.answer_texts(m.model, m.tokenizer, items, shots=shots) for m in models]
-    common = max({item.answer for item in items}, key=[item.answer for item in items].count)
     for name, metric in questions.METRICS.items():
         rows = [
             np.array([metric(text, item.answer) for text, item in zip(own, items, strict=True)])
             for own in texts
         ]
         _show(name, [(each, None) for each in rows], models)
-        baseline = reports.report(np.array([metric(common, item.answer) for item in items]))
+        baseline = reports.report(reports.common_answer(items, metric))
         say(f"{'':<16} {baseline.score}  baseline: always the commonest answer")
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
-import sys
 from typing import Any
 
 import typer
 
 from ..files.plain_text import one_line, say
-from .chat_flags import FLAGS, client_of, need_budget
-from .errors import BadValue, blame
+from .chat_flags import FLAGS, asked, client_of, need_budget, note
+from .errors import blame
 from .options import must_be, with_flags
 
 __all__ = ["register"]
@@ -124,18 +123,11 @@ def _run(grader: Any, questions: list[Any], names: list[str], pairwise: bool, ou
 
     Raises: BadValue if the server does not answer.
     """
-    from ..client import ChatError
     from ..files.json_files import finite, write_json
     from ..files.paths import local_path
 
-    try:
-        results = _pairs(grader, questions, names) if pairwise else _scores(
-            grader, questions, names
-        )  # fmt: skip
-    except ChatError as error:
-        raise BadValue(
-            f"{error}. What was answered is kept in {out}: run the same command again for the rest"
-        ) from None
+    with asked(out):
+        results = (_pairs if pairwise else _scores)(grader, questions, names)
     folder = local_path(out)
     folder.mkdir(parents=True, exist_ok=True)
     usage = grader.client.usage
@@ -146,21 +138,16 @@ def _run(grader: Any, questions: list[Any], names: list[str], pairwise: bool, ou
     say(f"results      {folder / 'results.json'}")
 
 
-def _note(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        say(f"\r{done:,} of {total:,}", end="\n" if done == total else "", file=sys.stderr)
-        sys.stderr.flush()
-
-
 def _scores(grader: Any, questions: list[Any], names: list[str]) -> dict[str, Any]:
     """Print and return the scores of each answer."""
     from ..evaluation.intervals import paired_difference
 
     results: dict[str, Any] = {}
     for name in names:
-        scores = grader.score(questions, name, _note)
+        scores = grader.score(questions, name, note)
         interval = scores.interval()
-        say(f"{one_line(name)}: {interval} of {grader.high:g}, {len(scores.read)} scores, "
+        mean = f"{interval} of {grader.high:g}" if scores.read else "no mean"
+        say(f"{one_line(name)}: {mean}, {len(scores.read)} scores, "
             f"{scores.unread} replies with no score")  # fmt: skip
         results[name] = {"mean": interval.value, "low": interval.low, "high": interval.high,
                          "unread": scores.unread, "scores": scores.scores,
@@ -180,9 +167,10 @@ def _pairs(grader: Any, questions: list[Any], names: list[str]) -> dict[str, Any
 
     results, votes = [], []
     for a, b in itertools.combinations(names, 2):
-        pair = grader.compare(questions, a, b, _note)
+        pair = grader.compare(questions, a, b, note)
         rate = pair.win_rate()
-        say(f"{one_line(a)} against {one_line(b)}: wins {rate} (0.5: equally good), "
+        wins = f"wins {rate} (0.5: equally good)" if pair.read else "no votes"
+        say(f"{one_line(a)} against {one_line(b)}: {wins}, "
             f"{pair.disagreed} draws by disagreement, {pair.unread} without a verdict")  # fmt: skip
         results.append({"first": a, "second": b, "win_rate": rate.value, "low": rate.low,
                         "high": rate.high, "disagreed": pair.disagreed, "unread": pair.unread,

@@ -7,14 +7,14 @@ import math
 import os
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .cache import AnswerCache
 from .cost import Price, Usage, estimate_tokens
 from .errors import ChatError, TemporaryError
-from .protocols import PROTOCOLS
+from .protocols import PROTOCOLS, count_of
 from .transport import checked_address, post
 
 __all__ = ["ChatClient", "Limits", "Reply"]
@@ -104,9 +104,9 @@ class ChatClient:
         Raises: ChatError if no attempt succeeded; OSError if the answer cannot be stored.
         """
         request = self._request(question, sample, options)
-        stored = None if self._cache is None else self._cache.get(request)
-        if stored is not None and isinstance(stored.get("text"), str):
-            self.usage.cached += 1
+        stored = self._stored(request)
+        if stored is not None:
+            self.usage.add_cached(count_of(stored.get("read")), count_of(stored.get("written")))
             return Reply(stored["text"], str(stored.get("finish") or ""), cached=True)
         protocol = PROTOCOLS[self.protocol]
         body = protocol.body(self.model, request["messages"], request["options"])
@@ -120,6 +120,35 @@ class ChatClient:
         if self._cache is not None:
             self._cache.put(request, dataclasses.asdict(parts))
         return Reply(parts.text, parts.finish)
+
+    def ask_all(
+        self, questions: Sequence[str | Sequence[Mapping[str, str]]],
+        note: Callable[[int, int], object] | None = None, **options: Any,
+    ) -> Iterator[Reply]:  # fmt: skip
+        """The answers one after another; note: is called with (answers so far, all questions).
+
+        Raises: as `ask`, a ChatError with the question's number.
+        """
+        for i, question in enumerate(questions):
+            try:
+                yield self.ask(question, **options)
+            except ChatError as error:
+                raise ChatError(f"request {i + 1} of {len(questions)}: {error}") from None
+            if note is not None:
+                note(i + 1, len(questions))
+
+    def stored(
+        self, question: str | Sequence[Mapping[str, str]], *, sample: int = 0, **options: Any
+    ) -> Reply | None:
+        """The answer that the cache has, without asking; None if there is none."""
+        stored = self._stored(self._request(question, sample, options))
+        if stored is None:
+            return None
+        return Reply(stored["text"], str(stored.get("finish") or ""), cached=True)
+
+    def _stored(self, request: dict[str, Any]) -> dict[str, Any] | None:
+        stored = None if self._cache is None else self._cache.get(request)
+        return stored if stored is not None and isinstance(stored.get("text"), str) else None
 
     def estimate(
         self, questions: Sequence[str | Sequence[Mapping[str, str]]], written: int, **options: Any

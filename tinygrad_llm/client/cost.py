@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -44,6 +45,7 @@ class Usage:
     retries: attempts that failed and were repeated
     read, written: tokens of questions and answers, as the server counted them
     estimated: requests whose server did not count; their tokens are estimates
+    cached_read, cached_written: tokens of the answers from the cache, where they were counted
     """
 
     price: Price = Price()
@@ -53,11 +55,19 @@ class Usage:
     read: int = 0
     written: int = 0
     estimated: int = 0
+    cached_read: int = 0
+    cached_written: int = 0
 
     @property
     def cost(self) -> float:
         """In the currency of the price."""
         return (self.read * self.price.read + self.written * self.price.written) / 1e6
+
+    @property
+    def saved(self) -> float:
+        """What the answers from the cache cost when they were asked for."""
+        read, written = self.cached_read, self.cached_written
+        return (read * self.price.read + written * self.price.written) / 1e6
 
     def add(self, read: int, written: int, estimated: bool) -> None:
         """Count one answer of the server."""
@@ -65,6 +75,20 @@ class Usage:
         self.read += read
         self.written += written
         self.estimated += estimated
+
+    def add_cached(self, read: int | None, written: int | None) -> None:
+        """Count one answer of the cache; None: its tokens were not counted."""
+        self.cached += 1
+        self.cached_read += read or 0
+        self.cached_written += written or 0
+
+    def since(self, before: Usage) -> Usage:
+        """What was added after `before`, a copy of this one made earlier."""
+        values = {
+            field.name: getattr(self, field.name) - getattr(before, field.name)
+            for field in dataclasses.fields(self) if field.name != "price"
+        }  # fmt: skip
+        return Usage(self.price, **values)
 
     def __str__(self) -> str:
         about = "about " if self.estimated else ""
@@ -74,4 +98,6 @@ class Usage:
         parts.append(f"{about}{self.read:,} tokens read, {self.written:,} written")
         if self.price:
             parts.append(f"cost {about}{self.cost:.4f}")
+            if self.saved:
+                parts.append(f"{self.saved:.4f} saved by the cache")
         return ", ".join(parts)

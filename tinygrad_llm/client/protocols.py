@@ -12,7 +12,7 @@ from typing import Any
 from ..files.untrusted import describe
 from .errors import TemporaryError
 
-__all__ = ["PROTOCOLS", "Parts", "Protocol"]
+__all__ = ["PROTOCOLS", "Parts", "Protocol", "count_of"]
 
 Messages = Sequence[Mapping[str, str]]
 
@@ -67,7 +67,8 @@ def _text(value: Any) -> str:
     return value
 
 
-def _count(value: Any) -> int | None:
+def count_of(value: Any) -> int | None:
+    """The value if it is a number of tokens, else None."""
     good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53
     return value if good else None
 
@@ -78,7 +79,7 @@ def _openai_parts(answer: Any) -> Parts:
     usage = usage if isinstance(usage, dict) else {}
     return Parts(
         _text(_get(choice, "message", "content")), str(choice.get("finish_reason") or ""),
-        _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")),
+        count_of(usage.get("prompt_tokens")), count_of(usage.get("completion_tokens")),
     )  # fmt: skip
 
 
@@ -88,7 +89,7 @@ def _ollama_parts(answer: Any) -> Parts:
         raise TemporaryError("the answer is a piece of a longer one: the server ignores `stream`")
     return Parts(
         text, str(answer.get("done_reason") or ""),
-        _count(answer.get("prompt_eval_count")), _count(answer.get("eval_count")),
+        count_of(answer.get("prompt_eval_count")), count_of(answer.get("eval_count")),
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .answers import character_f1, exact_match, normalized_answer, set_f1
+from .answers import character_f1, contains, exact_match, normalized_answer, set_f1
 from .bertscore import bert_score, match_tokens
 from .bleu import Bleu, bleu_counts, bleu_score, corpus_bleu
 from .correlation import correlation_intervals, kendall, pearson, ranks, spearman
@@ -23,8 +23,8 @@ from .text_scores import TextScores
 __all__ = [
     "Bleu", "ContinuationScore", "EntityReport", "Interval", "TextLikelihood", "TextScores",
     "bert_score", "bleu_counts", "bleu_score", "bootstrap", "bradley_terry",
-    "bradley_terry_intervals", "character_f1", "choose", "continuation_scores", "corpus_bleu",
-    "correlation_intervals", "elo", "entity_report", "exact_match", "kendall", "match_tokens",
-    "measure_ids", "measure_text", "normalized_answer", "paired_difference", "pearson",
-    "plot_entities", "ranks", "rouge", "set_f1", "spearman", "tag_report", "win_rates",
+    "bradley_terry_intervals", "character_f1", "choose", "contains", "continuation_scores",
+    "corpus_bleu", "correlation_intervals", "elo", "entity_report", "exact_match", "kendall",
+    "match_tokens", "measure_ids", "measure_text", "normalized_answer", "paired_difference",
+    "pearson", "plot_entities", "ranks", "rouge", "set_f1", "spearman", "tag_report", "win_rates",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import unicodedata
 
-__all__ = ["character_f1", "exact_match", "nfkc", "normalized_answer", "set_f1"]
+__all__ = ["character_f1", "contains", "exact_match", "nfkc", "normalized_answer", "set_f1"]
 
 
 def nfkc(text: str) -> str:
@@ -24,6 +24,11 @@ def normalized_answer(text: str) -> str:
 def exact_match(answer: str, right: str) -> float:
     """1.0 if both are the same text after normalisation, otherwise 0.0."""
     return float(normalized_answer(answer) == normalized_answer(right))
+
+
+def contains(answer: str, right: str) -> float:
+    """1.0 if the right text stands anywhere in the answer, after normalisation, in any case."""
+    return float(normalized_answer(right).casefold() in normalized_answer(answer).casefold())
 
 
 def character_f1(answer: str, right: str) -> float:

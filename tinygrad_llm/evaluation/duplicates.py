@@ -12,30 +12,31 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from ..data.preparation.minhash import NearDuplicate, check_similarity
 
-__all__ = ["NearDuplicate", "near_duplicates"]
+__all__ = ["NearDuplicate", "later_duplicates", "near_duplicates"]
 
 _ROWS = 256  # texts that are compared with all others at a time
 
 
 def near_duplicates(
-    texts: Sequence[str], threshold: float = 0.9, longest: int = 3
+    texts: Sequence[str], threshold: float = 0.9, longest: int = 3, first_new: int = 0
 ) -> list[NearDuplicate]:  # fmt: skip
     """All pairs of texts with a similarity of `threshold` or more, the most similar first.
 
-    Case does not count. Empty texts are similar to nothing. longest: characters of a run at most
+    Case does not count. Empty texts are similar to nothing. longest: characters of a run at most;
+    first_new: only pairs whose second text is texts[first_new] or a later one
     Raises: as check_similarity.
     """
     check_similarity(texts, threshold, longest)
     counts = [_runs(text.lower(), longest) for text in texts]
     inverse = _postings(counts)
     pairs = []
-    for start in range(0, len(texts), _ROWS):
+    for start in range(first_new, len(texts), _ROWS):
         rows = counts[start : start + _ROWS]
         similar = np.zeros((len(rows), len(texts)))  # (rows, N)
         for i, own in enumerate(rows):
@@ -44,10 +45,19 @@ def near_duplicates(
                 similar[i, places] += count * idf * weights
             norm = math.sqrt(sum((n * inverse[run][2]) ** 2 for run, n in own.items()))
             similar[i] /= norm or 1.0
-        for i, j in np.argwhere(similar >= threshold - 1e-12).tolist():
-            if start + i < j:
-                pairs.append(NearDuplicate(start + i, j, min(1.0, float(similar[i, j]))))
+        for j, i in np.argwhere(similar >= threshold - 1e-12).tolist():
+            if i < start + j:
+                pairs.append(NearDuplicate(i, start + j, min(1.0, float(similar[j, i]))))
     return sorted(pairs, key=lambda pair: (-pair.similarity, pair.first, pair.second))
+
+
+def later_duplicates(pairs: Iterable[NearDuplicate]) -> dict[int, int]:
+    """Which texts to leave out so that none of these pairs is left, and the earlier one of each."""
+    dropped: dict[int, int] = {}
+    for first, second, _ in sorted(pairs):
+        if first not in dropped:
+            dropped.setdefault(second, first)
+    return dropped
 
 
 def _runs(text: str, longest: int) -> Counter[str]:

@@ -13,13 +13,13 @@ two verdicts disagree it is a draw.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ..client import ChatClient, ChatError, Usage
+from ..client import ChatClient, Usage
 from .intervals import Interval, bootstrap
 from .ratings import bradley_terry, elo, win_rates
 from .verdicts import parse_score, parse_verdict
@@ -174,7 +174,7 @@ class Judge:
         answered stays in the client's cache.
         """
         prompts = self.score_prompts(questions, name)
-        texts = list(self._asked(prompts, note))
+        texts = [reply.text for reply in self.client.ask_all(prompts, note)]
         return Scores([parse_score(text, self.low, self.high) for text in texts], texts)
 
     def compare(
@@ -185,7 +185,7 @@ class Judge:
         Raises: as `score`; ValueError if both are the same.
         """
         prompts = self.compare_prompts(questions, first, second)
-        texts = list(self._asked(prompts, note))
+        texts = [reply.text for reply in self.client.ask_all(prompts, note)]
         pairs = list(zip(texts[::2], texts[1::2], strict=True))
         votes: list[float | None] = []
         disagreed = 0
@@ -222,12 +222,3 @@ class Judge:
     def estimate(self, prompts: Sequence[str], written: int = 100) -> Usage:
         """What asking would cost; written: tokens of an answer."""
         return self.client.estimate(prompts, written)
-
-    def _asked(self, prompts: Sequence[str], note: Note | None) -> Iterator[str]:
-        for i, prompt in enumerate(prompts):
-            try:
-                yield self.client.ask(prompt).text
-            except ChatError as error:
-                raise ChatError(f"request {i + 1} of {len(prompts)}: {error}") from None
-            if note is not None:
-                note(i + 1, len(prompts))

@@ -14,23 +14,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from ..arrays.devices import to_numpy
-from ..autograd.grad_mode import no_grad
-from ..functions.creation.from_data import tensor
-from ..models.base import LanguageModel, evaluation
-from ..nn import functional as F
-from ..tensor import dtypes
+from ..models.base import LanguageModel
 from ..text import Tokenizer
 from ..text.tokenizer import check_fits
+from .scoring import score_rows
 
 __all__ = [
     "ContinuationScore", "TextLikelihood", "choose", "continuation_scores", "first_token",
     "measure_ids", "measure_text",
 ]  # fmt: skip
-
-SCORED = 1 << 24  # logits at a time: 64 MB in float32
 
 
 @dataclass(frozen=True)
@@ -80,46 +72,6 @@ def first_token(tokenizer: Tokenizer) -> int | None:
     return tokenizer.eot_token if begin is None else begin
 
 
-@no_grad()
-def _scored(
-    model: LanguageModel, rows: Sequence[Sequence[int]], counts: Sequence[int], batch_size: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For the last counts[i] tokens of each row: ln p of each, and whether it was the likeliest.
-
-    Rows of about the same length share a batch, padded at the right, where no token looks.
-    """
-    order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
-    scored: list[Any] = [None] * len(rows)
-    device = next(model.parameters()).device
-    with evaluation(model):
-        for start in range(0, len(order), batch_size):
-            some = order[start : start + batch_size]
-            T = len(rows[some[0]]) - 1
-            ids = np.zeros((len(some), T), np.int64)
-            for line, i in zip(ids, some, strict=True):
-                line[: len(rows[i]) - 1] = rows[i][:-1]
-            hidden = model.hidden_states(tensor(ids).to(device))  # (B, T, C)
-            for b, i in enumerate(some):
-                n, end = counts[i], len(rows[i]) - 1
-                scored[i] = _of_row(model, hidden[b, end - n : end], rows[i][-n:])
-    return scored
-
-
-def _of_row(
-    model: LanguageModel, hidden: Any, targets: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """ln p of the targets (n), and whether each was the likeliest: hidden (n, C)."""
-    log_probs, greedy = [], []
-    step = max(1, SCORED // model.config.vocab_size)
-    for start in range(0, len(targets), step):
-        part = np.asarray(targets[start : start + step], np.int64)
-        logits = model.head(hidden[start : start + step]).to(dtypes.float32)  # (n, V)
-        each = F.log_softmax(logits, -1)
-        log_probs.append(to_numpy(each.array)[np.arange(len(part)), part])  # (n, V) -> (n)
-        greedy.append(to_numpy(logits.argmax(-1).array) == part)
-    return np.concatenate(log_probs).astype(np.float64), np.concatenate(greedy)
-
-
 def measure_ids(
     model: LanguageModel, ids: Sequence[int], n_bytes: int, *, window: int | None = None,
     stride: int | None = None, batch_size: int = 8,
@@ -147,8 +99,8 @@ def measure_ids(
         rows.append(ids[begin : end + 1])
         counts.append(end + 1 - done)
         done, begin = end + 1, begin + stride
-    log_probs = _scored(model, rows, counts, batch_size)
-    nats = -math.fsum(float(x) for each, _ in log_probs for x in each)
+    scored = score_rows(model, rows, counts, batch_size)
+    nats = -math.fsum(float(x) for one in scored for x in one.log_probs)
     return TextLikelihood(nats, len(ids) - 1, n_bytes)
 
 
@@ -182,7 +134,8 @@ def continuation_scores(
 
     Both are encoded together and cut where the context's own tokens end; blanks at the end of a
     context belong to the continuation. Of more tokens than the context length the last ones are
-    seen.
+    seen. Pairs with the same context read it once, and what all contexts begin with, such as shots,
+    is read once in all (see scoring).
     Raises: ValueError for an empty continuation, one that is longer than the context, a tokenizer
     of another model, or an empty context where the tokenizer has no first token.
     """
@@ -200,7 +153,7 @@ def continuation_scores(
             raise ValueError(f"pair {i}: the context is empty, and no token begins a text")
         rows.append(row[-model.context_length - 1 :])
         counts.append(n)
-    scored = _scored(model, rows, counts, batch_size)
+    scored = score_rows(model, rows, counts, batch_size)
     return [ContinuationScore(math.fsum(p), bool(g.all()), len(p)) for p, g in scored]
 
 

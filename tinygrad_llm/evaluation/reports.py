@@ -18,8 +18,8 @@ from .likelihood import measure_text
 from .questions import Item
 
 __all__ = [
-    "Report", "bits_per_byte", "choice_baselines", "compressed_bits_per_byte", "parts_of",
-    "perplexity", "report", "text_rows",
+    "Report", "bits_per_byte", "choice_baselines", "common_answer", "compressed_bits_per_byte",
+    "parts_of", "perplexity", "report", "text_rows",
 ]  # fmt: skip
 
 PARTS = 32
@@ -105,3 +105,9 @@ def choice_baselines(items: Sequence[Item]) -> dict[str, np.ndarray]:
         "chance": np.array([1.0 / len(item.choices) for item in items]),
         f"always {place + 1}.": np.array([float(item.label == place) for item in items]),
     }
+
+
+def common_answer(items: Sequence[Item], metric: Callable[[str, str], float]) -> np.ndarray:
+    """What the commonest of the right answers scores for each item: float64 (N), a baseline."""
+    common = Counter(item.answer for item in items).most_common(1)[0][0]
+    return np.array([metric(common, item.answer) for item in items])

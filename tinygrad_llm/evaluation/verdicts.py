@@ -10,7 +10,7 @@ import re
 
 from .answers import nfkc
 
-__all__ = ["parse_score", "parse_verdict"]
+__all__ = ["after_thoughts", "parse_score", "parse_verdict"]
 
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _IN_BRACKETS = re.compile(rf"(?:\[\[|【)\s*({_NUMBER})(?:\s*/\s*{_NUMBER})?\s*(?:\]\]|】)")
@@ -29,12 +29,16 @@ _ALONE = re.compile(r"\W*(?:(?:answer|assistant|response|verdict|winner)\W+)*([A
 _NAMES = {"A": 1.0, "1": 1.0, "B": 0.0, "2": 0.0, "C": 0.5, "3": 0.5}
 
 
+def after_thoughts(text: str) -> str | None:
+    """What a model wrote after its thoughts in <think>...</think>; None if it only thought."""
+    before, tag, after = text.rpartition("</think>")
+    return None if not tag and "<think>" in before + after else after
+
+
 def _spoken(text: str) -> str | None:
     """The text after a model's thoughts, in Unicode's form NFKC; None if it only thought."""
-    before, tag, after = text.rpartition("</think>")
-    if not tag and "<think>" in before + after:
-        return None
-    return nfkc(after)
+    after = after_thoughts(text)
+    return None if after is None else nfkc(after)
 
 
 def parse_score(text: str, low: float = 0.0, high: float = 100.0) -> float | None:
