@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from ..files.paths import local_path
 from ..files.plain_text import one_line, say
 from ..files.program import command_line
 from .errors import BadValue, blame
@@ -36,6 +37,23 @@ Examples:
   tinygrad-llm rag ask "How long does the tea steep?"
   tinygrad-llm rag ask "How long does the tea steep?" --k 5 --hybrid
   tinygrad-llm rag ask "How long does the tea steep?" --passages       no answer, the passages only
+  tinygrad-llm rag ask "How long does the tea steep?" --rerank runs/rerank-questions-1
+"""
+_QUESTIONS_HELP = """Make questions by rule from an index, to train a retriever or a reader.
+
+Halves: the second half of a sentence asks for the chunk that it stands in. Gaps: a word in quotes
+("word" or 「word」) is replaced by a gap and is the answer. Wrong passages are the best hits of a
+search that are not right. With --form passages a row has question, passage, negative1, ...; with
+--form instruct the prompt of rag ask, and the answer.
+
+\b
+Examples:
+  tinygrad-llm rag questions rag-index --out questions.jsonl
+  tinygrad-llm finetune rerank questions.jsonl --base all-minilm-l6-v2 --max-length 192
+  tinygrad-llm finetune embed questions.jsonl --loss supervised --base all-minilm-l6-v2 \\
+      --first-column question --second-column passage --negative-column negative1
+  tinygrad-llm rag questions rag-index --kind gaps --form instruct --out gaps.jsonl
+  tinygrad-llm finetune instruct gaps.jsonl --base smollm2-135m-instruct --lora
 """
 
 
@@ -44,6 +62,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Answer questions about your own texts.", no_args_is_help=True)
     group.command(name="index", help=_INDEX_HELP)(index)
     group.command(name="ask", help=_ASK_HELP)(ask)
+    group.command(name="questions", help=_QUESTIONS_HELP)(questions)
     app.add_typer(group, name="rag")
 
 
@@ -103,6 +122,9 @@ def ask(
     k: int = typer.Option(3, help="Passages for the model."),
     bm25: bool = typer.Option(False, "--bm25", help="Look for words, not for vectors."),
     hybrid: bool = typer.Option(False, "--hybrid", help="Join both lists by their places."),
+    rerank: str | None = typer.Option(
+        None, help="A run of finetune rerank, which sorts the first 20 hits (or k) anew."
+    ),
     threshold: float | None = typer.Option(
         None, help="The least cosine of the best passage for an answer; -1 always answers. [0.35]"
     ),
@@ -115,7 +137,6 @@ def ask(
     that are not allowed.
     """
     from ..retrieval.answers import THRESHOLD, Reader, close_passages
-    from ..retrieval.index import load_index
 
     threshold = THRESHOLD if threshold is None else threshold
     must_be("k", 1 <= k <= 100, "between 1 and 100", k)
@@ -124,16 +145,7 @@ def ask(
     if bm25 and hybrid:
         raise BadValue("--bm25 and --hybrid exclude each other: give one")
     way = "bm25" if bm25 else "hybrid" if hybrid else None
-    with blame("--index", ValueError):
-        try:
-            loaded = load_index(index)
-        except FileNotFoundError as error:
-            made = command_line("rag", "index", "FOLDER", "--out", index)
-            raise BadValue(f"{str(error).partition(':')[0]}: {made}") from None
-        with blame("QUESTION", UnicodeError):
-            hits = loaded.search(question, k, way) if question.strip() else []
-    if not question.strip():
-        raise BadValue("the question is empty")
+    hits = _search(_load(index), question, k, way, rerank)
     close = close_passages(hits, threshold)
     if not close:
         closest = max((p.cosine or 0.0 for p in hits), default=None)
@@ -151,9 +163,91 @@ def ask(
             say(piece, end="")
             sys.stdout.flush()
         say("\n")
+    by_cosine = way is None and rerank is None  # the score is the cosine then
     for number, hit in enumerate(hits if passages else close, 1):
-        cosine = "" if hit.cosine is None or way is None else f", cosine {hit.cosine:.3f}"
+        cosine = "" if hit.cosine is None or by_cosine else f", cosine {hit.cosine:.3f}"
         source = f"{one_line(hit.chunk.source)}, chunk {hit.chunk.number}"
         say(f"[{number}] {source}, score {hit.score:.3f}{cosine}")
         text = one_line(" ".join(hit.chunk.text.split()))
         say(f"    {text if passages else text[:90]}")
+
+
+def _load(index: str) -> Any:
+    """Raises: BadValue if there is no such index, or it is damaged."""
+    from ..retrieval.index import load_index
+
+    with blame("--index", ValueError):
+        try:
+            return load_index(index)
+        except FileNotFoundError as error:
+            made = command_line("rag", "index", "FOLDER", "--out", index)
+            raise BadValue(f"{str(error).partition(':')[0]}: {made}") from None
+
+
+def _search(index: Any, question: str, k: int, way: str | None, rerank: str | None) -> Any:
+    """The k best passages, sorted anew by the run `rerank` if there is one.
+
+    Raises: BadValue for a blank question, another encoder, or a run that cannot be used.
+    """
+    from ..retrieval.reranking import DEPTH, reranked
+    from ..training.checkpoint import StorageError
+
+    if not question.strip():
+        raise BadValue("the question is empty")
+    with blame("--index", ValueError), blame("QUESTION", UnicodeError):
+        hits = index.search(question, k if rerank is None else max(k, DEPTH), way)
+    if rerank is None:
+        return hits
+    with blame("--rerank", ValueError, StorageError, FileNotFoundError):
+        return reranked(question, hits, rerank, k)
+
+
+def questions(
+    index: str = typer.Argument("rag-index", help="The folder of the index."),
+    out: str = typer.Option("questions.jsonl", help="The file that is written, JSON lines."),
+    kind: str = typer.Option("halves", help="halves of sentences, or gaps for quoted words."),
+    form: str = typer.Option("passages", help="passages, or instruct: prompts and answers."),
+    n: int = typer.Option(1000, help="The most questions."),
+    negatives: int = typer.Option(3, help="Wrong passages of each question."),
+    way: str = typer.Option("bm25", help="How wrong ones are found: bm25, vectors or hybrid."),
+    unanswerable: float = typer.Option(
+        0.2, help="Of instruct: the share of questions without the right passage."
+    ),
+    seed: int = typer.Option(123, help="Of the order and of the places of passages."),
+) -> None:
+    """Make questions for training.
+
+    Raises: BadValue for an index that is not there, without sentences, or options that are not
+    allowed.
+    """
+    from ..files.json_files import write_json_lines
+    from ..retrieval.index import WAYS
+    from ..retrieval.questions import cloze_questions, half_questions
+    from ..retrieval.training_data import hard_negatives, instruction_rows, passage_rows
+
+    rules = {"halves": half_questions, "gaps": cloze_questions}
+    must_be("kind", kind in rules, "halves or gaps", kind)
+    must_be("form", form in ("passages", "instruct"), "passages or instruct", form)
+    must_be("n", 1 <= n <= 10**6, "between 1 and 1,000,000", n)
+    must_be("negatives", 1 <= negatives <= 100, "between 1 and 100", negatives)
+    must_be("way", way in WAYS, f"one of {', '.join(WAYS)}", way)
+    must_be("unanswerable", 0 <= unanswerable <= 1, "a share, from 0 to 1", unanswerable)
+    must_be("seed", 0 <= seed < 2**32, "between 0 and 4,294,967,295", seed)
+    if form == "instruct" and kind != "gaps":
+        raise BadValue("--form instruct needs --kind gaps: a half of a sentence has no answer")
+    if local_path(out).exists():
+        raise BadValue(f"{out} is there already: give another --out")
+    loaded = _load(index)
+    made = rules[kind](loaded.chunks, None, n, seed)
+    if not made:
+        what = "no sentence with a quoted word" if kind == "gaps" else "no sentence"
+        raise BadValue(f"{index} has {what}: a sentence of 8 to 40 words ends with a full stop")
+    with blame("--negatives", ValueError):
+        wrong = hard_negatives(loaded, made, negatives, way, seed)
+    if form == "instruct":
+        rows = instruction_rows(loaded, made, wrong, unanswerable, seed)
+    else:
+        rows = passage_rows(loaded, made, wrong)
+    path = write_json_lines(out, rows)
+    then = "instruct" if form == "instruct" else "rerank"
+    say(f"{len(rows):,} questions in {path}\nnext: {command_line('finetune', then)} {path}")

@@ -23,11 +23,16 @@ from ..text import PipelineTokenizer
 from ..text import from_pretrained as load_tokenizer
 from .index import Passage
 
-__all__ = ["THRESHOLD", "Reader", "chat_prompt", "close_passages", "fits", "instruction_examples"]
+__all__ = [
+    "ASKED", "REFUSAL", "THRESHOLD", "Reader", "chat_prompt", "close_passages", "fits",
+    "instruction_examples",
+]  # fmt: skip
 
 # The least cosine of MiniLM between a question and its best passage. Measured by
 # `python -m benchmarks retrieval`, see benchmarks/RETRIEVAL.md.
 THRESHOLD = 0.35
+ASKED = 'Which word belongs in the gap? "{}"'  # how a question with a gap is asked
+REFUSAL = "The texts do not say."  # what a tuned model answers when no passage helps
 
 
 def fits(passages: Sequence[Passage], threshold: float = THRESHOLD) -> bool:
@@ -55,7 +60,7 @@ def chat_prompt(question: str, passages: Sequence[str] = ()) -> str:
 def instruction_examples(
     questions: Sequence[str], answers: Sequence[str], passages: Sequence[Sequence[str]]
 ) -> list[dict[str, str]]:
-    """Examples for finetune instruct, whose input is what was retrieved for each question.
+    """Examples for finetune instruct: the prompt that `Reader` makes of them, and the answer.
 
     questions, answers: N texts; passages: for each question its passages, the right one among them
     or not: a model that also sees wrong ones learns to look. An answer stays the output.
@@ -70,8 +75,7 @@ def instruction_examples(
     for i, (question, answer, texts) in enumerate(zip(questions, answers, passages, strict=True)):
         if not question.strip() or not answer.strip():
             raise ValueError(f"question {i} or its answer is empty")
-        numbered = [f"[{n}] {' '.join(text.split())}" for n, text in enumerate(texts, 1)]
-        made.append({"instruction": question, "input": "\n".join(numbered), "output": answer})
+        made.append({"instruction": chat_prompt(question, texts), "input": "", "output": answer})
     return made
 
 
