@@ -207,7 +207,7 @@ def test_a_prompt_with_passages():
 
 def test_examples_for_instruction_tuning():
     made = instruction_examples(["Q?"], ["A"], [["p\nq", "r"]])
-    assert made == [{"instruction": "Q?", "input": "[1] p q\n[2] r", "output": "A"}]
+    assert made == [{"instruction": chat_prompt("Q?", ["p\nq", "r"]), "input": "", "output": "A"}]
     with pytest.raises(ValueError, match="1 questions, 2 answers"):
         instruction_examples(["Q?"], ["A", "B"], [[]])
     with pytest.raises(ValueError, match="question 0"):

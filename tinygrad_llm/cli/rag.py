@@ -118,7 +118,9 @@ def _encoder(name: str) -> Any:
 def ask(
     question: str = typer.Argument(..., help="What you want to know."),
     index: str = typer.Option("rag-index", help="The folder of the index."),
-    model: str = typer.Option("smollm2-135m-instruct", help="The chat model that answers."),
+    model: str = typer.Option(
+        "smollm2-135m-instruct", help="The chat model that answers, or a run of it."
+    ),
     k: int = typer.Option(3, help="Passages for the model."),
     bm25: bool = typer.Option(False, "--bm25", help="Look for words, not for vectors."),
     hybrid: bool = typer.Option(False, "--hybrid", help="Join both lists by their places."),
@@ -137,6 +139,7 @@ def ask(
     that are not allowed.
     """
     from ..retrieval.answers import THRESHOLD, Reader, close_passages
+    from ..training.checkpoint import StorageError
 
     threshold = THRESHOLD if threshold is None else threshold
     must_be("k", 1 <= k <= 100, "between 1 and 100", k)
@@ -156,7 +159,7 @@ def ask(
         say(f"The texts do not answer this: {why}.")
         return
     if not passages:
-        with blame("--model", ValueError, FileNotFoundError):
+        with blame("--model", ValueError, FileNotFoundError, StorageError):
             reader = Reader.load(model)
             pieces = reader.stream(question, close, tokens)
         for piece in pieces:

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..finetune.task_models import TaskModel
 from ..generation import Sampling, stream_text
+from ..models import LanguageModel
 from ..models.pretrained import language_model
 from ..text import PipelineTokenizer
 from ..text import from_pretrained as load_tokenizer
@@ -92,14 +94,23 @@ class Reader:
 
     @classmethod
     def load(cls, name: str | Path = "smollm2-135m-instruct", **options: Any) -> Reader:
-        """A chat model by its name or folder; options: those of from_pretrained, such as quantize.
+        """A chat model by its name or folder, or a run of finetune instruct from such a model.
 
-        Raises: ValueError if there is no such model, or its tokenizer has no chat template.
+        options: those of from_pretrained, such as quantize; not for a run
+        Raises: ValueError if there is no such model, or its tokenizer has no chat template;
+        StorageError if a run is damaged.
         """
-        tokenizer = load_tokenizer(name)
+        if options:
+            loaded = TaskModel(
+                language_model(name, **options), load_tokenizer(name), name=str(name)
+            )
+        else:
+            loaded = TaskModel.load(name)
+        model, tokenizer = loaded.model, loaded.tokenizer
+        if not isinstance(model, LanguageModel):
+            raise ValueError(f"{name} holds a {type(model).__name__}: give a chat model")
         if not isinstance(tokenizer, PipelineTokenizer) or "chat_template" not in tokenizer.names:
             raise ValueError(f"{name} has no chat template: give a model that was taught to answer")
-        model = language_model(name, **options)
         named = model.token_ids.get("eos_token_id")
         ids = {tokenizer.eot_token, *(named if isinstance(named, list) else [named])}
         return cls(model, tokenizer, tuple(sorted(i for i in ids if isinstance(i, int))))

@@ -28,7 +28,7 @@ class Rerank(Choice):
     """
 
     name = "rerank"
-    options = RerankOptions
+    options: Any = RerankOptions
     o: Any
 
     def read_data(self) -> None:
