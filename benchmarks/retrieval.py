@@ -20,6 +20,7 @@ from tinygrad_llm.finetune.embedding import SentenceEmbedder
 from tinygrad_llm.retrieval import (
     BM25,
     Index,
+    Reader,
     binary,
     build_index,
     chunks_of,
@@ -39,11 +40,12 @@ from . import common, machine
 from .retrieval_models import (
     Ids,
     compare,
-    measure_answers,
     measure_models,
     parts,
+    print_answers,
     train,
     write_data,
+    written_answers,
 )
 
 OFF_TOPIC = (
@@ -196,7 +198,10 @@ def main(argv: Iterable[str] | None = None) -> dict[str, Any]:
         if "answers" in chosen:
             tuned = train("instruct", gaps, runs)
             readers = {"SmolLM2 135M": options.model, "the same, tuned": str(tuned)}
-            result["answers"] = measure_answers(index, made, readers, options.questions)
+            result["answers"] = print_answers({
+                name: written_answers(index, made, Reader.load(folder), options.questions)
+                for name, folder in readers.items()
+            })  # fmt: skip
     if "faiss" in chosen:
         result["faiss"] = measure_faiss(options.vectors)
     if "japanese" in chosen:

@@ -31,7 +31,10 @@ from tinygrad_llm.retrieval.reranking import DEPTH
 from tinygrad_llm.retrieval.training_data import hard_negatives, instruction_rows, passage_rows
 from tinygrad_llm.training.settings import resolved
 
-__all__ = ["RECIPES", "compare", "measure_answers", "measure_models", "parts", "train"]
+__all__ = [
+    "RECIPES", "compare", "measure_models", "parts", "print_answers", "train", "write_data",
+    "written_answers",
+]  # fmt: skip
 
 Ids = list[list[int]]
 RECIPES: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -181,10 +184,12 @@ def measure_models(index: Index, made: Parts, runs: dict[str, Path], most: int) 
     return result
 
 
-def measure_answers(index: Index, made: Parts, readers: dict[str, str], n: int) -> dict[str, Any]:
-    """Print what small models write into gaps, with passages and without.
+def written_answers(
+    index: Index, made: Parts, reader: Reader, n: int
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """What a small model writes into n gaps with each kind of passages: (n, 4) scores of each.
 
-    readers: names or folders of chat models, by how the table calls them; n: questions
+    The columns: the answer holds the word, is the word, characters shared, refuses.
     """
     questions = made.test["gaps"][:n]
     wrong = hard_negatives(index, questions, 3, "hybrid")
@@ -194,24 +199,38 @@ def measure_answers(index: Index, made: Parts, readers: dict[str, str], n: int) 
         "the right one": lambda i: [min(questions[i].relevant)],
         "3 wrong ones": lambda i: wrong[i],
     }
-    table: dict[tuple[str, str], np.ndarray] = {}
-    for name, folder in readers.items():
-        reader = Reader.load(folder)
-        for way, passages in ways.items():
-            rows = []
-            for i, q in enumerate(questions):
-                texts = [index.chunks[j].text for j in passages(i)]
-                written = reader.answer(ASKED.format(q.text), texts, max_new_tokens=24)
-                rows.append((
-                    float(q.answer.lower() in written.lower()), exact_match(written, q.answer),
-                    character_f1(written, q.answer), float(REFUSAL in written),
-                ))  # fmt: skip
-            table[name, way] = np.array(rows)  # (n, 4)
-    first = table[next(iter(readers)), "none"][:, 0]
+    table = {}
+    for way, passages in ways.items():
+        rows = []
+        for i, q in enumerate(questions):
+            texts = [index.chunks[j].text for j in passages(i)]
+            written = reader.answer(ASKED.format(q.text), texts, max_new_tokens=24)
+            rows.append((
+                float(q.answer.lower() in written.lower()), exact_match(written, q.answer),
+                character_f1(written, q.answer), float(REFUSAL in written),
+            ))  # fmt: skip
+        table[way] = np.array(rows)  # (n, 4)
+    return table
+
+
+def print_answers(tables: dict[str, dict[str, np.ndarray]]) -> dict[str, Any]:
+    """Print and return the scores of each model and each kind of passages.
+
+    tables: those of written_answers, by how the table calls the model
+    """
+    first = next(iter(tables.values()))
+    n = len(first["none"])
     print(f"\n{n} gaps\n\n| model | passages | holds the word | is the word | character F1 | "
-          "refuses | holds the word, minus the first row |\n" + "|---" * 7 + "|")  # fmt: skip
-    for (name, way), scores in table.items():
-        cells = [str(bootstrap(column)) for column in scores.T]
-        gain = paired_difference(scores[:, 0], first)
-        print(f"| {name} | {way} | {' | '.join(cells)} | {gain} |")
-    return {f"{name}, {way}": scores.mean(0).tolist() for (name, way), scores in table.items()}
+          "refuses | holds the word, minus without passages | minus the first model |\n"
+          + "|---" * 8 + "|")  # fmt: skip
+    for name, table in tables.items():
+        for way, scores in table.items():
+            cells = [str(bootstrap(column)) for column in scores.T]
+            for base in (table["none"], first[way]):
+                same = base is scores
+                cells.append("" if same else str(paired_difference(scores[:, 0], base[:, 0])))
+            print(f"| {name} | {way} | {' | '.join(cells)} |")
+    return {
+        f"{name}, {way}": scores.mean(0).tolist()
+        for name, table in tables.items() for way, scores in table.items()
+    }  # fmt: skip
