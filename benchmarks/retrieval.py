@@ -6,7 +6,6 @@ gap, and headings. Every score has its 95 % interval; differences are paired. Al
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,19 +14,15 @@ from typing import Any
 import numpy as np
 
 from tinygrad_llm.evaluation import bootstrap
-from tinygrad_llm.files.downloads import cache_folder
 from tinygrad_llm.finetune.embedding import SentenceEmbedder
 from tinygrad_llm.retrieval import (
-    BM25,
     Index,
     Reader,
     binary,
     build_index,
-    chunks_of,
     search_vectors,
 )
-from tinygrad_llm.retrieval.answers import THRESHOLD
-from tinygrad_llm.retrieval.approximate import KINDS, FaissIndex, agreement
+from tinygrad_llm.retrieval.answers import LEAST_SHARE, THRESHOLD
 from tinygrad_llm.retrieval.questions import (
     GAP,
     cloze_questions,
@@ -37,6 +32,7 @@ from tinygrad_llm.retrieval.questions import (
 )
 
 from . import common, machine
+from .retrieval_japanese import measure_japanese
 from .retrieval_models import (
     Ids,
     compare,
@@ -47,6 +43,7 @@ from .retrieval_models import (
     write_data,
     written_answers,
 )
+from .retrieval_speed import measure_speed
 
 OFF_TOPIC = (
     "What is the capital of France?", "How long do I boil an egg?", "Who painted the Mona Lisa?",
@@ -107,62 +104,29 @@ def measure_search(index: Index, texts: list[str], headings: dict[str, str]) -> 
 
 
 def measure_refusal(index: Index, headings: dict[str, str]) -> dict[str, float]:
-    """Print the best cosine of questions with and without an answer, and what thresholds refuse."""
+    """Print how close the best passages are, and what thresholds refuse."""
     inside = [f"What is {h.lower()} in Python?" for h in headings.values()]
+    words, limits = Index(index.chunks), (0.15, LEAST_SHARE, 0.25, 0.3, THRESHOLD, 0.4, 0.5)
+
+    def nearest(searched: Index, questions: Sequence[str]) -> np.ndarray:
+        hits = [searched.search(q, 3) for q in questions]
+        return np.array([max((p.closeness for p in found), default=0.0) for found in hits])
+
     closest = {
-        "answered by the texts": np.array([index.search(q, 1)[0].score for q in inside]),
-        "about something else": np.array([index.search(q, 1)[0].score for q in OFF_TOPIC]),
+        f"{name}, {way}": nearest(searched, questions)
+        for way, searched in (("cosine", index), ("words alone, their share", words))
+        for name, questions in (("answered by the texts", inside), ("something else", OFF_TOPIC))
     }
     result = {}
-    print("\n| questions | number | lowest, median, highest best cosine | refused below "
-          + " | ".join(f"{t:.2f}" for t in (0.25, 0.3, THRESHOLD, 0.4, 0.5)) + " |")  # fmt: skip
-    print("|---" * 8 + "|")
+    print("\n| questions | number | lowest, median, highest of the best | refused below "
+          + " | ".join(f"{t:.2f}" for t in limits) + " |")  # fmt: skip
+    print("|---" * (3 + len(limits)) + "|")
     for name, best in closest.items():
-        shares = [str(bootstrap(best < t)) for t in (0.25, 0.3, THRESHOLD, 0.4, 0.5)]
+        shares = [str(bootstrap(best < t)) for t in limits]
         spread = f"{best.min():.2f}, {np.median(best):.2f}, {best.max():.2f}"
         print(f"| {name} | {len(best)} | {spread} | {' | '.join(shares)} |")
         result[name] = float((best < THRESHOLD).mean())
     return result
-
-
-def measure_faiss(n: int, width: int = 384, n_queries: int = 200) -> dict[str, Any]:
-    """Print time and agreement of Faiss's indexes with exact search, on clustered vectors."""
-    r = np.random.default_rng(0)
-    centres = r.standard_normal((100, width))
-    both = centres[r.integers(0, 100, n + n_queries)] + r.standard_normal((n + n_queries, width))
-    both = (both / np.linalg.norm(both, axis=1, keepdims=True)).astype(np.float32)
-    vectors, queries = both[:n], both[n:]
-    start = time.perf_counter()
-    exact = search_vectors(queries, vectors, 10)
-    seconds = {"NumPy, exact": (0.0, time.perf_counter() - start, 1.0)}
-    for kind in KINDS:
-        start = time.perf_counter()
-        index = FaissIndex(vectors, kind)
-        built = time.perf_counter() - start
-        start = time.perf_counter()
-        hits = index.search(queries, 10)
-        shared = float(agreement(hits, exact).mean())
-        seconds[f"Faiss, {kind}"] = (built, time.perf_counter() - start, shared)
-    print(f"\n{n:,} vectors of {width} numbers, {n_queries} queries, the 10 best\n")
-    print("| index | build, s | ms per query | ids of exact search |\n|---|---|---|---|")
-    for name, (built, took, shared) in seconds.items():
-        print(f"| {name} | {built:.2f} | {1e3 * took / n_queries:.3f} | {shared:.3f} |")
-    return seconds
-
-
-def measure_japanese() -> dict[str, Any]:
-    """Print how well BM25 over characters finds an article's chunks by its title."""
-    path = cache_folder() / "rag-docs-ja.jsonl"
-    if not path.is_file():
-        print(f"\n{path} is not there: no table of Japanese articles")
-        return {}
-    lines = path.read_text("utf-8").splitlines()
-    documents = [json.loads(line) for line in lines]
-    chunks = chunks_of(documents)
-    questions = title_questions(chunks, {d["title"]: d["title"] for d in documents})
-    bm25 = BM25([chunk.text for chunk in chunks], "char")
-    lists = {"BM25, characters": [bm25.search(q.text, 10).ids.tolist() for q in questions]}
-    return compare(f"titles of {len(documents)} Japanese articles", lists, questions)
 
 
 def main(argv: Iterable[str] | None = None) -> dict[str, Any]:
@@ -203,7 +167,7 @@ def main(argv: Iterable[str] | None = None) -> dict[str, Any]:
                 for name, folder in readers.items()
             })  # fmt: skip
     if "faiss" in chosen:
-        result["faiss"] = measure_faiss(options.vectors)
+        result["faiss"] = measure_speed(options.vectors)
     if "japanese" in chosen:
         result["japanese"] = measure_japanese()
     return result

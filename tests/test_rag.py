@@ -133,10 +133,17 @@ def test_an_index_of_words_alone(tmp_path):
     (passage,) = index.search("chain", 5)
     assert passage.chunk == Chunk("oil the chain after rain", "bicycle", 0)
     assert passage.cosine is None and fits([passage]) and not fits(index.search("xyz", 5))
+    foreign = index.search("Who oil-painted the smile of Mona Lisa?", 5)
+    assert foreign[0].share == foreign[0].closeness < 0.2 and not fits(foreign)
+    assert fits(foreign, -1) and fits(index.search("When is it in the rain?", 5))
+    assert index.bm25.share("when is it?", 0) == 1.0, "nothing is asked for"
     with pytest.raises(ValueError, match="words alone"):
         index.search("chain", 5, "hybrid")
-    japanese = build_index([{"text": "猫がいる。"}, {"text": "犬がいる。"}])
-    assert japanese.cut == "char" and japanese.search("犬", 1)[0].id == 1
+    japanese = build_index([{"text": "子猫がいる。"}, {"text": "子犬がいる。 犬"}])
+    assert japanese.cut == "pairs" and japanese.search("犬", 1)[0].id == 1
+    assert not fits(japanese.search("首相がいる国はどこ", 2)) and fits(
+        japanese.search("子猫がいる", 1)
+    )
 
 
 def test_another_encoder_is_noticed(tmp_path):

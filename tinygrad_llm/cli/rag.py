@@ -11,6 +11,7 @@ import typer
 from ..files.paths import local_path
 from ..files.plain_text import one_line, say
 from ..files.program import command_line
+from ..training.progress import duration
 from .errors import BadValue, blame
 from .options import must_be
 
@@ -72,7 +73,9 @@ def index(
     encoder: str = typer.Option("all-minilm-l6-v2", help="Its name, a run of finetune embed, ..."),
     size: int = typer.Option(400, help="The most characters of a chunk."),
     overlap: int = typer.Option(100, help="The most characters that neighbours share."),
-    cut: str | None = typer.Option(None, help="Of BM25: rouge (English words), char, ja-mecab."),
+    cut: str | None = typer.Option(
+        None, help="Of BM25: rouge (English words), pairs (of characters), ja-mecab."
+    ),
     bm25: bool = typer.Option(False, "--bm25", help="Index words alone, without vectors."),
 ) -> None:
     """Index a folder.
@@ -93,14 +96,31 @@ def index(
         say(f"left out: {one_line(line)}", file=sys.stderr)
     embedder = None if bm25 else _encoder(encoder)
     with blame("FOLDER", ValueError):
-        made = build_index(documents, embedder, encoder, size, overlap, cut)
+        made = build_index(documents, embedder, encoder, size, overlap, cut, _Shown())
     path = made.save(out)
+    if made.cut == "pairs" and encoder == "all-minilm-l6-v2" and not bm25:
+        say("most letters are not English, MiniLM reads English: --bm25 looks for pairs of "
+            "characters, --encoder takes a run of finetune embed", file=sys.stderr)  # fmt: skip
     what = "words alone" if made.vectors is None else f"vectors of {made.vectors.shape[1]} numbers"
     say(
         f"{len(made):,} chunks of {len(documents):,} documents in {n_files:,} files, with {what}: "
         f"{time.perf_counter() - start:.1f} s\n{path}, {path.stat().st_size / 1e6:.1f} MB\n"
         f'next: {command_line("rag", "ask")} "..." --index {out}'
     )
+
+
+class _Shown:
+    """Says on stderr how far an index is, at most every five seconds."""
+
+    def __init__(self) -> None:
+        self.start = self.last = time.perf_counter()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.perf_counter()
+        if now - self.last >= 5 and done < total:
+            self.last = now
+            left = (now - self.start) * (total - done) / done
+            say(f"{done:,} of {total:,} chunks, {duration(left)} left", file=sys.stderr)
 
 
 def _encoder(name: str) -> Any:
@@ -128,7 +148,9 @@ def ask(
         None, help="A run of finetune rerank, which sorts the first 20 hits (or k) anew."
     ),
     threshold: float | None = typer.Option(
-        None, help="The least cosine of the best passage for an answer; -1 always answers. [0.35]"
+        None,
+        help="The least cosine of the best passage for an answer [0.35], or without vectors the "
+        "least share of the question's words in it [0.2]; -1 always answers.",
     ),
     tokens: int = typer.Option(100, help="The most tokens of the answer."),
     passages: bool = typer.Option(False, "--passages", help="Show the passages, do not answer."),
@@ -138,24 +160,26 @@ def ask(
     Raises: BadValue for an index that is not there or was made by another encoder, and for options
     that are not allowed.
     """
-    from ..retrieval.answers import THRESHOLD, Reader, close_passages
+    from ..retrieval.answers import Reader, close_passages, least
     from ..training.checkpoint import StorageError
 
-    threshold = THRESHOLD if threshold is None else threshold
     must_be("k", 1 <= k <= 100, "between 1 and 100", k)
     must_be("tokens", 1 <= tokens <= 10**6, "between 1 and 1,000,000", tokens)
-    must_be("threshold", -1 <= threshold <= 1, "a cosine, from -1 to 1", threshold)
+    fits = threshold is None or -1 <= threshold <= 1
+    must_be("threshold", fits, "a cosine, from -1 to 1", threshold)
     if bm25 and hybrid:
         raise BadValue("--bm25 and --hybrid exclude each other: give one")
     way = "bm25" if bm25 else "hybrid" if hybrid else None
     hits = _search(_load(index), question, k, way, rerank)
     close = close_passages(hits, threshold)
     if not close:
-        closest = max((p.cosine or 0.0 for p in hits), default=None)
-        why = (
-            "no passage shares a word with it" if closest is None
-            else f"the closest passage has the cosine {closest:.2f}, below {threshold:.2f}"
-        )  # fmt: skip
+        closest = max(hits, key=lambda p: p.closeness, default=None)
+        if closest is None:
+            why = "no passage shares a word with it"
+        else:
+            what = "the cosine" if closest.share is None else "of its words the share"
+            limit = least(closest, threshold)
+            why = f"the closest passage has {what} {closest.closeness:.2f}, below {limit:.2f}"
         say(f"The texts do not answer this: {why}.")
         return
     if not passages:

@@ -26,29 +26,40 @@ from ..text import from_pretrained as load_tokenizer
 from .index import Passage
 
 __all__ = [
-    "ASKED", "REFUSAL", "THRESHOLD", "Reader", "chat_prompt", "close_passages", "fits",
-    "instruction_examples",
+    "ASKED", "LEAST_SHARE", "REFUSAL", "THRESHOLD", "Reader", "chat_prompt", "close_passages",
+    "fits", "instruction_examples", "least",
 ]  # fmt: skip
 
-# The least cosine of MiniLM between a question and its best passage. Measured by
-# `python -m benchmarks retrieval`, see benchmarks/RETRIEVAL.md.
-THRESHOLD = 0.35
+# The least cosine of MiniLM between a question and its best passage, and without vectors the least
+# share of its words. Measured by `python -m benchmarks retrieval`, see benchmarks/RETRIEVAL.md.
+THRESHOLD, LEAST_SHARE = 0.35, 0.2
 ASKED = 'Which word belongs in the gap? "{}"'  # how a question with a gap is asked
 REFUSAL = "The texts do not say."  # what a tuned model answers when no passage helps
 
 
-def fits(passages: Sequence[Passage], threshold: float = THRESHOLD) -> bool:
+def fits(passages: Sequence[Passage], threshold: float | None = None) -> bool:
     """Whether one of the passages is close enough to the question for an answer."""
     return bool(close_passages(passages, threshold))
 
 
-def close_passages(passages: Sequence[Passage], threshold: float = THRESHOLD) -> list[Passage]:
-    """The passages whose cosine is the threshold or more, which a model should read.
+def close_passages(
+    passages: Sequence[Passage], threshold: float | None = None
+) -> list[Passage]:  # fmt: skip
+    """The passages whose closeness is the threshold or more, which a model should read.
 
-    A small model is confused by passages about something else. Without vectors every passage
-    counts: it shares a word with the question.
+    threshold: None for THRESHOLD, or LEAST_SHARE without vectors
+
+    A small model is confused by passages about something else. Closeness is the cosine, or without
+    vectors the share of the question's words in the passage.
     """
-    return [p for p in passages if p.cosine is None or p.cosine >= threshold]
+    return [p for p in passages if p.closeness >= least(p, threshold)]
+
+
+def least(passage: Passage, threshold: float | None = None) -> float:
+    """The threshold of a passage: the given one, or that of its kind of closeness."""
+    if threshold is not None:
+        return threshold
+    return THRESHOLD if passage.cosine is not None else LEAST_SHARE
 
 
 def chat_prompt(question: str, passages: Sequence[str] = ()) -> str:
