@@ -112,6 +112,16 @@ def test_an_index_comes_back_from_disk(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == [FILE], "no temporary file stays"
 
 
+def test_progress_of_an_index(monkeypatch):
+    """Vectors are made in parts, and are the same as those made at once."""
+    monkeypatch.setattr("tinygrad_llm.retrieval.index.PART", 2)
+    seen = []
+    made = build_index(DOCUMENTS, embedder(), "ours", progress=lambda *n: seen.append(n))
+    assert seen == [(2, 3), (3, 3)]
+    expected = embedder().embed([d["text"] for d in DOCUMENTS])
+    np.testing.assert_allclose(made.vectors, expected, atol=1e-6)
+
+
 def test_three_ways_of_search():
     index = build_index(DOCUMENTS, embedder(), "ours")
     query = "tomatoes in the tea"
@@ -241,6 +251,7 @@ def test_commands_without_a_model(folder, tmp_path, capsys):
         (["index", "notes", "--overlap", "400"], "--overlap must be from 0 to 399"),
         (["index", "notes", "--cut", "words"], "--cut must be one of"),
         (["index", "notes", "--encoder", "none"], "--encoder"),
+        (["index", "notes", "--encoder", "none", "--out", "made/index.safetensors"], "made/index"),
         (["ask", "a", "--index", "none"], "there is no index in"),
         (["ask", "a", "--index", "damaged"], "damaged"),
         (["ask", " ", "--index", "made"], "the question is empty"),

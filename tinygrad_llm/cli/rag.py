@@ -92,6 +92,7 @@ def index(
     start = time.perf_counter()
     with blame("FOLDER", ValueError):
         documents, n_files, left_out = read_folder(folder)
+    local_path(out).mkdir(parents=True, exist_ok=True)  # before the long part, which may take hours
     for line in left_out:
         say(f"left out: {one_line(line)}", file=sys.stderr)
     embedder = None if bm25 else _encoder(encoder)

@@ -23,8 +23,8 @@ wrong_layer(
     ("margin with the other sign", "max(0, m + right − wrong) pushes the right passage away: it is "
      "the wrong product that must be smaller by m.",
      {"violation": lambda self, right, wrong: (self.layer.margin - (wrong - right)).relu()}),
-    ("no floor", "m − (right − wrong) without max(0, ·): a passage that is far enough away goes on "
-     "to be pushed.",
+    ("no floor", "m − (right − wrong) without max(0, ·): a passage that is far enough away is "
+     "pushed still.",
      {"violation": lambda self, right, wrong: self.layer.margin - (right - wrong)}),
     ("bits of the query too", "The re-ranking takes tanh(β·e_q): the query's own numbers are there "
      "in a search, only passages are stored as bits.", {"certainty": _codes_of_both}),
