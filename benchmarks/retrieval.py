@@ -1,4 +1,4 @@
-"""python -m benchmarks retrieval: search, answers with and without passages, refusal, Faiss.
+"""python -m benchmarks retrieval: search, trained searches, answers with passages, refusal, Faiss.
 
 Questions come by rule from Python's own language reference (pydoc_data.topics): sentences with a
 gap, and headings. Every score has its 95 % interval; differences are paired. All seeds are fixed.
@@ -6,34 +6,25 @@ gap, and headings. Every score has its 95 % interval; differences are paired. Al
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tinygrad_llm.evaluation import bootstrap, paired_difference
-from tinygrad_llm.evaluation.answers import character_f1, exact_match
-from tinygrad_llm.files.downloads import cache_folder
+from tinygrad_llm.evaluation import bootstrap
 from tinygrad_llm.finetune.embedding import SentenceEmbedder
 from tinygrad_llm.retrieval import (
-    BM25,
     Index,
     Reader,
     binary,
     build_index,
-    chunks_of,
-    ndcg,
-    recall,
-    reciprocal_rank,
     search_vectors,
 )
-from tinygrad_llm.retrieval.answers import THRESHOLD
-from tinygrad_llm.retrieval.approximate import KINDS, FaissIndex, agreement
+from tinygrad_llm.retrieval.answers import LEAST_SHARE, THRESHOLD
 from tinygrad_llm.retrieval.questions import (
     GAP,
-    Question,
     cloze_questions,
     python_topics,
     sentences,
@@ -41,8 +32,19 @@ from tinygrad_llm.retrieval.questions import (
 )
 
 from . import common, machine
+from .retrieval_japanese import measure_japanese
+from .retrieval_models import (
+    Ids,
+    compare,
+    measure_models,
+    parts,
+    print_answers,
+    train,
+    write_data,
+    written_answers,
+)
+from .retrieval_speed import measure_speed
 
-Ids = list[list[int]]
 OFF_TOPIC = (
     "What is the capital of France?", "How long do I boil an egg?", "Who painted the Mona Lisa?",
     "When did the second world war end?", "How tall is Mount Fuji?", "What do pandas eat?",
@@ -52,30 +54,6 @@ OFF_TOPIC = (
     "How do I tune a guitar?", "What causes rain?", "Who discovered penicillin?",
     "How many players are in a cricket team?", "What is a mortgage?", "Where do penguins live?",
 )  # fmt: skip
-
-
-def measures(ids: Ids, relevant: Sequence[Iterable[int]]) -> dict[str, np.ndarray]:
-    """One number per query of each measure."""
-    right = [set(r) for r in relevant]
-    return {
-        "recall@1": recall(ids, right, 1), "recall@5": recall(ids, right, 5),
-        "MRR": reciprocal_rank(ids, right, 10), "nDCG@10": ndcg(ids, right, 10),
-    }  # fmt: skip
-
-
-def compare(name: str, lists: dict[str, Ids], questions: Sequence[Question]) -> dict[str, Any]:
-    """Print and return each way's measures; the difference is to the first, in nDCG."""
-    rows = {way: measures(ids, [q.relevant for q in questions]) for way, ids in lists.items()}
-    first = next(iter(rows))
-    names = list(rows[first])
-    print(f"\n{name}: {len(questions)} questions\n")
-    print(f"| search | {' | '.join(names)} | nDCG@10 minus that of {first} |")
-    print("|---" * (len(names) + 2) + "|")
-    for way, scores in rows.items():
-        cells = [str(bootstrap(scores[each])) for each in names]
-        gain = "" if way == first else paired_difference(scores["nDCG@10"], rows[first]["nDCG@10"])
-        print(f"| {way} | {' | '.join(cells)} | {gain} |")
-    return {way: {k: float(v.mean()) for k, v in scores.items()} for way, scores in rows.items()}
 
 
 def pairs_for_training(index: Index, texts: Sequence[str], left_out: set[str]) -> Any:
@@ -126,121 +104,70 @@ def measure_search(index: Index, texts: list[str], headings: dict[str, str]) -> 
 
 
 def measure_refusal(index: Index, headings: dict[str, str]) -> dict[str, float]:
-    """Print the best cosine of questions with and without an answer, and what thresholds refuse."""
+    """Print how close the best passages are, and what thresholds refuse."""
     inside = [f"What is {h.lower()} in Python?" for h in headings.values()]
+    words, limits = Index(index.chunks), (0.15, LEAST_SHARE, 0.25, 0.3, THRESHOLD, 0.4, 0.5)
+
+    def nearest(searched: Index, questions: Sequence[str]) -> np.ndarray:
+        hits = [searched.search(q, 3) for q in questions]
+        return np.array([max((p.closeness for p in found), default=0.0) for found in hits])
+
     closest = {
-        "answered by the texts": np.array([index.search(q, 1)[0].score for q in inside]),
-        "about something else": np.array([index.search(q, 1)[0].score for q in OFF_TOPIC]),
+        f"{name}, {way}": nearest(searched, questions)
+        for way, searched in (("cosine", index), ("words alone, their share", words))
+        for name, questions in (("answered by the texts", inside), ("something else", OFF_TOPIC))
     }
     result = {}
-    print("\n| questions | number | lowest, median, highest best cosine | refused below "
-          + " | ".join(f"{t:.2f}" for t in (0.25, 0.3, THRESHOLD, 0.4, 0.5)) + " |")  # fmt: skip
-    print("|---" * 8 + "|")
+    print("\n| questions | number | lowest, median, highest of the best | refused below "
+          + " | ".join(f"{t:.2f}" for t in limits) + " |")  # fmt: skip
+    print("|---" * (3 + len(limits)) + "|")
     for name, best in closest.items():
-        shares = [str(bootstrap(best < t)) for t in (0.25, 0.3, THRESHOLD, 0.4, 0.5)]
+        shares = [str(bootstrap(best < t)) for t in limits]
         spread = f"{best.min():.2f}, {np.median(best):.2f}, {best.max():.2f}"
         print(f"| {name} | {len(best)} | {spread} | {' | '.join(shares)} |")
         result[name] = float((best < THRESHOLD).mean())
     return result
 
 
-def measure_answers(index: Index, texts: list[str], n: int, model: str) -> dict[str, Any]:
-    """Print what a small model writes into the gaps, with passages and without."""
-    questions = cloze_questions(index.chunks, texts, n, seed=1)
-    reader = Reader.load(model)
-    rows: dict[str, list[tuple[float, float, float]]] = {}
-    ways: dict[str, Callable[[Question], list[str]]] = {
-        "without": lambda q: [],
-        "with BM25's best passage": lambda q: [
-            p.chunk.text for p in index.search(q.text, 1, "bm25")
-        ],
-        "with a right passage": lambda q: [index.chunks[min(q.relevant)].text],
-    }
-    for way, passages in ways.items():
-        for q in questions:
-            asked = f'Which word belongs in the gap? "{q.text}"'
-            written = reader.answer(asked, passages(q), max_new_tokens=40)
-            contains = float(q.answer.lower() in written.lower())
-            rows.setdefault(way, []).append(
-                (exact_match(written, q.answer), character_f1(written, q.answer), contains)
-            )
-    print(f"\n{model}, {len(questions)} gaps\n\n| passages | exact match | character F1 | answer "
-          "holds the word | minus without |\n|---|---|---|---|---|")  # fmt: skip
-    table = {way: np.array(scores) for way, scores in rows.items()}
-    for way, scores in table.items():
-        gain = paired_difference(scores[:, 2], table["without"][:, 2])
-        print(f"| {way} | {' | '.join(str(bootstrap(c)) for c in scores.T)} | {gain} |")
-    return {way: scores.mean(0).tolist() for way, scores in table.items()}
-
-
-def measure_faiss(n: int, width: int = 384, n_queries: int = 200) -> dict[str, Any]:
-    """Print time and agreement of Faiss's indexes with exact search, on clustered vectors."""
-    r = np.random.default_rng(0)
-    centres = r.standard_normal((100, width))
-    both = centres[r.integers(0, 100, n + n_queries)] + r.standard_normal((n + n_queries, width))
-    both = (both / np.linalg.norm(both, axis=1, keepdims=True)).astype(np.float32)
-    vectors, queries = both[:n], both[n:]
-    start = time.perf_counter()
-    exact = search_vectors(queries, vectors, 10)
-    seconds = {"NumPy, exact": (0.0, time.perf_counter() - start, 1.0)}
-    for kind in KINDS:
-        start = time.perf_counter()
-        index = FaissIndex(vectors, kind)
-        built = time.perf_counter() - start
-        start = time.perf_counter()
-        hits = index.search(queries, 10)
-        shared = float(agreement(hits, exact).mean())
-        seconds[f"Faiss, {kind}"] = (built, time.perf_counter() - start, shared)
-    print(f"\n{n:,} vectors of {width} numbers, {n_queries} queries, the 10 best\n")
-    print("| index | build, s | ms per query | ids of exact search |\n|---|---|---|---|")
-    for name, (built, took, shared) in seconds.items():
-        print(f"| {name} | {built:.2f} | {1e3 * took / n_queries:.3f} | {shared:.3f} |")
-    return seconds
-
-
-def measure_japanese() -> dict[str, Any]:
-    """Print how well BM25 over characters finds an article's chunks by its title."""
-    path = cache_folder() / "rag-docs-ja.jsonl"
-    if not path.is_file():
-        print(f"\n{path} is not there: no table of Japanese articles")
-        return {}
-    lines = path.read_text("utf-8").splitlines()
-    documents = [json.loads(line) for line in lines]
-    chunks = chunks_of(documents)
-    questions = title_questions(chunks, {d["title"]: d["title"] for d in documents})
-    bm25 = BM25([chunk.text for chunk in chunks], "char")
-    lists = {"BM25, characters": [bm25.search(q.text, 10).ids.tolist() for q in questions]}
-    return compare(f"titles of {len(documents)} Japanese articles", lists, questions)
-
-
 def main(argv: Iterable[str] | None = None) -> dict[str, Any]:
     """Measures and prints the tables."""
     parser = common.parser("retrieval", __doc__)
-    parts = ("search", "refusal", "answers", "faiss", "japanese")
-    parser.add_argument("--part", choices=("all", *parts), default="all")
+    names = ("search", "refusal", "models", "answers", "faiss", "japanese")
+    parser.add_argument("--part", choices=("all", *names), default="all")
     parser.add_argument("--questions", type=int, default=40, help="gaps for the language model")
     parser.add_argument("--vectors", type=int, default=20_000, help="vectors for Faiss")
     parser.add_argument("--model", default="smollm2-135m-instruct")
+    parser.add_argument("--runs", default="runs/retrieval", help="folder of what is trained")
     options = parser.parse_args(None if argv is None else list(argv))
-    chosen = parts if options.part == "all" else (options.part,)
+    chosen = names if options.part == "all" else (options.part,)
     print(machine.describe())
     result: dict[str, Any] = {}
-    if {"search", "refusal", "answers"} & set(chosen):
+    if {"search", "refusal", "models", "answers"} & set(chosen):
         documents, headings = python_topics()
         texts = [d["text"] for d in documents]
         start = time.perf_counter()
-        needs_vectors = bool({"search", "refusal"} & set(chosen))
-        index = build_index(documents, SentenceEmbedder.load() if needs_vectors else None)
+        index = build_index(documents, SentenceEmbedder.load())
         took = time.perf_counter() - start
         print(f"{len(documents)} topics, {len(index):,} chunks, indexed in {took:.0f} s")
         if "search" in chosen:
             result["search"] = measure_search(index, texts, headings)
         if "refusal" in chosen:
             result["refusal"] = measure_refusal(index, headings)
+        if {"models", "answers"} & set(chosen):
+            made, runs = parts(index, texts, headings), Path(options.runs)
+            passages, gaps = write_data(index, made, runs)
+        if "models" in chosen:
+            trained = {name: train(name, passages, runs) for name in ("rerank", "embed")}
+            result["models"] = measure_models(index, made, trained, 2 * options.questions)
         if "answers" in chosen:
-            result["answers"] = measure_answers(index, texts, options.questions, options.model)
+            tuned = train("instruct", gaps, runs)
+            readers = {"SmolLM2 135M": options.model, "the same, tuned": str(tuned)}
+            result["answers"] = print_answers({
+                name: written_answers(index, made, Reader.load(folder), options.questions)
+                for name, folder in readers.items()
+            })  # fmt: skip
     if "faiss" in chosen:
-        result["faiss"] = measure_faiss(options.vectors)
+        result["faiss"] = measure_speed(options.vectors)
     if "japanese" in chosen:
         result["japanese"] = measure_japanese()
     return result

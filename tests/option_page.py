@@ -43,6 +43,7 @@ def page() -> str:
         EncoderOptions,
         NLIOptions,
         PairTuningOptions,
+        RerankOptions,
         STSOptions,
     )
     from tinygrad_llm.finetune.reasoning.options import (
@@ -97,8 +98,8 @@ def page() -> str:
             "Those of `pair_trainer`, and:",
         ),
         (
-            "`tinygrad-llm finetune nli`, `sts`, `choice`, `embed`: the encoder", EncoderOptions,
-            (), "",
+            "`tinygrad-llm finetune nli`, `sts`, `choice`, `rerank`, `embed`: the encoder",
+            EncoderOptions, (), "",
         ),
         *(
             (
@@ -109,6 +110,7 @@ def page() -> str:
                 ("nli", NLIOptions, PairTuningOptions, "pair_trainer"),
                 ("sts", STSOptions, PairTuningOptions, "pair_trainer"),
                 ("choice", ChoiceOptions, PairTuningOptions, "pair_trainer"),
+                ("rerank", RerankOptions, PairTuningOptions, "pair_trainer"),
                 ("embed", EmbedOptions, EmbeddingTuningOptions, "embedding_trainer"),
             )
         ),

@@ -62,6 +62,13 @@ WRONG = {
         ("torch.arange(len(anchors)))", "torch.arange(len(anchors)), reduction='sum')",
          "[the sum of the pairs]"),
     ],
+    "binary_passage_loss": [
+        ("(beta * queries).tanh(), (beta * passages).tanh()", "queries.tanh(), passages.tanh()",
+         "[beta forgotten]"),
+        (".clamp(min=0.0)", "", "[no floor]"),
+        ("(own - scores)", "(scores - own)", "[margin with the other sign]"),
+        ("scale * (queries @ h_p.T)", "scale * scores", "[bits of the query too]"),
+    ],
     "policy_loss": [
         ("torch.minimum(", "torch.maximum(", "[the better of the two]"),
         ("torch.minimum(ratio * a, limited * a)", "(limited * a)",

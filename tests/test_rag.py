@@ -112,6 +112,16 @@ def test_an_index_comes_back_from_disk(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == [FILE], "no temporary file stays"
 
 
+def test_progress_of_an_index(monkeypatch):
+    """Vectors are made in parts, and are the same as those made at once."""
+    monkeypatch.setattr("tinygrad_llm.retrieval.index.PART", 2)
+    seen = []
+    made = build_index(DOCUMENTS, embedder(), "ours", progress=lambda *n: seen.append(n))
+    assert seen == [(2, 3), (3, 3)]
+    expected = embedder().embed([d["text"] for d in DOCUMENTS])
+    np.testing.assert_allclose(made.vectors, expected, atol=1e-6)
+
+
 def test_three_ways_of_search():
     index = build_index(DOCUMENTS, embedder(), "ours")
     query = "tomatoes in the tea"
@@ -133,10 +143,17 @@ def test_an_index_of_words_alone(tmp_path):
     (passage,) = index.search("chain", 5)
     assert passage.chunk == Chunk("oil the chain after rain", "bicycle", 0)
     assert passage.cosine is None and fits([passage]) and not fits(index.search("xyz", 5))
+    foreign = index.search("Who oil-painted the smile of Mona Lisa?", 5)
+    assert foreign[0].share == foreign[0].closeness < 0.2 and not fits(foreign)
+    assert fits(foreign, -1) and fits(index.search("When is it in the rain?", 5))
+    assert index.bm25.share("when is it?", 0) == 1.0, "nothing is asked for"
     with pytest.raises(ValueError, match="words alone"):
         index.search("chain", 5, "hybrid")
-    japanese = build_index([{"text": "猫がいる。"}, {"text": "犬がいる。"}])
-    assert japanese.cut == "char" and japanese.search("犬", 1)[0].id == 1
+    japanese = build_index([{"text": "子猫がいる。"}, {"text": "子犬がいる。 犬"}])
+    assert japanese.cut == "pairs" and japanese.search("犬", 1)[0].id == 1
+    assert not fits(japanese.search("首相がいる国はどこ", 2)) and fits(
+        japanese.search("子猫がいる", 1)
+    )
 
 
 def test_another_encoder_is_noticed(tmp_path):
@@ -207,7 +224,7 @@ def test_a_prompt_with_passages():
 
 def test_examples_for_instruction_tuning():
     made = instruction_examples(["Q?"], ["A"], [["p\nq", "r"]])
-    assert made == [{"instruction": "Q?", "input": "[1] p q\n[2] r", "output": "A"}]
+    assert made == [{"instruction": chat_prompt("Q?", ["p\nq", "r"]), "input": "", "output": "A"}]
     with pytest.raises(ValueError, match="1 questions, 2 answers"):
         instruction_examples(["Q?"], ["A", "B"], [[]])
     with pytest.raises(ValueError, match="question 0"):
@@ -234,6 +251,7 @@ def test_commands_without_a_model(folder, tmp_path, capsys):
         (["index", "notes", "--overlap", "400"], "--overlap must be from 0 to 399"),
         (["index", "notes", "--cut", "words"], "--cut must be one of"),
         (["index", "notes", "--encoder", "none"], "--encoder"),
+        (["index", "notes", "--encoder", "none", "--out", "made/index.safetensors"], "made/index"),
         (["ask", "a", "--index", "none"], "there is no index in"),
         (["ask", "a", "--index", "damaged"], "damaged"),
         (["ask", " ", "--index", "made"], "the question is empty"),

@@ -50,6 +50,13 @@ def test_bm25_is_its_formula(texts, query, k1, b):
     np.testing.assert_allclose(scores, slow, rtol=1e-12)
 
 
+def test_the_share_of_a_query():
+    index = BM25(TEXTS)
+    idf = {n: math.log(1 + (4 - n + 0.5) / (n + 0.5)) for n in range(5)}
+    assert index.share("dog", 1) == 1.0 and index.share("dog", 0) == 0.0
+    assert index.share("the cat on a zebra", 0) == pytest.approx(idf[3] / (idf[3] + idf[0]))
+
+
 def test_bm25_finds_texts_with_the_words_of_the_query():
     hits = BM25(TEXTS).search("cat", 10)
     assert hits.ids.tolist() == [3, 0, 1] and (np.diff(hits.scores) < 0).all()

@@ -124,8 +124,8 @@ else:
 
 # %% [markdown]
 # **Answer.** Where a question uses the text's own words, BM25 wins; where it uses others, vectors do. Measured on the whole
-# reference (benchmarks/RETRIEVAL.md): sentences with a gap, nDCG@10 0.98 by words and 0.77 by vectors; headings, 0.35 by
-# words and 0.54 by vectors. The bits lose a hundredth or two. The answer itself is `tinygrad-llm rag ask`: the close passages
+# reference (benchmarks/RETRIEVAL.md): sentences with a gap, nDCG@10 0.98 by words and 0.77 by vectors; headings, 0.38 by
+# words and 0.57 by vectors. The bits lose a hundredth or two. The answer itself is `tinygrad-llm rag ask`: the close passages
 # stand in the prompt, and if none is close, no model is asked.
 
 # %% tags=["package"]

@@ -40,6 +40,17 @@ def characters(text: str) -> list[str]:
     return [character for character in text if not character.isspace()]
 
 
+def character_pairs(text: str) -> list[str]:
+    """Every two neighbours without a blank between them, a lone character as it is.
+
+    For a search in Japanese and Chinese, which have no blanks between words; small letters.
+    """
+    pairs: list[str] = []
+    for run in text.lower().split():
+        pairs += [run[i : i + 2] for i in range(len(run) - 1)] or [run]
+    return pairs
+
+
 def words_rouge(text: str) -> list[str]:
     """Runs of a-z and 0-9 in lower case: rouge-score's words without stemming.
 
@@ -72,6 +83,7 @@ CUTS: dict[str, Callable[[str], Sequence[str]]] = {
     "13a": words_13a,
     "char": characters,
     "ja-mecab": words_ja_mecab,
+    "pairs": character_pairs,
     "rouge": words_rouge,
     "spaces": str.split,
 }

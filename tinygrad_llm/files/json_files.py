@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,6 +26,7 @@ __all__ = [
     "read_json",
     "read_json_object",
     "write_json",
+    "write_json_lines",
 ]
 
 _LARGEST = 1 << 30  # bytes of a file of JSON
@@ -148,3 +149,15 @@ def write_json(path: str | os.PathLike[str], value: Any, indent: int = 1) -> Non
     text = json_bytes(value, indent)
     with atomic_write(path) as file:
         file.write(text + b"\n")
+
+
+def write_json_lines(path: str | os.PathLike[str], rows: Iterable[Any]) -> Path:
+    """Write each value as one line of JSON, the file in one step; returns its path.
+
+    Raises: OSError from the disk.
+    """
+    path = local_path(path)
+    with atomic_write(path) as file:
+        for row in rows:
+            file.write(json_bytes(row) + b"\n")
+    return path

@@ -18,7 +18,7 @@ from .freeze import count_parameters, freeze, train_only
 from .instructions import extract_response, respond, respond_to_all, word_overlap
 from .masks import loss_mask, show_labels, targets_of
 from .options import ClassificationOptions, InstructionOptions, PreferenceOptions
-from .pairs import PairModel, choose, infer, pair_trainer, rate
+from .pairs import PairModel, choose, infer, pair_trainer, rank, rate
 from .preferences import (
     DPOLoss,
     DPOOutput,
@@ -90,6 +90,7 @@ __all__ = [
     "preference_metrics",
     "preference_trainer",
     "random_split",
+    "rank",
     "rate",
     "read_sms_spam",
     "real_lengths",

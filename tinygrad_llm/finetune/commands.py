@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..training.options import Options
 from .embedding.options import EmbedOptions
 from .options import ClassifyOptions, DPOOptions, InstructOptions
-from .pairs.options import ChoiceOptions, NLIOptions, STSOptions
+from .pairs.options import ChoiceOptions, NLIOptions, RerankOptions, STSOptions
 from .reasoning.options import DistillOptions, GRPOOptions
 from .summaries.options import SummarizeOptions
 from .tagging.options import NerOptions
@@ -22,6 +22,7 @@ COMMANDS: dict[str, type[Options]] = {
     "sts": STSOptions,
     "choice": ChoiceOptions,
     "embed": EmbedOptions,
+    "rerank": RerankOptions,
     "translate": TranslateOptions,
     "summarize": SummarizeOptions,
     "grpo": GRPOOptions,

@@ -17,31 +17,49 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..finetune.task_models import TaskModel
 from ..generation import Sampling, end_tokens, stream_text
+from ..models import LanguageModel
 from ..models.pretrained import language_model
 from ..text import PipelineTokenizer
 from ..text import from_pretrained as load_tokenizer
 from .index import Passage
 
-__all__ = ["THRESHOLD", "Reader", "chat_prompt", "close_passages", "fits", "instruction_examples"]
+__all__ = [
+    "ASKED", "LEAST_SHARE", "REFUSAL", "THRESHOLD", "Reader", "chat_prompt", "close_passages",
+    "fits", "instruction_examples", "least",
+]  # fmt: skip
 
-# The least cosine of MiniLM between a question and its best passage. Measured by
-# `python -m benchmarks retrieval`, see benchmarks/RETRIEVAL.md.
-THRESHOLD = 0.35
+# The least cosine of MiniLM between a question and its best passage, and without vectors the least
+# share of its words. Measured by `python -m benchmarks retrieval`, see benchmarks/RETRIEVAL.md.
+THRESHOLD, LEAST_SHARE = 0.35, 0.2
+ASKED = 'Which word belongs in the gap? "{}"'  # how a question with a gap is asked
+REFUSAL = "The texts do not say."  # what a tuned model answers when no passage helps
 
 
-def fits(passages: Sequence[Passage], threshold: float = THRESHOLD) -> bool:
+def fits(passages: Sequence[Passage], threshold: float | None = None) -> bool:
     """Whether one of the passages is close enough to the question for an answer."""
     return bool(close_passages(passages, threshold))
 
 
-def close_passages(passages: Sequence[Passage], threshold: float = THRESHOLD) -> list[Passage]:
-    """The passages whose cosine is the threshold or more, which a model should read.
+def close_passages(
+    passages: Sequence[Passage], threshold: float | None = None
+) -> list[Passage]:  # fmt: skip
+    """The passages whose closeness is the threshold or more, which a model should read.
 
-    A small model is confused by passages about something else. Without vectors every passage
-    counts: it shares a word with the question.
+    threshold: None for THRESHOLD, or LEAST_SHARE without vectors
+
+    A small model is confused by passages about something else. Closeness is the cosine, or without
+    vectors the share of the question's words in the passage.
     """
-    return [p for p in passages if p.cosine is None or p.cosine >= threshold]
+    return [p for p in passages if p.closeness >= least(p, threshold)]
+
+
+def least(passage: Passage, threshold: float | None = None) -> float:
+    """The threshold of a passage: the given one, or that of its kind of closeness."""
+    if threshold is not None:
+        return threshold
+    return THRESHOLD if passage.cosine is not None else LEAST_SHARE
 
 
 def chat_prompt(question: str, passages: Sequence[str] = ()) -> str:
@@ -55,7 +73,7 @@ def chat_prompt(question: str, passages: Sequence[str] = ()) -> str:
 def instruction_examples(
     questions: Sequence[str], answers: Sequence[str], passages: Sequence[Sequence[str]]
 ) -> list[dict[str, str]]:
-    """Examples for finetune instruct, whose input is what was retrieved for each question.
+    """Examples for finetune instruct: the prompt that `Reader` makes of them, and the answer.
 
     questions, answers: N texts; passages: for each question its passages, the right one among them
     or not: a model that also sees wrong ones learns to look. An answer stays the output.
@@ -70,8 +88,7 @@ def instruction_examples(
     for i, (question, answer, texts) in enumerate(zip(questions, answers, passages, strict=True)):
         if not question.strip() or not answer.strip():
             raise ValueError(f"question {i} or its answer is empty")
-        numbered = [f"[{n}] {' '.join(text.split())}" for n, text in enumerate(texts, 1)]
-        made.append({"instruction": question, "input": "\n".join(numbered), "output": answer})
+        made.append({"instruction": chat_prompt(question, texts), "input": "", "output": answer})
     return made
 
 
@@ -88,14 +105,23 @@ class Reader:
 
     @classmethod
     def load(cls, name: str | Path = "smollm2-135m-instruct", **options: Any) -> Reader:
-        """A chat model by its name or folder; options: those of from_pretrained, such as quantize.
+        """A chat model by its name or folder, or a run of finetune instruct from such a model.
 
-        Raises: ValueError if there is no such model, or its tokenizer has no chat template.
+        options: those of from_pretrained, such as quantize; not for a run
+        Raises: ValueError if there is no such model, or its tokenizer has no chat template;
+        StorageError if a run is damaged.
         """
-        tokenizer = load_tokenizer(name)
+        if options:
+            loaded = TaskModel(
+                language_model(name, **options), load_tokenizer(name), name=str(name)
+            )
+        else:
+            loaded = TaskModel.load(name)
+        model, tokenizer = loaded.model, loaded.tokenizer
+        if not isinstance(model, LanguageModel):
+            raise ValueError(f"{name} holds a {type(model).__name__}: give a chat model")
         if not isinstance(tokenizer, PipelineTokenizer) or "chat_template" not in tokenizer.names:
             raise ValueError(f"{name} has no chat template: give a model that was taught to answer")
-        model = language_model(name, **options)
         return cls(model, tokenizer, end_tokens(model, tokenizer))
 
     def prompt_ids(self, question: str, passages: Sequence[str], max_new_tokens: int) -> list[int]:

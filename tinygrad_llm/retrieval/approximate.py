@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .measures import recall
+from ..evaluation.ranking import recall
 from .search import Hits, binary_codes
 
 __all__ = ["KINDS", "FaissIndex", "agreement"]

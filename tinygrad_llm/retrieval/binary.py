@@ -4,15 +4,8 @@ A passage is stored as C bits instead of C float32 numbers, 1/32 of the memory. 
 steps: the passages whose bits differ least from the query's (Hamming distance), then these
 candidates in the order of e_q · h_p, the query's numbers times the passage's signs.
 
-The sign has the derivative 0. In training it is tanh(β·e), and β grows, β = √(γ·step + 1), so that
-tanh comes closer to the sign. With h = tanh(β·e), right passage p of query q, wrong ones n:
-
-    candidates   mean over n of max(0, margin − (h_q·h_p − h_q·h_n))
-    re-ranking   −log softmax of e_q·h over all passages of the batch, at p
-
-    ∂h/∂e = β·(1 − h²): a number far from 0 is certain of its bit and stops to move.
-    With u_n = 1 where the margin is violated, m wrong pairs in all:
-    ∂candidates/∂h_q = Σ u_n·(h_n − h_p) / m, ∂/∂h_p = −Σ u_n·h_q / m, ∂/∂h_n = u_n·h_q / m.
+The loss is layers.BinaryPassageLoss, in which the sign is tanh(β·e); β grows with the steps,
+β = √(γ·step + 1), so that tanh comes closer to the sign.
 
 Source: Yamada et al. (2021), "Efficient Passage Retrieval with Hashing for Open-domain Question
 Answering", equations 1 to 4.
@@ -28,9 +21,8 @@ import numpy as np
 from ..autograd.grad_mode import no_grad
 from ..functions.creation.filled import eye
 from ..functions.creation.from_data import tensor
-from ..functions.creation.ranges import arange
+from ..layers.binary_passages import BinaryPassageLoss
 from ..nn import Linear, Module
-from ..nn import functional as F
 from ..optim import AdamW
 from ..tensor import Tensor
 from .search import Hits, best, binary_codes, search_codes
@@ -46,27 +38,11 @@ def beta_at(step: int, growth: float = 0.1) -> float:
 def bpr_loss(
     queries: Tensor, passages: Tensor, beta: float = 1.0, margin: float = 2.0, scale: float = 1.0
 ) -> Tensor:
-    """The sum of both losses, a 0-d tensor; row i of the passages is the right one of query i.
+    """layers.BinaryPassageLoss of these settings: the sum of both losses, a 0-d tensor.
 
-    queries: (B, C); passages: (N, C), N ≥ B: after the right ones may come hard negatives. All
-    other passages are wrong for a query. scale: of e_q·h_p before the softmax
-    Raises: ValueError for shapes that do not fit, or fewer than two passages.
+    Raises: ValueError as that layer.
     """
-    B, N = queries.shape[0], passages.shape[0]
-    if queries.ndim != 2 or passages.ndim != 2 or queries.shape[1] != passages.shape[1]:
-        raise ValueError(
-            f"queries (B, C) and passages (N, C) are needed, got {tuple(queries.shape)} and "
-            f"{tuple(passages.shape)}"
-        )
-    if N < max(B, 2):
-        raise ValueError(f"{B} queries need {max(B, 2)} passages or more, got {N}")
-    right = arange(B, device=queries.device)  # (B)
-    h_q, h_p = (queries * beta).tanh(), (passages * beta).tanh()  # (B, C), (N, C)
-    scores = h_q @ h_p.T  # (B, C) @ (C, N) -> (B, N)
-    own = (h_q * h_p[:B]).sum(1, keepdim=True)  # (B, C) -> (B, 1)
-    wrong = arange(N, device=queries.device) != right.unsqueeze(1)  # (B, N)
-    candidates = F.relu(margin - (own - scores))[wrong].mean()  # (B, N) -> (B·(N−1)) -> ()
-    return candidates + F.cross_entropy((queries @ h_p.T) * scale, right)
+    return BinaryPassageLoss(beta, margin, scale)(queries, passages)
 
 
 class BinaryProjection(Module):

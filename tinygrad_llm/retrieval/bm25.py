@@ -19,6 +19,13 @@ from .search import Hits, best
 
 __all__ = ["BM25"]
 
+# English words that say nothing about the subject of a question; `share` leaves them out.
+LITTLE = frozenset(
+    "a an and are as at be been by can could did do does for from had has have how i in is it its "
+    "me my of on or s should t that the their there these they this to was we were what when where "
+    "which who whom whose why will with would you your".split()
+)
+
 
 class BM25:
     """An index of texts; a query is answered by the texts with the highest scores.
@@ -58,9 +65,27 @@ class BM25:
         self, rows: np.ndarray, times: np.ndarray, penalty: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """The texts that have a word, and what it adds to the score of each: both (n)."""
-        n = len(rows)
-        idf = np.log1p((self.size - n + 0.5) / (n + 0.5))
-        return rows, idf * times * (self.k1 + 1) / (times + penalty[rows])
+        return rows, self._idf(len(rows)) * times * (self.k1 + 1) / (times + penalty[rows])
+
+    def _idf(self, n: int) -> float:
+        """ln(1 + (N − n + 0.5) / (n + 0.5)), where n of the N texts have the word."""
+        return float(np.log1p((self.size - n + 0.5) / (n + 0.5)))
+
+    def share(self, query: str, i: int) -> float:
+        """How much of a query text i has: Σ idf of the words in both / Σ idf of the query's words.
+
+        From 0 to 1, each word once; 1 for a query of little words alone, which do not count. A word
+        that no text has counts most, so that a query about something else has a low share.
+        """
+        total = shared = 0.0
+        for word in dict.fromkeys(self._cut(query)):
+            if word in LITTLE:
+                continue
+            rows = self._weights[word][0] if word in self._weights else np.empty(0, np.int64)
+            idf = self._idf(len(rows))
+            total += idf
+            shared += idf * bool((rows == i).any())
+        return shared / total if total else 1.0
 
     def scores(self, query: str) -> np.ndarray:
         """The score of every text: float64 (N); a word twice in the query counts twice."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +35,7 @@ FILE = "index.safetensors"
 WAYS = ("vectors", "bm25", "hybrid")
 PROBE = "The quick brown fox jumps over the lazy dog."  # its vector says which encoder it was
 SAME = 0.999  # the least cosine of two vectors of PROBE by the same encoder
+PART = 256  # chunks that get their vectors at a time
 DEPTH, CONSTANT = 100, 60  # hits of each list that `hybrid` joins, and the constant of its source
 
 
@@ -43,12 +44,24 @@ class IndexFileError(ValueError):
 
 
 class Passage(NamedTuple):
-    """A chunk that was retrieved: its number in the index, its score, and its cosine if known."""
+    """A chunk that was retrieved: its number in the index, its score, and how close it is.
+
+    cosine: of its vector and the question's, None without vectors; share: without vectors the share
+    of the question's words that it has, see BM25.share
+    """
 
     id: int
     chunk: Chunk
     score: float
     cosine: float | None
+    share: float | None = None
+
+    @property
+    def closeness(self) -> float:
+        """The cosine, or without vectors the share: by this a question is refused."""
+        if self.cosine is not None:
+            return self.cosine
+        return 1.0 if self.share is None else self.share
 
 
 class Index:
@@ -139,8 +152,10 @@ class Index:
         elif way != "bm25":
             raise ValueError(f"this index has words alone: {way} needs vectors, index again")
         ranked = self._ranked(query, k, way, cosines)
+        if cosines is not None:
+            return [Passage(i, self.chunks[i], score, float(cosines[i])) for i, score in ranked]
         return [
-            Passage(i, self.chunks[i], score, None if cosines is None else float(cosines[i]))
+            Passage(i, self.chunks[i], score, None, self.bm25.share(query, i))
             for i, score in ranked
         ]
 
@@ -182,13 +197,15 @@ class Index:
 def build_index(
     documents: Iterable[Mapping[str, Any]], embedder: SentenceEmbedder | None = None,
     embedder_name: str = "all-minilm-l6-v2", size: int = 400, overlap: int = 100,
-    cut: str | None = None,
+    cut: str | None = None, progress: Callable[[int, int], None] | None = None,
 ) -> Index:  # fmt: skip
     """An index of documents {"text", "title"}.
 
     embedder: None for an index of words alone; embedder_name: under which it is loaded again
-    size, overlap: see split_text; cut: see BM25, None for "rouge", or "char" if most letters are
-    not English ones. Chunks without a letter or a digit are left out.
+    size, overlap: see split_text; cut: see BM25, None for "rouge", or "pairs" of characters if
+    most letters are not English ones
+    progress: called with the number of chunks that have their vectors and of all, after each PART
+    Chunks without a letter or a digit are left out.
     Raises: ValueError as chunks_of, or without any chunk.
     """
     made = chunks_of(documents, size, overlap)
@@ -196,10 +213,16 @@ def build_index(
     if cut is None:
         letters = [c for chunk in chunks for c in chunk.text if c.isalpha()]
         english = sum(map(str.isascii, letters))
-        cut = "rouge" if 2 * english >= len(letters) else "char"
+        cut = "rouge" if 2 * english >= len(letters) else "pairs"
     if embedder is None or not chunks:
         return Index(chunks, cut=cut)
-    vectors = embedder.embed([chunk.text for chunk in chunks])  # (N, C)
+    parts = []
+    for start in range(0, len(chunks), PART):
+        part = [chunk.text for chunk in chunks[start : start + PART]]
+        parts.append(embedder.embed(part))  # (n, C)
+        if progress is not None:
+            progress(start + len(part), len(chunks))
+    vectors = np.concatenate(parts)  # (N, C)
     return Index(chunks, vectors, embedder_name, embedder.embed(PROBE), cut).use(embedder)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 __all__ = ["Hits", "best", "binary_codes", "search_codes", "search_vectors"]
 
 BLOCK = 1 << 22  # scores at a time: 16 MB
+WORDS = 1 << 15  # of codes compared at a time: 256 kB, which stays in the cache
 _Scores = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -36,7 +37,9 @@ def best(scores: np.ndarray, k: int) -> Hits:
     least = chosen.min(axis=1, keepdims=True)  # argpartition takes any of those that equal it
     tied = (ordered == least).sum(axis=1) > (chosen == least).sum(axis=1)
     for row in np.flatnonzero(tied):
-        ids[row] = np.sort(np.argsort(-ordered[row], kind="stable")[:k])
+        above = np.flatnonzero(ordered[row] > least[row])
+        equal = np.flatnonzero(ordered[row] == least[row])[: k - len(above)]
+        ids[row] = np.sort(np.concatenate([above, equal]))
     order = np.argsort(-np.take_along_axis(ordered, ids, 1), axis=1, kind="stable")
     ids = np.take_along_axis(ids, order, 1)
     return Hits(ids, np.take_along_axis(scores, ids, 1))
@@ -71,10 +74,27 @@ def search_codes(queries: np.ndarray, codes: np.ndarray, k: int = 10) -> Hits:
             f"codes are uint8 of shapes (Q, B) and (N, B), got {queries.dtype} {queries.shape} and "
             f"{codes.dtype} {codes.shape}"
         )
-    bits = np.unpackbits(codes, axis=1).astype(np.float32) * 2 - 1  # (N, 8B) of ±1
-    asked = np.unpackbits(queries, axis=1).astype(np.float32) * 2 - 1  # (Q, 8B)
-    # equal bits minus other bits = 8B − 2·distance
-    return _in_blocks(asked, bits, k, lambda q, v: (q @ v.T - q.shape[1]) / 2)
+    return _in_blocks(_words(queries), _words(codes), k, _equal_bits)
+
+
+def _words(codes: np.ndarray) -> np.ndarray:
+    """Codes as whole words, filled up with zero bits: uint8 (N, B) -> uint64 (N, ⌈B/8⌉)."""
+    padded = np.zeros((len(codes), -(-codes.shape[1] // 8) * 8), np.uint8)
+    padded[:, : codes.shape[1]] = codes
+    return padded.view(np.uint64)  # (N, 8W) -> (N, W)
+
+
+def _equal_bits(queries: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """−Hamming distance of words (Q, W) and (N, W): float32 (Q, N)."""
+    Q, N = len(queries), len(codes)
+    distance = np.zeros((Q, N), np.int16 if codes.shape[1] < 512 else np.int32)
+    columns = np.ascontiguousarray(codes.T)  # (N, W) -> (W, N)
+    n = max(1, WORDS // max(1, Q))
+    for start in range(0, N, n):
+        part = distance[:, start : start + n]
+        for q, c in zip(queries.T, columns[:, start : start + n], strict=True):
+            part += np.bitwise_count(q[:, None] ^ c)  # (Q, 1), (n) -> (Q, n)
+    return -distance.astype(np.float32)
 
 
 def _in_blocks(queries: np.ndarray, vectors: np.ndarray, k: int, scores: _Scores) -> Hits:
@@ -82,7 +102,7 @@ def _in_blocks(queries: np.ndarray, vectors: np.ndarray, k: int, scores: _Scores
     k = _count(k, len(vectors))
     n = max(k, BLOCK // max(1, min(len(queries), 256)), 1)
     ids = np.zeros((len(queries), k), np.intp)
-    values = np.zeros((len(queries), k), np.result_type(queries, vectors))
+    values = np.zeros((len(queries), k), _score_type(queries, vectors))
     for q in range(0, len(queries), 256):
         asked = queries[q : q + 256]
         some = Hits(np.zeros((len(asked), 0), np.intp), np.zeros((len(asked), 0), values.dtype))
@@ -94,6 +114,12 @@ def _in_blocks(queries: np.ndarray, vectors: np.ndarray, k: int, scores: _Scores
             some = Hits(np.take_along_axis(names, kept.ids, 1), kept.scores)
         ids[q : q + 256], values[q : q + 256] = some
     return Hits(ids, values)
+
+
+def _score_type(queries: np.ndarray, vectors: np.ndarray) -> np.dtype:
+    """The dtype of scores: that of vectors' products, float32 for codes."""
+    dtype = np.result_type(queries, vectors)
+    return np.dtype(np.float32) if dtype == np.uint64 else dtype
 
 
 def _count(k: int, most: int) -> int:

@@ -1,8 +1,8 @@
-"""The help of finetune nli, sts, choice and embed."""
+"""The help of finetune nli, sts, choice, embed and rerank."""
 
 from __future__ import annotations
 
-__all__ = ["CHOICE", "EMBED", "NLI", "STS"]
+__all__ = ["CHOICE", "EMBED", "NLI", "RERANK", "STS"]
 
 _BASE = """Without --base a small BERT starts from random weights and reads characters; --base is an
 encoder: all-minilm-l6-v2 (English), a run of finetune embed or of a pretrained BERT, or a folder of
@@ -74,7 +74,9 @@ downloaded. Without labels (--loss unsupervised) a text and itself are a pair: d
 vectors differ, and all other texts of the batch are the wrong answers. With them (--loss
 supervised) pairs of texts that mean the same are read, and hard negatives from a column or from
 the texts that look most alike. Before and after, the cosines are compared with scores that people
-gave (--sts, needed for a file), beside the share of common pairs of characters.
+gave (--sts), beside the share of common pairs of characters. A file of pairs without --sts holds
+questions and passages (tinygrad-llm rag questions makes one): held-out questions look for their
+passages among all of them, before and after.
 {_BASE}
 
 \b
@@ -83,6 +85,26 @@ Examples:
   tinygrad-llm finetune embed --loss supervised --temperature 0.1
   tinygrad-llm finetune embed texts.tsv --sts scored.tsv --base all-minilm-l6-v2
   tinygrad-llm finetune embed pairs.tsv --loss supervised --negative-column wrong --sts scored.tsv
+  tinygrad-llm finetune embed questions.jsonl --loss supervised --base all-minilm-l6-v2 \\
+      --first-column question --second-column passage --negative-column negative1
   tinygrad-llm finetune ask runs/embed-jsts-1 "A cat sleeps." --input "A cat is asleep."
+
+{_LAST}"""
+
+RERANK = f"""Train a cross-encoder, which reads a question together with a passage and scores them.
+
+DATA is a .csv, .tsv, .json or .jsonl file with columns of questions, of right passages and of wrong
+ones (tinygrad-llm rag questions makes one from an index), or sample: simple English questions made
+by this package. The scores of a question's passages go through one softmax. The test shows
+recall@1, MRR and nDCG beside the order by common pairs of characters. What it learned sorts the
+hits of a search: tinygrad-llm rag ask "..." --rerank RUN.
+{_BASE}
+
+\b
+Examples:
+  tinygrad-llm rag questions rag-index --out questions.jsonl
+  tinygrad-llm finetune rerank questions.jsonl --base all-minilm-l6-v2 --max-length 192
+  tinygrad-llm rag ask "How long does the tea steep?" --rerank runs/rerank-questions-1
+  tinygrad-llm finetune rerank my.csv --passage-column right --negative-columns wrong1,wrong2
 
 {_LAST}"""

@@ -18,7 +18,10 @@ from ...utils.data import Dataset
 from ..files import read_columns
 from ..pairs.data import Ids, padded_ids, pair_ids
 
-__all__ = ["EmbeddingDataset", "collate_texts", "part_of_texts", "hard_negatives", "read_texts"]
+__all__ = [
+    "EmbeddingDataset", "SharedPieces", "collate_texts", "hard_negatives", "part_of_texts",
+    "read_texts",
+]  # fmt: skip
 
 Texts = tuple[str, ...]  # a text alone, with its partner, or with a partner and a hard negative
 
@@ -98,6 +101,31 @@ def part_of_texts(batch: Mapping[str, Any], rank: int, size: int) -> dict[str, A
     return {**own, "n": parts[rank], "others": (sum(parts[:rank]), B)}
 
 
+class SharedPieces:
+    """Texts, and how many pairs of characters each shares with another text.
+
+    texts: N different ones
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.number = {text: i for i, text in enumerate(texts)}
+        pieces = [_bigrams(text) for text in texts]
+        self._sizes = np.array([len(p) for p in pieces])  # (N)
+        where: dict[str, list[int]] = {}
+        for i, own in enumerate(pieces):
+            for piece in own:
+                where.setdefault(piece, []).append(i)
+        self._places = {piece: np.array(rows) for piece, rows in where.items()}
+
+    def shares(self, text: str) -> np.ndarray:
+        """|A ∩ B| / |A ∪ B| of the pairs of characters of a text and of each of the N (Jaccard)."""
+        own = _bigrams(text)
+        lists = [self._places[piece] for piece in own if piece in self._places]
+        rows = np.concatenate(lists) if lists else np.empty(0, np.int64)
+        shared = np.bincount(rows, minlength=len(self._sizes))  # (N)
+        return np.asarray(shared / (self._sizes + len(own) - shared))
+
+
 def hard_negatives(pairs: Sequence[tuple[str, str]], others: Sequence[str]) -> list[str]:
     """For each pair the text that shares most pairs of characters with the first, as Jaccard's.
 
@@ -106,28 +134,17 @@ def hard_negatives(pairs: Sequence[tuple[str, str]], others: Sequence[str]) -> l
     Raises: ValueError if nothing is left for a pair.
     """
     texts = list(dict.fromkeys(others))
-    pieces = [_bigrams(text) for text in texts]
-    sizes = np.array([len(p) for p in pieces])  # (N)
-    where: dict[str, list[int]] = {}
-    for i, own in enumerate(pieces):
-        for piece in own:
-            where.setdefault(piece, []).append(i)
-    places = {piece: np.array(rows) for piece, rows in where.items()}
-    number = {text: i for i, text in enumerate(texts)}
+    pieces = SharedPieces(texts)
     joined: dict[str, set[str]] = {}
     for a, b in pairs:
         joined.setdefault(a, {a}).add(b)
         joined.setdefault(b, {b}).add(a)
     chosen = []
     for a, _ in pairs:
-        own = _bigrams(a)
-        lists = [places[piece] for piece in own if piece in places]
-        rows = np.concatenate(lists) if lists else np.empty(0, np.int64)
-        shared = np.bincount(rows, minlength=len(texts))  # (N)
-        share = shared / (sizes + len(own) - shared)
+        share = pieces.shares(a)  # (N)
         for text in joined[a]:
-            if text in number:
-                share[number[text]] = -1.0
+            if text in pieces.number:
+                share[pieces.number[text]] = -1.0
         best = int(share.argmax())
         if share[best] < 0:
             raise ValueError(f"no text is left that could be a negative of {a[:60]!r}")

@@ -44,7 +44,7 @@ class EmbedOptions(EncoderOptions, AdaptationOptions, MachineOptions, EmbeddingT
     )
     sts: str | None = option(
         None, "Pairs with labels for the test: jsts, sample, or a file.", None, "data",
-        about_default="those of the data set",
+        about_default="those of the data set; of a file of pairs its held-out rows",
     )  # fmt: skip
 
     def check(self) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .answers import PairModel, choose, infer, rate
+from .answers import PairModel, choose, infer, rank, rate
 from .baselines import ngram_overlap
 from .data import PairDataset, collate_pairs, pair_ids
-from .options import ChoiceOptions, NLIOptions, PairTuningOptions, STSOptions
+from .options import ChoiceOptions, NLIOptions, PairTuningOptions, RerankOptions, STSOptions
 from .rows import Row, read_pairs, read_questions
 from .scores import pair_loss, pair_scores, predict_pairs
 from .tokenizer import character_tokenizer
@@ -17,6 +17,7 @@ __all__ = [
     "PairDataset",
     "PairModel",
     "PairTuningOptions",
+    "RerankOptions",
     "Row",
     "STSOptions",
     "character_tokenizer",
@@ -29,6 +30,7 @@ __all__ = [
     "pair_scores",
     "pair_trainer",
     "predict_pairs",
+    "rank",
     "rate",
     "read_pairs",
     "read_questions",

@@ -3,6 +3,7 @@
     infer("A cat sleeps.", "An animal sleeps.", "runs/nli-jnli-1")       # ("entailment", 0.93)
     rate("A cat sleeps.", "A cat is asleep.", "runs/sts-jsts-1")         # 4.3
     choose("Which is a fruit?", ["apple", "horse"], "runs/choice-1")     # (0, [0.9, 0.1])
+    rank("How is tea made?", passages, "runs/rerank-1")                  # [(2, 3.1), (0, -0.4), …]
 
 A run is its folder or one of its checkpoints, which is read at every call; for many texts keep a
 PairModel: `model = PairModel.load("runs/nli-jnli-1")`, then `infer(a, b, model)`.
@@ -25,14 +26,16 @@ from .data import PairDataset, pair_ids
 from .rows import Row
 from .scores import predict_pairs
 
-__all__ = ["PairModel", "choose", "infer", "rate"]
+__all__ = ["PairModel", "choose", "infer", "rank", "rate"]
+
+_KINDS = ("nli", "sts", "choice", "rerank")
 
 
 @dataclass
 class PairModel:
     """A fine-tuned encoder with its tokenizer.
 
-    kind: "nli", "sts" or "choice"; names: of the classes; max_length: ids of a pair
+    kind: "nli", "sts", "choice" or "rerank"; names: of the classes; max_length: ids of a pair
     """
 
     model: BertForSequenceClassification
@@ -43,15 +46,15 @@ class PairModel:
 
     @classmethod
     def load(cls, run: str | Path | Checkpoint) -> PairModel:
-        """The model of a run of finetune nli, sts or choice.
+        """The model of a run of finetune nli, sts, choice or rerank.
 
         Raises: ValueError if it is a run of another kind; StorageError if it is damaged.
         """
         loaded = TaskModel.load(run)
         config, model = loaded.settings, loaded.model
         kind = config.get("finetune")
-        if kind not in ("nli", "sts", "choice"):
-            raise ValueError(f"{loaded.name} is not a run of finetune nli, sts or choice")
+        if kind not in _KINDS:
+            raise ValueError(f"{loaded.name} is not a run of finetune nli, sts, choice or rerank")
         if not isinstance(model, BertForSequenceClassification):
             raise ValueError(f"{loaded.name} holds a {type(model).__name__}")
         length, names = config.get("max_length"), config.get("classes", [])
@@ -119,10 +122,29 @@ def choose(
 
     Raises: TypeError if the answers are one text; ValueError without answers; as infer.
     """
-    if isinstance(answers, str | bytes) or not isinstance(answers, Iterable):
-        raise TypeError(f"answers must be a list of texts, got {type(answers).__name__}")
-    answers = list(answers)
-    if not answers:
-        raise ValueError("there are no answers to choose from")
+    answers = _listed(answers, "answers")
     p = _softmax(_loaded(run, "choice").scores(question, answers)[:, 0])  # (N, 1) -> (N)
     return int(p.argmax()), p.tolist()
+
+
+def rank(
+    question: str, passages: Sequence[str], run: PairModel | str | Path | Checkpoint
+) -> list[tuple[int, float]]:  # fmt: skip
+    """(the number of a passage, its score) of each, the best first, by a run of finetune rerank.
+
+    Scores compare passages of one question; equal ones keep their order.
+    Raises: TypeError if the passages are one text; ValueError without passages; as infer.
+    """
+    passages = _listed(passages, "passages")
+    scores = _loaded(run, "rerank").scores(question, passages)[:, 0]  # (N, 1) -> (N)
+    return [(int(i), float(scores[i])) for i in np.argsort(-scores, kind="stable")]
+
+
+def _listed(texts: Iterable[str], name: str) -> list[str]:
+    """Raises: TypeError if they are one text or none; ValueError if the list is empty."""
+    if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
+        raise TypeError(f"{name} must be a list of texts, got {type(texts).__name__}")
+    listed = list(texts)
+    if not listed:
+        raise ValueError(f"there are no {name} to choose from")
+    return listed

@@ -1,4 +1,4 @@
-"""The options of the commands on pairs of texts: finetune nli, sts and choice."""
+"""The options of the commands on pairs of texts: finetune nli, sts, choice and rerank."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ __all__ = [
     "EncoderOptions",
     "NLIOptions",
     "PairTuningOptions",
+    "RerankOptions",
     "STSOptions",
 ]
 
@@ -112,7 +113,7 @@ class ChoiceOptions(EncoderOptions, AdaptationOptions, MachineOptions, PairTunin
         """
         super().check()
         names = self.answer_names()
-        if len(set(names)) < 2 or len(set(names)) < len(names) or "" in names:
+        if len(names) < 2 or not _different(names):
             raise OptionError(
                 f"`answer_columns` {self.answer_columns}: two different columns or more are needed"
             )
@@ -120,3 +121,35 @@ class ChoiceOptions(EncoderOptions, AdaptationOptions, MachineOptions, PairTunin
     def answer_names(self) -> list[str]:
         """The columns of the answers."""
         return [name.strip() for name in self.answer_columns.split(",")]
+
+
+@dataclasses.dataclass
+class RerankOptions(EncoderOptions, AdaptationOptions, MachineOptions, PairTuningOptions):
+    """The options of finetune rerank."""
+
+    batch_size: int = again(OptimizerOptions, "batch_size", 8)
+    question_column: str = again(ChoiceOptions, "question_column", "question")
+    passage_column: str = option("passage", "The right passages' column.", None, "data")
+    negative_columns: str = option(
+        "negative1,negative2,negative3", "The wrong passages' columns.", None, "data"
+    )
+
+    def check(self) -> None:
+        """Also: a question has a right and a wrong passage or more, in different columns.
+
+        Raises: OptionError for the first value that is not allowed.
+        """
+        super().check()
+        if not _different([self.question_column, self.passage_column, *self.negative_names()]):
+            raise OptionError(
+                f"`negative_columns` {self.negative_columns}: the columns of questions, passages "
+                "and wrong passages must differ"
+            )
+
+    def negative_names(self) -> list[str]:
+        """The columns of the wrong passages."""
+        return [name.strip() for name in self.negative_columns.split(",")]
+
+
+def _different(names: list[str]) -> bool:
+    return len(set(names)) == len(names) and "" not in names

@@ -14,6 +14,7 @@ from .grpo import GRPO
 from .instruct import Instruct
 from .ner import Ner
 from .pairs import NLI, STS, Choice
+from .rerank import Rerank
 from .sequences import Sequences
 from .summarize import Summarize
 from .translate import Translate
@@ -21,5 +22,5 @@ from .variations import Comparison, Variations
 
 __all__ = [
     "DPO", "GRPO", "NLI", "STS", "Choice", "Classify", "Comparison", "Distill", "Embed",
-    "Finetuning", "Instruct", "Ner", "Sequences", "Summarize", "Translate", "Variations",
+    "Finetuning", "Instruct", "Ner", "Rerank", "Sequences", "Summarize", "Translate", "Variations",
 ]  # fmt: skip

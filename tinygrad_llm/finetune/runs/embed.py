@@ -18,12 +18,14 @@ from ...training.progress import duration
 from ..embedding.data import EmbeddingDataset, hard_negatives, read_texts
 from ..embedding.options import EmbedOptions
 from ..embedding.report import plot_before_after, scaled
+from ..embedding.search_test import SearchTest, compared_searches
 from ..embedding.trainer import embedding_trainer
 from ..embedding.vectors import embed_texts
 from ..pairs.baselines import ngram_overlap
 from ..pairs.report import Compared, RegressionReport
 from ..pairs.rows import Row
 from ..sample_texts import SAMPLE
+from ..splits import group_split
 from .encoders import EncoderRun, need_different_labels
 from .pairs import read_similarities
 
@@ -40,6 +42,7 @@ class Embed(EncoderRun):
     o: EmbedOptions
     unit = "text"
     model: SentenceEncoder
+    search: SearchTest | None = None  # the test of questions and passages
 
     def read_data(self) -> None:
         """See Finetuning.
@@ -50,6 +53,9 @@ class Embed(EncoderRun):
         o.data = o.data or self.own_or_sample("jsts", "jsts-train", "jsts-valid")
         named = o.data in ("jsts", SAMPLE)
         if not named and o.sts is None:
+            if o.loss == "supervised":
+                self.read_passages()
+                return
             raise OptionError(
                 "`sts`: name pairs with labels, which say how good the vectors are: jsts, sample, "
                 "or a file with sentence1, sentence2 and label"
@@ -89,6 +95,32 @@ class Embed(EncoderRun):
                 if left_out
                 else ""
             )
+        )
+
+    def read_passages(self) -> None:
+        """Pairs of a question and its passage, which are tested by a search.
+
+        Raises: OptionError if a part has no rows.
+        """
+        o = self.o
+        rows = self.read_rows(named=False)
+        share = 1.0 - o.val_fraction - o.test_fraction
+        parts = group_split(rows, lambda row: row[:1], share, o.val_fraction, o.seed)
+        self.texts, self.validation, test = parts
+        if len(self.texts) < 2 or not self.validation or not test:
+            raise OptionError(
+                f"`data`: {len(self.texts):,} questions for training, {len(self.validation):,} for "
+                f"validation and {len(test):,} for the test are too few"
+            )
+        self.train, self.val, self.test = [], [], []
+        self.search = SearchTest.of(test, [text for row in rows for text in row[1:]])
+        self.in_training = SearchTest.of(self.validation)
+        self.add_negatives()
+        self.same_data([list(row) for row in rows])
+        self.note(
+            f"data         {o.data}: {len(self.texts):,} questions with a passage for training, "
+            f"{len(self.validation):,} for validation\n             test: "
+            f"{len(self.search.questions):,} questions, {len(self.search.passages):,} passages"
         )
 
     def from_similarities(self, rows: Sequence[Row]) -> list[Texts]:
@@ -151,7 +183,12 @@ class Embed(EncoderRun):
         )  # fmt: skip
 
     def correlation(self, model: Any) -> dict[str, float]:
-        """The correlation of cosines with the labels of the validation pairs."""
+        """The correlation of cosines with the labels of the validation pairs.
+
+        Of questions and passages the mean reciprocal rank, among the validation's own passages.
+        """
+        if self.search is not None:
+            return {"val_mrr": float(self.in_training.measures(self.embedded)["MRR"].mean())}
         labels = [float(row.label) for row in self.val]
         return {"val_spearman": spearman(self.cosines(self.val), labels)}
 
@@ -159,16 +196,24 @@ class Embed(EncoderRun):
         """The cosine of every pair, (N) float64."""
         texts = list(dict.fromkeys(t for row in rows for t in (row.first, *row.seconds)))
         number = {text: i for i, text in enumerate(texts)}
-        vectors = embed_texts(self.model, self.tokenizer, texts, self.limit()).astype(np.float64)
+        vectors = self.embedded(texts)
         a = vectors[[number[row.first] for row in rows]]  # (N, C)
         b = vectors[[number[row.seconds[0]] for row in rows]]  # (N, C)
         return (a * b).sum(1)
+
+    def embedded(self, texts: list[str]) -> np.ndarray:
+        """The vectors of texts, (N, C) float64 of length 1."""
+        return embed_texts(self.model, self.tokenizer, texts, self.limit()).astype(np.float64)
 
     def more_config(self) -> dict[str, Any]:
         """Also the test's scores before training, of which a resumed run keeps the numbers."""
         if self.resumed is not None:
             before = self.resumed.config.get("before")
-            self.before: np.ndarray | None = None
+            self.before: Any = None
+        elif self.search is not None:
+            with undisturbed(self.model):
+                self.before = self.search.measures(self.embedded)
+            before = {name: float(scores.mean()) for name, scores in self.before.items()}
         else:
             labels = [float(row.label) for row in self.test]
             with undisturbed(self.model):
@@ -178,6 +223,9 @@ class Embed(EncoderRun):
         return {"max_length": self.limit(), "before": finite(before)}
 
     def report(self, result: Result) -> None:
+        if self.search is not None:
+            self.report_search(self.search, result)
+            return
         labels = np.array([float(row.label) for row in self.test])
         after = self.cosines(self.test)
         overlap = [ngram_overlap(row.first, row.seconds[0]) for row in self.test]
@@ -202,6 +250,20 @@ class Embed(EncoderRun):
             f"\ntraining          {duration(result.seconds)}\n"
             f"plots             {result.plot}, {picture}\n"
             f"checkpoint        {result.checkpoint}"
+        )
+
+    def report_search(self, search: SearchTest, result: Result) -> None:
+        """The report of questions and passages."""
+        lines, stored = compared_searches(
+            self.before, search.measures(self.embedded), search.baseline()
+        )
+        self.write(
+            "test.json", {**stored, "rows": len(search.questions), "seconds": result.seconds}
+        )
+        self.note(
+            f"\ntest of {len(search.questions):,} questions, among {len(search.passages):,} "
+            f"passages\n{lines}\n\ntraining          {duration(result.seconds)}\n"
+            f"plot              {result.plot}\ncheckpoint        {result.checkpoint}"
         )
 
 

@@ -20,6 +20,7 @@ from ...functions.creation.ranges import arange
 from ...functions.selection import where
 from ...functions.shape.join import cat, stack
 from ...tensor import Tensor, wrap
+from .slow_binary_passages import SlowBinaryPassageLoss
 from .slow_caches import (
     SlowAttentionCache,
     SlowCache,
@@ -418,6 +419,7 @@ LAYER_TWINS: dict[str, Callable[[Any], Any]] = {
     "CRF": SlowCRF,
     "Cache": SlowCache,
     "ContrastiveLoss": SlowContrastiveLoss,
+    "BinaryPassageLoss": SlowBinaryPassageLoss,
     "CrossCache": SlowCrossCache,
     "DecoderCache": SlowDecoderCache,
     "DistillationLoss": SlowDistillationLoss,

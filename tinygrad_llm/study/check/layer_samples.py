@@ -15,6 +15,7 @@ from ... import nn
 from ...autograd.grad_mode import no_grad
 from ...functions.shape.join import cat
 from ...layers.attention import Attention
+from ...layers.binary_passages import BinaryPassageLoss
 from ...layers.block import NORM_PLACES, Block
 from ...layers.cache import AttentionCache, Cache, CrossCache, DecoderCache, RecurrentCache
 from ...layers.contrastive import ContrastiveLoss
@@ -222,6 +223,11 @@ def _other_calls() -> list[LayerCall]:
             calls.append(
                 LayerCall("ContrastiveLoss", partial(ContrastiveLoss, temperature), shapes)
             )
+    calls += [
+        LayerCall("BinaryPassageLoss", partial(BinaryPassageLoss, *settings), shapes)
+        for settings in ((1.6, 0.8, 0.5), (0.7, 2.0, 1.2))
+        for shapes in (((4, 3), (4, 3)), ((3, 5), (5, 5)))
+    ]
     calls.append(LayerCall("LoRALayer", lambda: LoRALayer(6, 5, rank=3, alpha=8.0), x))
     calls += [
         LayerCall(

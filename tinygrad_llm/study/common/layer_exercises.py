@@ -21,6 +21,7 @@ EXERCISES_OF: dict[str, tuple[str, ...]] = {
     "CRF": ("crf_paths",),
     "Cache": ("cache_rows",),
     "ContrastiveLoss": ("contrastive_loss",),
+    "BinaryPassageLoss": ("binary_passage_loss",),
     "CrossCache": ("cross_attention",),
     "DecoderCache": ("cache_rows",),
     "DistillationLoss": ("distillation_loss",),

@@ -20,6 +20,7 @@ from ..check.diagnose import close, diagnose
 from ..check.samples import Ran, samples
 from ..common.source import input_name
 from . import (  # noqa: F401, they enter their checks
+    binary_passage_checks,
     chain_checks,
     contrastive_checks,
     layer_checks,

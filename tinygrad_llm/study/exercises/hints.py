@@ -222,6 +222,12 @@ HINTS: dict[str, tuple[str, ...]] = {
         "has length 1, so that a @ c.T are cosines.",
         "Row i's right answer is column i: the targets are torch.arange(B).",
     ),
+    "binary_passage_loss": (
+        "wrong = torch.arange(N) != torch.arange(B).unsqueeze(1) is a mask (B, N): margins[wrong] "
+        "are those that count, (...).clamp(min=0.0) their floor.",
+        "Products of codes for the margins, queries @ h_p.T for the cross-entropy: the query "
+        "keeps its numbers there.",
+    ),
     "policy_loss": (
         "The ratio is (log_p - old).exp(); both products are (B, T) once the advantages are "
         "advantages.unsqueeze(1).",

@@ -16,6 +16,7 @@ import numpy as np
 from ... import nn
 from ...functions.shape.join import cat
 from ...layers.attention import Attention
+from ...layers.binary_passages import BinaryPassageLoss
 from ...layers.block import Block
 from ...layers.cache import AttentionCache, Cache, CrossCache, DecoderCache, RecurrentCache
 from ...layers.contrastive import ContrastiveLoss
@@ -170,6 +171,7 @@ layer(
     call_text="module(student, teacher)",
 )
 layer(ContrastiveLoss, lambda s: ContrastiveLoss(0.5), "TC TC TC")
+layer(BinaryPassageLoss, lambda s: BinaryPassageLoss(1.5, 1.0, 0.5), "TC TC")
 for pair_loss, pairs in ((nn.MarginRankingLoss, "T T T?"), (nn.CosineEmbeddingLoss, "TC TC T?")):
     layer(
         pair_loss,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import chains, contrastive, experts, policy, recurrent, variants  # noqa: F401  their mistakes
+from . import binary_passages, chains, contrastive, experts, policy, recurrent, variants  # noqa: F401  their mistakes
 from . import positions as _positions  # noqa: F401  and these
 from .layer_mistake import LAYER_MISTAKES, REORDER, TRUNCATE, LayerMistake, twin_of, wrong_layer
 
