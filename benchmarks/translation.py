@@ -70,13 +70,21 @@ def side_by_side(run: Any, steps: int, seed: int) -> dict[str, Any]:
     return {"losses": losses, "seconds": seconds}
 
 
+def translated(run: Any) -> dict[str, Any]:
+    """The test sentences in each way of writing: BLEU with its interval, and the texts."""
+    ways = run.ways()
+    return {
+        "scores": {way.name: str(way.bleu) for way in ways},
+        "texts": {way.name: way.texts for way in ways},
+    }
+
+
 def our_run(run: Any) -> dict[str, Any]:
     """Our side trained to the last step, and its scores; nothing is written."""
     began = time.perf_counter()
     result = run.trainer.run(plan=False)
     seconds = time.perf_counter() - began
-    scores = {way.name: str(way.bleu) for way in run.ways()}
-    return {"losses": [result.loss], "seconds": seconds, "scores": scores}
+    return {"losses": [result.loss], "seconds": seconds, **translated(run)}
 
 
 def whole_run(run: Any, seed: int, note: Any = print) -> dict[str, Any]:
@@ -99,8 +107,7 @@ def whole_run(run: Any, seed: int, note: Any = print) -> dict[str, Any]:
             note(f"step {number}/{trainer.steps}  loss {losses[-1]:.4f}  {spent:.0f} s", flush=True)
     seconds = time.perf_counter() - began
     twin.copy_to(run.model)
-    scores = {way.name: str(way.bleu) for way in run.ways()}
-    return {"losses": losses, "seconds": seconds, "scores": scores}
+    return {"losses": losses, "seconds": seconds, **translated(run)}
 
 
 def main(argv: list[str]) -> None:
