@@ -159,7 +159,8 @@ def main(argv: list[str]) -> dict[str, Any] | None:
     print(here["text"] + "\n")
     sides = options.formats.split(",") + ([] if options.drafts else [LLAMA])
     rounds = common.run_sides(
-        "decode", sides, 1 if options.drafts else options.rounds, "--model", options.model, "--new", options.new,
+        "decode", sides, 1 if options.drafts else options.rounds, "--model", options.model,
+        "--new", options.new,
         "--drafts", options.drafts, "--draft-formats", options.draft_formats,
         "--rounds", options.rounds, "--threads", options.threads, threads=options.threads,
     )  # fmt: skip
