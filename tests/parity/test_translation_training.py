@@ -34,7 +34,7 @@ def test_a_hundred_losses_differ_by_rounding_alone():
 @pytest.mark.slow
 @pytest.mark.parametrize("sides", [side_by_side, twice])
 def test_a_hundred_losses_in_float32(sides):
-    """Ours is no further from PyTorch's than PyTorch's is from itself, one bit of weights away."""
+    """Ours is as near to PyTorch as PyTorch is to itself when its weights begin one bit away."""
     run = prepared({**SMALL, "steps": 100})
     assert apart(sides(run, 100, seed=7)["losses"]) < 1e-5
 
