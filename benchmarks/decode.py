@@ -26,6 +26,24 @@ PROMPTS = {
 }
 LLAMA = "llama.cpp"
 
+# For drafts: a text that the model makes up, and one whose words stand in the prompt already
+PASSAGE = (
+    "The mill on the river was built of grey stone in 1817. It had two wheels, and each of them "
+    "turned three pairs of stones. When the railway came, flour from the coast was cheaper, and "
+    "the last miller sold his stones to a farm."
+)
+CHAT = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+TEXTS = {
+    "smollm2-135m-instruct": {
+        "new": CHAT.format("Why is the sky blue, and why is it red in the evening?"),
+        "quoted": CHAT.format(f"Write this text again, word for word:\n\n{PASSAGE}"),
+    },
+    "gemma-3-270m": {
+        "new": "The sky is blue by day and red in the evening, because",
+        "quoted": f"{PASSAGE}\n\nThe same text once more:\n\n{PASSAGE[:40]}",
+    },
+}
+
 
 def ours(model: str, kind: str, new: int) -> dict[str, Any]:
     """Seconds per token and the bytes of weights that a token reads."""
@@ -70,21 +88,40 @@ def llama_cpp(model: str, new: int, threads: int) -> dict[str, Any]:
     return {"later": [(spent[2] - spent[1]) / new]}
 
 
-def drafted(model: str, kind: str, new: int, k: int) -> dict[str, Any]:
-    """Seconds per token of greedy text without drafts and with k looked up in the text."""
-    from tinygrad_llm.generation import generate
-    from tinygrad_llm.models import from_pretrained
+def drafted(model: str, kind: str, options: Any) -> dict[str, dict[str, Any]]:
+    """Greedy text without drafts, looked up, and drafted by the model in other formats.
 
-    made = from_pretrained(model, quantize=kind).eval()
-    repeated = PROMPTS[model] * 6  # a text whose parts come again, as quotations and code do
-    result: dict[str, Any] = {}
-    for name, options in (("plain", {}), ("lookup", {"draft": "lookup", "draft_tokens": k})):
-        for text, prompt in (("new text", PROMPTS[model]), ("repeated text", repeated)):
-            generate(made, [prompt], 4, **options)
-            start = time.perf_counter()
-            generate(made, [prompt], new, **options)
-            result[f"{name}, {text}"] = (time.perf_counter() - start) / new
-    return result
+    Returns {"draft, text": {"seconds" per token, the least of the rounds, "accepted" per draft,
+    "calls", "same": whether the tokens are those without drafts}}. The ways alternate.
+    """
+    from tinygrad_llm.generation import DraftStatistics, generate
+    from tinygrad_llm.models import from_pretrained
+    from tinygrad_llm.text import from_pretrained as tokenizer_of
+
+    def loaded(name: str) -> Any:
+        changes = {} if name == "float32" else {"quantize": name}
+        return from_pretrained(model, **changes).eval()
+
+    made = loaded(kind)
+    ways: dict[str, Any] = {"none": None, "lookup": "lookup"}
+    ways |= {name: loaded(name) for name in options.draft_formats.split(",") if name}
+    tokenizer, rows = tokenizer_of(model), dict[str, dict[str, Any]]()
+    for label, text in TEXTS[model].items():
+        prompt, plain = tokenizer.encode(text, allowed_special="all"), None
+        for _ in range(options.rounds + 1):  # the first one warms up
+            for way, draft in ways.items():
+                counts, drafts = DraftStatistics(), {}
+                if draft is not None:
+                    drafts = {"draft": draft, "draft_tokens": options.drafts,
+                              "draft_statistics": counts}  # fmt: skip
+                start = time.perf_counter()
+                ids = generate(made, [prompt], options.new, **drafts).tolist()
+                spent = (time.perf_counter() - start) / options.new
+                plain = plain or ids
+                row = rows.setdefault(f"{way}, {label}", {"seconds": float("inf")})
+                row |= {"seconds": min(spent, row["seconds"]), "same": ids == plain,
+                        "accepted": counts.accepted_per_draft, "calls": counts.calls}  # fmt: skip
+    return rows
 
 
 def measure(side: str, options: Any) -> dict[str, Any]:
@@ -94,7 +131,7 @@ def measure(side: str, options: Any) -> dict[str, Any]:
 
     torch.set_num_threads(options.threads)
     if options.drafts:
-        return drafted(options.model, side, options.new, options.drafts)
+        return drafted(options.model, side, options)
     if side == LLAMA:
         return llama_cpp(options.model, options.new, options.threads)
     measured = ours(options.model, side, options.new)
@@ -108,6 +145,7 @@ def main(argv: list[str]) -> dict[str, Any] | None:
     parser.add_argument("--formats", default="gguf", help="comma-separated; see formats")
     parser.add_argument("--new", type=int, default=64, help="tokens to write, at least 2")
     parser.add_argument("--drafts", type=int, default=0, help="tokens of a draft; alone")
+    parser.add_argument("--draft-formats", default="q4_1,nf4", help="of the draft models")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--side")
@@ -121,8 +159,10 @@ def main(argv: list[str]) -> dict[str, Any] | None:
     print(here["text"] + "\n")
     sides = options.formats.split(",") + ([] if options.drafts else [LLAMA])
     rounds = common.run_sides(
-        "decode", sides, options.rounds, "--model", options.model, "--new", options.new,
-        "--drafts", options.drafts, "--threads", options.threads, threads=options.threads,
+        "decode", sides, 1 if options.drafts else options.rounds, "--model", options.model,
+        "--new", options.new,
+        "--drafts", options.drafts, "--draft-formats", options.draft_formats,
+        "--rounds", options.rounds, "--threads", options.threads, threads=options.threads,
     )  # fmt: skip
     if options.drafts:
         return _drafts(options, rounds)
@@ -153,11 +193,21 @@ def _table(options: Any, rounds: dict[str, list]) -> dict[str, float]:
 
 
 def _drafts(options: Any, rounds: dict[str, list]) -> dict[str, Any]:
-    """Print what drafts bring."""
+    """Print what drafts bring; returns the seconds of a token for each way."""
+    print(
+        f"{options.model}, {options.new} tokens, drafts of {options.drafts}, "
+        f"{options.threads} threads\n\n| weights | draft | text | accepted per draft | calls | "
+        "tokens/s | ratio | the same tokens |\n|---|---|---|---|---|---|---|---|"
+    )
     seconds = {}
     for side, runs in rounds.items():
-        for name in runs[0]:
-            seconds[f"{side}: {name}"] = statistics.median(run[name] for run in runs)
-    for name, step in seconds.items():
-        print(f"{name:32}{step * 1e3:8.2f} ms/token")
+        for name, row in runs[0].items():
+            draft, label = name.split(", ", 1)
+            seconds[f"{side}: {name}"] = row["seconds"]
+            ratio = runs[0][f"none, {label}"]["seconds"] / row["seconds"]
+            counts = f"{row['accepted']:.2f} | {row['calls']}" if draft != "none" else " | "
+            print(
+                f"| {side} | {draft} | {label} | {counts} | {1 / row['seconds']:.1f} | "
+                f"{ratio:.2f} | {'yes' if row['same'] else 'no'} |"
+            )
     return {"model": options.model, "drafts": options.drafts, "seconds": seconds}

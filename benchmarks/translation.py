@@ -2,19 +2,23 @@
 
     python -m benchmarks translation                       # 100 steps side by side: the losses
     python -m benchmarks translation --float64             # without rounding, or nearly so
+    python -m benchmarks translation --run twice           # PyTorch beside itself, one bit away
     python -m benchmarks translation --run torch --epochs 5    # a whole run there
     python -m benchmarks translation --run ours --epochs 5     # and here
 
 Both have the same initial weights, batches, dropout masks, rates and clipping. The first form
 prints the largest difference of the losses of each step and the seconds per step of both. The
 second trains PyTorch's to the end, copies its weights back and translates the test sentences with
-our beams: its BLEU should be inside our interval, and ours inside its.
+our beams: its BLEU should be inside our interval, and ours inside its. `twice` has no side of ours:
+both train with PyTorch, and every initial weight of the second is the next number that the dtype
+has. What the losses of these two differ by is what rounding alone does.
 """
 
 from __future__ import annotations
 
 import json
 import time
+import warnings
 from typing import Any
 
 from . import common
@@ -39,8 +43,25 @@ def prepared(settings: dict[str, Any], float64: bool = False) -> Any:
     return run
 
 
-def side_by_side(run: Any, steps: int, seed: int) -> dict[str, Any]:
-    """Losses and seconds of `steps` steps of both, on the same batches."""
+def apart(losses: dict[str, list[float]]) -> float:
+    """The largest difference of the losses of both sides at a step."""
+    return max(abs(a - b) for a, b in zip(losses["ours"], losses["torch"], strict=True))
+
+
+def _note(number: int, losses: dict[str, list[float]]) -> None:
+    if number % 25 == 0:
+        print(f"step {number}: largest difference so far {apart(losses):.2e}", flush=True)
+
+
+def _next_rate(trainer: Any) -> None:
+    """The rate of the next step, where PyTorch's optimizer takes the steps and ours does not."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that ours has taken none
+        trainer.scheduler.step()
+
+
+def side_by_side(run: Any, steps: int, seed: int, note: Any = lambda *_: None) -> dict[str, Any]:
+    """Losses and seconds of `steps` steps of both, on the same batches; note(number, losses)."""
     import torch
 
     from tinygrad_llm import random
@@ -67,7 +88,44 @@ def side_by_side(run: Any, steps: int, seed: int) -> dict[str, Any]:
         seconds["torch"].append(between - began)
         seconds["ours"].append(time.perf_counter() - between)
         batches = iter(trainer.stream.batches)
+        note(number, losses)
     return {"losses": losses, "seconds": seconds}
+
+
+def twice(run: Any, steps: int, seed: int, note: Any = lambda *_: None) -> dict[str, Any]:
+    """As side_by_side, with PyTorch on both sides: the weights of one begin one rounding apart."""
+    import torch
+
+    from .torch_transformer import Twin, TwinSteps
+
+    trainer, names = run.trainer, ("ours", "torch")
+    twins = {name: Twin(run.model) for name in names}
+    with torch.no_grad():
+        for p in twins["ours"].parameters():
+            p.copy_(torch.nextafter(p, torch.full_like(p, float("inf"))))
+    sides = {name: TwinSteps(twin, trainer) for name, twin in twins.items()}
+    torch.manual_seed(seed)
+    losses: dict[str, list[float]] = {name: [] for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for number, batch in zip(range(1, steps + 1), trainer.stream.batches, strict=False):
+        lr, state = trainer.optimizer.param_groups[0]["lr"], torch.get_rng_state()
+        for name, side in sides.items():
+            torch.set_rng_state(state)  # the same dropout masks
+            began = time.perf_counter()
+            losses[name].append(side.step(batch, lr, run.o.label_smoothing))
+            seconds[name].append(time.perf_counter() - began)
+        _next_rate(trainer)
+        note(number, losses)
+    return {"losses": losses, "seconds": seconds}
+
+
+def translated(run: Any) -> dict[str, Any]:
+    """The test sentences in each way of writing: BLEU with its interval, and the texts."""
+    ways = run.ways()
+    return {
+        "scores": {way.name: str(way.bleu) for way in ways},
+        "texts": {way.name: way.texts for way in ways},
+    }
 
 
 def our_run(run: Any) -> dict[str, Any]:
@@ -75,8 +133,7 @@ def our_run(run: Any) -> dict[str, Any]:
     began = time.perf_counter()
     result = run.trainer.run(plan=False)
     seconds = time.perf_counter() - began
-    scores = {way.name: str(way.bleu) for way in run.ways()}
-    return {"losses": [result.loss], "seconds": seconds, "scores": scores}
+    return {"losses": [result.loss], "seconds": seconds, **translated(run)}
 
 
 def whole_run(run: Any, seed: int, note: Any = print) -> dict[str, Any]:
@@ -93,19 +150,18 @@ def whole_run(run: Any, seed: int, note: Any = print) -> dict[str, Any]:
     for number, batch in zip(range(1, trainer.steps + 1), trainer.stream.batches, strict=False):
         lr = trainer.optimizer.param_groups[0]["lr"]
         losses.append(steps.step(batch, lr, run.o.label_smoothing))
-        trainer.scheduler.step()
+        _next_rate(trainer)
         if number % 100 == 0:
             spent = time.perf_counter() - began
             note(f"step {number}/{trainer.steps}  loss {losses[-1]:.4f}  {spent:.0f} s", flush=True)
     seconds = time.perf_counter() - began
     twin.copy_to(run.model)
-    scores = {way.name: str(way.bleu) for way in run.ways()}
-    return {"losses": losses, "seconds": seconds, "scores": scores}
+    return {"losses": losses, "seconds": seconds, **translated(run)}
 
 
 def main(argv: list[str]) -> None:
     parser = common.parser("translation", __doc__)
-    parser.add_argument("--run", choices=("steps", "torch", "ours"), default="steps")
+    parser.add_argument("--run", choices=("steps", "twice", "torch", "ours"), default="steps")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--threads", type=int, default=None, help="of PyTorch")
     parser.add_argument("--float64", action="store_true")
@@ -122,19 +178,17 @@ def main(argv: list[str]) -> None:
     settings = {name: getattr(o, name) for name in names}
     run = prepared({k: v for k, v in settings.items() if v is not None}, o.float64)
     seed = run.o.seed
-    if o.run != "steps":
+    if o.run in ("torch", "ours"):
         result = our_run(run) if o.run == "ours" else whole_run(run, seed)
         print(f"{o.run}: {run.trainer.steps} steps in {result['seconds']:.0f} s, with "
               f"{run.o.epochs:g} epochs of {len(run.train):,} pairs")  # fmt: skip
         for name, score in result["scores"].items():
             print(f"{name:26} {score}")
     else:
-        result = side_by_side(run, o.steps, seed)
-        ours, theirs = result["losses"]["ours"], result["losses"]["torch"]
-        apart = [abs(a - b) for a, b in zip(ours, theirs, strict=True)]
-        at = max(range(len(apart)), key=apart.__getitem__)
+        result = (twice if o.run == "twice" else side_by_side)(run, o.steps, seed, _note)
+        ours = result["losses"]["ours"]
         print(f"{o.steps} steps, losses {ours[0]:.4f} to {ours[-1]:.4f}; largest difference "
-              f"{apart[at]:.2e} at step {at + 1}")  # fmt: skip
+              f"{apart(result['losses']):.2e}")  # fmt: skip
         median = {k: sorted(v)[len(v) // 2] for k, v in result["seconds"].items()}
         print(f"median step: ours {median['ours']:.3f} s, PyTorch {median['torch']:.3f} s, ratio "
               f"{median['torch'] / median['ours']:.2f}")  # fmt: skip

@@ -65,5 +65,7 @@ def test_the_drawing(tmp_path):
     file = study.draw_similarities(a.numpy(), p.numpy(), ["x", "y", "z"], file=tmp_path / "s.png")
     assert file.read_bytes().startswith(b"\x89PNG")
     assert len(study.draw_similarities(a, p).axes[0].patches) == 3
+    picture = study.draw_similarities(a, p, ["one two three four five six seven", "y", "z"])
+    assert picture.axes[0].get_yticklabels()[0].get_text() == "one two three four fiv ..."
     with pytest.raises(ValueError, match="at least as many candidates"):
         study.draw_similarities(a, p[:2])

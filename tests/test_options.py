@@ -80,6 +80,14 @@ def test_the_page_is_current():
     assert option_page.PAGE.read_text("utf-8") == option_page.page(), "python tests/option_page.py"
 
 
+def test_a_default_that_a_command_computes_itself_has_a_row_there():
+    page = option_page.page().split("## `tinygrad-llm finetune translate`")[1].split("\n## ")[0]
+    for start in ("`lr` | none: 1.5e-3", "`min_lr` | none: lr / 50", "`drop_rate` | none: 0.2",
+                  "`epochs` | none: 10"):  # fmt: skip
+        assert f"\n| {start}" in page, start
+    assert "`batch_size`" not in page  # as in the tables that the section names
+
+
 @pytest.mark.parametrize("kind", [TrainingOptions, *KINDS], ids=lambda kind: kind.__name__)
 def test_declarations(kind):
     declared = kind.declared()

@@ -148,7 +148,9 @@ print("logits:", tuple(logits.shape), "and no token sees what it should not")
 # %% tags=["package"]
 figure, axes = plt.subplots(1, 3, figsize=(10, 3))
 for panel, (name, mask) in zip(axes, masks.items()):
-    panel.imshow(mask[1, 0].float().numpy(), cmap="Blues", vmin=0, vmax=1.4)
+    seen = mask[1, 0]  # (queries, keys)
+    panel.imshow(seen.float().numpy(), cmap="Blues", vmin=0, vmax=1.4)
+    panel.set_xticks(range(seen.shape[1])), panel.set_yticks(range(seen.shape[0]))
     panel.set_title(f"{name}: second text"), panel.set_xlabel("keys"), panel.set_ylabel("queries")
 figure.tight_layout()
 save_plot(figure, "01_encoder_decoder")

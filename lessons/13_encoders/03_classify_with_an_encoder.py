@@ -169,6 +169,7 @@ for i, (kind, score) in enumerate(answers.items()):
     left.errorbar([i], [interval.value], [[interval.value - interval.low], [interval.high - interval.value]], fmt="o",
                   capsize=5)
 left.set_xticks(range(len(answers)), list(answers)), left.set_ylabel("accuracy, 95 % interval"), left.set_ylim(0, 1.05)
+left.set_xlim(-0.5, len(answers) - 0.5)  # whole names below the axis
 losses = np.sort(report.losses)[::-1]
 right.semilogy(losses[:40], "."), right.set_xlabel("text, the worst first"), right.set_ylabel("loss, nats")
 save_plot(figure, "03_classify_with_an_encoder")

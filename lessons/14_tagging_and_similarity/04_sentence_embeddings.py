@@ -214,7 +214,8 @@ for name in ("random weights", "partners"):
 axes[1].set_xlabel("score"), axes[1].set_ylabel("cosine"), axes[1].legend(fontsize=8)
 for column, name in enumerate(("cos(q, k)", "tokens", "transposed")):
     axes[2].bar(np.arange(len(small)) + 0.25 * column, small[:, column], 0.25, label=name)
-axes[2].set_xticks(range(len(small))), axes[2].set_xlabel("block"), axes[2].set_ylabel("Spearman with the attention score"), axes[2].legend(fontsize=8)
+axes[2].set_xticks(np.arange(len(small)) + 0.25, range(len(small))), axes[2].set_xlabel("block")
+axes[2].set_ylabel("Spearman with the attention score"), axes[2].set_ylim(top=1.35), axes[2].legend(fontsize=8)
 save_plot(figure, "04_sentence_embeddings")
 
 first, second = (SentenceEmbedder(model, tokenizer).embed([pair[i] for pair in partners[:8]]) for i in (0, 1))

@@ -131,6 +131,11 @@ def shown_default(option: Option) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def _row(o: Option) -> tuple[Any, ...]:
+    """What makes an option's row in a table: its name, its default, and how that is described."""
+    return o.field, o.default, o.about.about_default
+
+
 def options_table(kind: type[Options], *without: type[Options]) -> str:
     """A Markdown table of the options of a kind: name, default, allowed values, meaning.
 
@@ -138,9 +143,9 @@ def options_table(kind: type[Options], *without: type[Options]) -> str:
     """
     lines = ["| option | default | allowed | what it is |", "|---|---|---|---|"]
     words = {int: "whole number", float: "number", bool: "true, false", str: "text"}
-    others = {(o.field, o.default) for other in without for o in other.declared().values()}
+    others = {_row(o) for other in without for o in other.declared().values()}
     for o in kind.shown():
-        if (o.field, o.default) in others:
+        if _row(o) in others:
             continue
         name = f"`{o.field}`" if o.field == o.name else f"`{o.field}` (`{o.name}`)"
         default = shown_default(o) or (

@@ -65,7 +65,8 @@ def draw_similarities(
         place.set_xlabel("candidate")
         place.set_ylabel("anchor")
         if texts is not None:
-            place.set_yticks(range(len(picture)), [text[:24] for text in texts[: len(picture)]])
+            labels = [t if len(t) <= 24 else f"{t[:22]} ..." for t in texts[: len(picture)]]
+            place.set_yticks(range(len(picture)), labels)
         figure.colorbar(drawn, ax=place, fraction=0.046)
     figure.tight_layout()
     if file is None:
