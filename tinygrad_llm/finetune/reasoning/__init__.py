@@ -7,7 +7,7 @@ ways = spend(model, tokenizer, questions, "chat", end=tokenizer.eot_token)
 
 from __future__ import annotations
 
-from .advantages import gae, group_advantages, value_loss
+from .advantages import gae, group_advantages, whitened
 from .distilling import OnPolicy, SoftLoss, TeacherAnswers, teacher_answers
 from .doctor import Doctor, RolloutStatistics, SickRun
 from .inference import Way, plot_spending, spend
@@ -25,5 +25,5 @@ __all__ = [
     "RolloutStatistics", "Rollouts", "SickRun", "Vote", "Way", "best_of", "draw_answers", "gae",
     "group_advantages", "grpo_trainer", "heuristic_score", "is_right", "make_questions",
     "plot_spending", "rewards_of", "right_answers", "spend", "token_log_probabilities",
-    "value_loss", "vote",
+    "vote", "whitened",
 ]  # fmt: skip
