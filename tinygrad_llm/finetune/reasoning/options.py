@@ -69,6 +69,9 @@ class PolicyOptions(TuningOptions):
     value_clip: float | None = option(
         0.2, "ppo: how far a value moves with one rollout.", NOT_NEGATIVE, "adaptation"
     )
+    calculator: bool = option(
+        False, "Answers may call it: after <<12*3= it writes 36>>.", None, "adaptation"
+    )
     boxed: bool = option(False, "Answers stand in \\boxed{}.", None, "adaptation")
     form_weight: float = option(
         0.0, "Reward of a finished answer of the right form; a right one has 1.", NOT_NEGATIVE,

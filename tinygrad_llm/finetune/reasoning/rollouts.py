@@ -17,6 +17,7 @@ import numpy as np
 
 from ...autograd.grad_mode import no_grad
 from ...generation import generate
+from ...generation.calculator import Calculator
 from ...models.base import evaluation
 from ...tensor import Tensor, wrap
 from ...training.step import to_device_of
@@ -25,6 +26,7 @@ from ..prompts import style_of
 from .advantages import gae, group_advantages, whitened
 from .doctor import Doctor, RolloutStatistics
 from .rewards import rewards_of
+from .tools import draw_with_tool
 from .scores import mean_entropy, spread, token_log_probabilities, token_logits, token_values
 
 __all__ = ["Answers", "RolloutOptions", "Rollouts", "draw_answers"]
@@ -47,13 +49,25 @@ class Answers:
 
 def draw_answers(
     model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, *,
-    stop_token: int, temperature: float = 1.0, seed: int | None = None, **sampling: Any,
+    stop_token: int, temperature: float = 1.0, seed: int | None = None,
+    tool: Calculator | None = None, **sampling: Any,
 ) -> Answers:  # fmt: skip
     """One answer to each prompt, all of them in one batch with a KV cache.
 
-    temperature 0 is greedy. An answer without its end token was cut at max_new_tokens.
+    temperature 0 is greedy. An answer without its end token was cut at max_new_tokens. tool: is
+    called by the answers; what it writes is not in the mask
     """
     drawn: dict[str, Any] = {"temperature": temperature, "seed": seed} if temperature else {}
+    if tool is not None:
+        grown = draw_with_tool(
+            model, tokenizer, prompts, max_new_tokens, tool, stop_token=stop_token, **drawn,
+            **sampling,
+        )  # fmt: skip
+        written = [row.ids[row.prompt : len(row.ids) - row.finished] for row in grown]
+        return _answers(
+            [row.ids for row in grown], [row.spans for row in grown],
+            [tokenizer.decode(ids) for ids in written], [row.finished for row in grown], stop_token,
+        )  # fmt: skip
     widest = max(map(len, prompts))
     out = generate(
         model, [list(p) for p in prompts], max_new_tokens, stop_tokens=[stop_token], **drawn,
@@ -69,6 +83,13 @@ def draw_answers(
         row = [*prompt, *answer, *([stop_token] if done else [])]
         rows.append(row)
         spans.append([(len(prompt), len(row))])
+    return _answers(rows, spans, texts, finished, stop_token)
+
+
+def _answers(
+    rows: list[list[int]], spans: list[list[tuple[int, int]]], texts: list[str],
+    finished: list[bool], stop_token: int,
+) -> Answers:  # fmt: skip
     T = max(map(len, rows))
     ids = np.full((len(rows), T), stop_token, np.int64)  # (N, T)
     for place, row in zip(ids, rows, strict=True):
@@ -84,7 +105,7 @@ class RolloutOptions:
     group_size: G; questions: P in a rollout; updates: batches that each rollout is used for;
     answer_tokens: the most tokens of an answer; temperature: above 0; kind: of group_advantages, or
     "ppo": advantages of each token by GAE, from the model's value head, with gamma and lam;
-    boxed: answers stand in \\boxed{}; form_weight: what a finished answer of the right form is
+    tool: is called by answers, None for none; boxed: answers stand in \\boxed{}; form_weight: what a finished answer of the right form is
     worth beside 1 for a right one; seed: of the order of questions and of the draws
     """
 
@@ -99,6 +120,7 @@ class RolloutOptions:
     seed: int = 123
     gamma: float = 1.0
     lam: float = 0.95
+    tool: Calculator | None = None
 
 
 class Rollouts:
@@ -163,6 +185,7 @@ class Rollouts:
         answers = draw_answers(
             self.model, self.tokenizer, [self.prompts[i] for i in chosen], o.answer_tokens,
             stop_token=self.end, temperature=o.temperature, seed=_seed(o.seed, rollout),
+            tool=o.tool,
         )  # fmt: skip
         expected = [self.entries[i]["output"] for i in chosen]
         table = rewards_of(answers.texts, answers.finished, expected, o.boxed)  # (N, 2)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...data.batches import IGNORED
 from ...evaluation.intervals import Interval, bootstrap
+from ...generation.calculator import Calculator
 from ...layers.policy import PolicyLoss, PolicyOutput, policy_loss_of
 from ...layers.value import VALUE_HEAD, ValueLoss, add_value_head
 from ...models.base import context_length_of
@@ -80,6 +81,7 @@ def count_answers(batch: Any) -> int:
 def right_answers(
     model: Any, tokenizer: Any, entries: Sequence[Mapping[str, str]], style: Any, *, end: int,
     answer_tokens: int = 64, boxed: bool = False, batch_size: int = 32,
+    tool: Calculator | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[np.ndarray, list[str]]:  # fmt: skip
     """(1 for each right greedy answer, else 0, (N); the answers): what a score is made of."""
@@ -89,7 +91,7 @@ def right_answers(
     for begin in range(0, len(prompts), batch_size):
         part = prompts[begin : begin + batch_size]
         texts += draw_answers(
-            model, tokenizer, part, answer_tokens, stop_token=end, temperature=0.0
+            model, tokenizer, part, answer_tokens, stop_token=end, temperature=0.0, tool=tool
         ).texts
         if progress is not None:
             progress(len(texts), len(prompts))
@@ -127,10 +129,11 @@ def grpo_trainer(
     loss = GRPOLoss(
         policy, o.temperature, ValueLoss(o.value_clip) if ppo else None, o.value_weight
     )
+    tool = Calculator() if o.calculator else None
     kind = o.method if o.method in (*ADVANTAGES, "ppo") else "grpo"
     rollout = RolloutOptions(
         o.group_size, o.batch_size, o.updates, o.answer_tokens, o.temperature, kind, o.boxed,
-        o.form_weight, o.seed, o.gamma, o.lam,
+        o.form_weight, o.seed, o.gamma, o.lam, tool,
     )  # fmt: skip
     doctor = Doctor(o.patience, template=style_of(style).name in ("chat", "plain"))
     stream = Rollouts(
@@ -148,7 +151,7 @@ def grpo_trainer(
     def report(model: Any) -> Mapping[str, float]:
         rights, _ = right_answers(
             model, tokenizer, validation, style, end=end, answer_tokens=o.answer_tokens,
-            boxed=o.boxed,
+            boxed=o.boxed, tool=tool,
         )  # fmt: skip
         numbers = {"val_accuracy": float(rights.mean())}
         if stream.statistics is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from ...generation.calculator import Calculator
 from ...training.loop import Trainer
 from ..reasoning.options import GRPOOptions
 from ..reasoning.trainer import grpo_trainer
@@ -41,6 +42,9 @@ class GRPO(Questions):
         self.reference = None
         if self.o.beta:
             self.reference = self.as_it_was() if self.resumed else copy.deepcopy(self.model)
+
+    def tool(self) -> Calculator | None:
+        return Calculator() if self.o.calculator else None
 
     def as_it_was(self) -> Any:
         """The reference of a resumed run: the base again, or the same start again."""
