@@ -24,6 +24,7 @@ from tinygrad_llm.finetune.reasoning import (
     make_questions,
     rewards_of,
     token_log_probabilities,
+    whitened,
 )
 from tinygrad_llm.finetune.runs import GRPO
 from tinygrad_llm.models import GPT, GPTConfig
@@ -224,7 +225,9 @@ def test_a_model_that_never_ends_is_stopped():
 
 
 # ---------------------------------------------------------------------------------- the trainer
-@pytest.mark.parametrize("method", ["grpo", "rloo", "dapo", "cispo", "gdpo", "reinforce"])
+@pytest.mark.parametrize(
+    "method", ["grpo", "rloo", "dapo", "cispo", "gdpo", "reinforce", "ppo"]
+)
 def test_rewarded_answers_become_likelier(method):
     """Each method, on one question that is easy to solve by chance."""
     model, tokenizer = small(seed=1)
@@ -239,6 +242,52 @@ def test_rewarded_answers_become_likelier(method):
     before = token_log_probabilities(model, ids, mask).sum().item()
     trainer.run(plan=False)
     assert token_log_probabilities(model, ids, mask).sum().item() > before + 2.0
+
+
+def test_the_critic_of_ppo():
+    """One batch by the formulas: values, returns, advantages, and the gradients of both losses."""
+    model, tokenizer = small(seed=2)
+    trainer = grpo_trainer(
+        model, tokenizer, make_questions("sums", 81), make_questions("sums", 81), method="ppo",
+        steps=1, answer_tokens=3, batch_size=8, end=tokenizer.eot_token, form_weight=0.5,
+        value_weight=0.25, lam=0.9, progress=False, config={"mine": 1},
+    )  # fmt: skip
+    assert trainer.config["value_head"] is True and trainer.config["mine"] == 1
+    assert (model.value_head.weight == 0).all()
+    torch.nn.init.normal_(model.value_head.weight)
+    batch = trainer.stream.next()
+    mask, values = batch["mask"].numpy(), batch["values"].numpy().astype(np.float64)
+    x = model.eval().hidden_states(batch["ids"])
+    expected = model.value_head(x)[..., 0].detach().numpy()
+    assert (values[~mask] == 0.0).all()
+    np.testing.assert_allclose(values[:, 1:][mask[:, 1:]], expected[:, :-1][mask[:, 1:]], rtol=1e-5)
+    ended = (batch["ids"].numpy() == tokenizer.eot_token) & mask
+    assert ended.any() and not ended.any(1).all()
+    advantages = np.zeros(values.shape)
+    for b in range(len(values)):  # the last token has the reward, and V after it is 0
+        places = np.flatnonzero(mask[b])
+        v = [*values[b, places], 0.0]
+        returns = batch["returns"].numpy()[b, places]
+        r = returns[-1] if len(places) else 0.0
+        assert any(abs(r - reward) < 1e-5 for reward in ((1.5, 0.5) if ended[b].any() else (0.0,)))
+        after = 0.0
+        for i in reversed(range(len(places))):
+            delta = (r if i == len(places) - 1 else 0.0) + v[i + 1] - v[i]
+            after = delta + 0.9 * after
+            advantages[b, places[i]] = after
+            assert returns[i] == pytest.approx(after + v[i], abs=1e-5)
+    np.testing.assert_allclose(batch["advantages"].numpy(), whitened(advantages, mask), atol=1e-5)
+    loss = trainer.loss(model, batch)
+    policy, value = trainer.loss.last.loss.item(), trainer.loss.value_loss
+    errors = (values - batch["returns"].numpy())[mask]
+    assert value == pytest.approx(0.5 * (errors**2).mean(), rel=1e-5)
+    assert loss.item() == pytest.approx(policy + 0.25 * value, rel=1e-5)
+    loss.backward()
+    hidden = x.detach().numpy()[:, :-1][mask[:, 1:]]  # (M, C): before each token that counts
+    np.testing.assert_allclose(
+        model.value_head.weight.grad.numpy()[0], 0.25 * errors @ hidden / len(errors), rtol=1e-3,
+        atol=1e-6,
+    )  # fmt: skip
 
 
 def test_a_reference_holds_the_model():
@@ -304,7 +353,8 @@ def test_a_run_and_its_resumption(tmp_path):
 
 def test_bad_options_of_a_run():
     for given, message in (
-        ({"method": "ppo"}, "method must be reinforce, rloo, grpo"),
+        ({"method": "trpo"}, "method must be reinforce, rloo, ppo, grpo"),
+        ({"lam": 1.5}, "lam must be between 0 and 1"),
         ({"group_size": 1}, "group_size must be between 2 and 1,024"),
         ({"lora": True}, "lora adapts a base"), ({"emb_dim": 10}, "is not a multiple of n_heads"),
     ):  # fmt: skip

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import tinygrad_llm as torch
-from tinygrad_llm.finetune.reasoning import gae, group_advantages, value_loss
+from tinygrad_llm.finetune.reasoning import gae, group_advantages, whitened
 from tinygrad_llm.layers.policy import METHODS, PolicyLoss, policy_loss_of
+from tinygrad_llm.layers.value import ValueLoss
 
 LOGPROBS = [-7.9243, -20.1546, -16.6130, -23.3677]
 REWARDS = [1.0, 1.0, 0.0, 0.0]
@@ -91,12 +92,39 @@ def test_value_loss_by_hand():
     values = torch.tensor([[1.0, 2.0, 9.0]], requires_grad=True)
     old, returns = torch.tensor([[0.0, 2.1, 9.0]]), torch.tensor([[3.0, 2.0, 0.0]])
     mask = torch.tensor([[True, True, False]])
-    loss = value_loss(values, old, returns, mask, clip=0.2)
+    loss = ValueLoss(0.2)(values, old, returns, mask)
     assert loss.item() == pytest.approx(0.5 * (2.8**2 + 0.0) / 2, rel=1e-6)
     loss.backward()
     assert values.grad.tolist() == [[0.0, 0.0, 0.0]]  # the clipped error is the larger one
-    plain = value_loss(values, old, returns, mask, clip=None)
+    plain = ValueLoss(None)(values, old, returns, mask)
     assert plain.item() == pytest.approx(0.5 * 4.0 / 2)
+    values.grad = None
+    plain.backward()
+    assert values.grad.tolist() == [[-1.0, 0.0, 0.0]]  # e/n
+    results = []
+    for rubbish in (0.0, math.nan, math.inf):
+        v = torch.tensor([[1.0, 2.0, rubbish]], requires_grad=True)
+        value = ValueLoss()(v, torch.tensor([[0.9, 2.1, rubbish]]), returns, mask)
+        value.backward()
+        results.append((value.item(), v.grad.tolist()))
+    assert results[0] == results[1] == results[2] and results[0][1][0][0] != 0.0
+    for call, message in (
+        (lambda: ValueLoss(-0.1), "clip must be 0 or more"),
+        (lambda: ValueLoss()(values, old[:, :1], returns), r"old must have the shape \(1, 3\)"),
+        (lambda: ValueLoss()(values, old, returns, mask & ~mask), "no token counts"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_whitened():
+    draw = np.random.default_rng(3)
+    x, mask = draw.standard_normal((4, 5)) * 3 + 7, draw.random((4, 5)) > 0.3
+    white = whitened(x, mask)
+    assert white[mask].mean() == pytest.approx(0.0, abs=1e-12)
+    assert white[mask].std(ddof=1) == pytest.approx(1.0, abs=1e-4) and (white[~mask] == 0).all()
+    assert (whitened(np.full((2, 2), 3.0), np.ones((2, 2), bool)) == 0.0).all()
+    assert whitened(np.array([[5.0, 1.0]]), np.array([[True, False]])).tolist() == [[0.0, 0.0]]
 
 
 def test_masked_numbers_change_nothing():

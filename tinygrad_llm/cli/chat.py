@@ -64,6 +64,7 @@ def chat(
     system: str | None = typer.Option(None, help="What the model should be."),
     tokens: int = typer.Option(512, help="The most tokens of an answer."),
     device: str = typer.Option("cpu", help="cpu, cuda or cuda:1."),
+    calculator: bool = typer.Option(False, help="Answers may call it: <<12*3= becomes 36>>."),
     **more: Any,
 ) -> None:
     """Talk with a model until the end of the input.
@@ -76,15 +77,18 @@ def chat(
     seed = more.pop("seed")
     must_be("seed", seed is None or 0 <= seed < 2**63, "0 or more (below 2^63)", seed)
     sampling = sampling_of(more)
-    from ..generation import Conversation
+    from ..generation import Calculator, Conversation
 
     loaded, tokenizer = read_model(model, **weights)
     loaded.to(device)
+    if calculator:
+        system = " ".join(part for part in (system, Calculator().instruction) if part)
     with blame("--system" if system is not None else "MODEL", ValueError):
         _check_template(tokenizer)
         talk = Conversation(
-            loaded, tokenizer, system, sampling, tokens, random_seed() if seed is None else seed
-        )
+            loaded, tokenizer, system, sampling, tokens, random_seed() if seed is None else seed,
+            Calculator() if calculator else None,
+        )  # fmt: skip
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")
     terminal = sys.stdin.isatty() and sys.stdout.isatty()

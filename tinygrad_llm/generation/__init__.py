@@ -1,5 +1,6 @@
 """Text from a language model: greedy, drawn, by beams, with drafts; in whole or as a stream."""
 
+from .calculator import Calculator
 from .conversation import ContextFull, Conversation, Turn
 from .decode import Generated, generate, generate_steps, stream_text
 from .masked import Fill, fill_mask
@@ -10,6 +11,7 @@ from .streams import TextStream
 
 __all__ = [
     "Beams",
+    "Calculator",
     "ContextFull",
     "Conversation",
     "DraftStatistics",

@@ -13,6 +13,7 @@ from ..functions.shape.join import cat
 from ..models.base import device_of
 from ..random import Generator
 from ..tensor import Tensor
+from .calculator import Calculator
 from .logits import NextLogits
 from .options import Sampling, integer
 from .prompts import end_tokens, prompts_of
@@ -65,6 +66,7 @@ class Conversation:
                        without stop_tokens, `end_tokens` of the model and its tokenizer end it
     max_new_tokens     the most tokens of an answer
     seed               of the whole conversation
+    tool               a Calculator that answers may call, or None; what it writes is in the answer
 
     Before each answer the template writes the whole conversation. Where its tokens begin as those
     in the cache do, they are not computed again; so an answer equals that of `generate` for the
@@ -78,6 +80,7 @@ class Conversation:
     sampling: Sampling = field(default_factory=Sampling)
     max_new_tokens: int = 512
     seed: int | None = None
+    tool: Calculator | None = None
 
     def __post_init__(self) -> None:
         self.max_new_tokens = integer("max_new_tokens", self.max_new_tokens, 1)
@@ -168,6 +171,7 @@ class Conversation:
         logits = self._prefill(idx)
         turn.prompt_seconds = time.perf_counter() - began
         room = self.model.context_length - len(ids)
+        answer = ""
         began = time.perf_counter()
         while logits is not None and not self._stopping:
             with no_grad():
@@ -181,7 +185,16 @@ class Conversation:
             piece = text.push(token_id) if token_id < self.tokenizer.vocab_size else ""
             turn.seconds = time.perf_counter() - began
             if piece:
+                answer += piece
                 yield piece
+            for written in self._called(answer) if piece else ():
+                if turn.new_tokens == min(self.max_new_tokens, room):
+                    break
+                idx = cat([idx, tensor([[written]], device=idx.device)], 1)  # (1, T + 1)
+                turn.new_tokens += 1
+                if shown := text.push(written):
+                    answer += shown
+                    yield shown
             if text.stopped or turn.new_tokens in (self.max_new_tokens, room):
                 full = "context" if turn.new_tokens == room else "tokens"
                 turn.ended = "end" if text.stopped else full
@@ -191,6 +204,11 @@ class Conversation:
         turn.seconds = time.perf_counter() - began
         if piece := text.finish():
             yield piece
+
+    def _called(self, answer: str) -> list[int]:
+        """The ids that the tool writes after an answer that ends in a call; [] for no call."""
+        result = None if self.tool is None else self.tool.answer(answer)
+        return [] if result is None else list(self.tokenizer.encode_ordinary(result))
 
     def _prefill(self, idx: Tensor) -> Tensor | None:
         """The logits (1, V) after the prompt idx (1, T); None if it was stopped."""

@@ -192,7 +192,7 @@ class PolicyLoss(Module):
 METHODS: dict[str, dict[str, object]] = {
     "reinforce": {"ratio": "none", "average": "sum"},
     "rloo": {"ratio": "sequence", "average": "sum"},
-    "ppo": {"average": "token"},
+    "ppo": {"average": "token"},  # its advantages are GAE's, of values that ValueLoss trains
     "grpo": {},
     "gdpo": {},
     "dr_grpo": {"average": "length"},

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..layers import lora, quantized
+from ..layers.value import remove_value_head
 from ..weights.families.gguf_names import to_gguf
 from ..weights.families.table import Weight, to_huggingface
 from ..weights.formats import gguf
@@ -29,8 +30,10 @@ FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "BF16": 32}
 def plain(model: _Some) -> _Some:
     """The same model as one matrix of floats for each layer, changed in place.
 
-    LoRA layers are merged into their layers, and quantised matrices become floats again.
+    LoRA layers are merged into their layers, quantised matrices become floats again, and the value
+    head of PPO is taken out.
     """
+    remove_value_head(model)
     quantized.dequantize(model)
     if lora.layers(model):
         lora.merge(model)

@@ -33,6 +33,7 @@ from ..files.json_files import json_bytes, read_json_object
 from ..files.paths import local_path
 from ..files.untrusted import describe, translated
 from ..layers import quantized
+from ..layers.value import VALUE_HEAD, add_value_head
 from ..nn import Module
 from ..tensor import device
 from ..weights import SafeTensorsError, SafeTensorsFile, load_file, pack, unpack
@@ -176,6 +177,8 @@ class Checkpoint:
 
             with translated(f"{self.path}: its LoRA layers:", StorageError, ""):
                 lora.add(model, **_lora_settings(self.config["lora"]))
+        if self.config.get(VALUE_HEAD) is True:
+            add_value_head(model)
         self.load_into(model)
         return model.eval()
 

@@ -7,7 +7,7 @@ ways = spend(model, tokenizer, questions, "chat", end=tokenizer.eot_token)
 
 from __future__ import annotations
 
-from .advantages import gae, group_advantages, value_loss
+from .advantages import gae, group_advantages, whitened
 from .distilling import OnPolicy, SoftLoss, TeacherAnswers, teacher_answers
 from .doctor import Doctor, RolloutStatistics, SickRun
 from .inference import Way, plot_spending, spend
@@ -15,15 +15,15 @@ from .options import DistillOptions, GRPOOptions, PolicyOptions
 from .rewards import is_right, rewards_of
 from .rollouts import Answers, RolloutOptions, Rollouts, draw_answers
 from .scores import token_log_probabilities
-from .tasks import TASKS, make_questions
+from .tasks import ALL_TASKS, TASKS, make_questions
 from .trainer import GRPOLoss, grpo_trainer, right_answers
 from .voting import Vote, best_of, heuristic_score, vote
 
 __all__ = [
-    "TASKS", "Answers", "DistillOptions", "Doctor", "OnPolicy", "SoftLoss", "TeacherAnswers",
+    "ALL_TASKS", "TASKS", "Answers", "DistillOptions", "Doctor", "OnPolicy", "SoftLoss", "TeacherAnswers",
     "teacher_answers", "GRPOLoss", "GRPOOptions", "PolicyOptions", "RolloutOptions",
     "RolloutStatistics", "Rollouts", "SickRun", "Vote", "Way", "best_of", "draw_answers", "gae",
     "group_advantages", "grpo_trainer", "heuristic_score", "is_right", "make_questions",
     "plot_spending", "rewards_of", "right_answers", "spend", "token_log_probabilities",
-    "value_loss", "vote",
+    "vote", "whitened",
 ]  # fmt: skip

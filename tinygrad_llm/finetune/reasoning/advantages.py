@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ADVANTAGES", "EPSILON", "gae", "group_advantages", "value_loss"]
+__all__ = ["ADVANTAGES", "EPSILON", "gae", "group_advantages", "whitened"]
 
 EPSILON = 1e-4  # beside a standard deviation, so that equal rewards have the advantage 0
 ADVANTAGES = ("grpo", "dr_grpo", "rloo", "reinforce", "gdpo")
@@ -106,17 +106,12 @@ def gae(
     return advantages, np.where(mask, advantages + values, 0.0)
 
 
-def value_loss(values: Any, old: Any, returns: Any, mask: Any, clip: float | None = 0.2) -> Any:
-    """½·max((V − R)², (clip(V, V_old ± ε) − R)²), the mean over the tokens that count, 0-d.
+def whitened(x: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """x (B, T) with the mean 0 and the standard deviation 1 over the tokens that count.
 
-    values (B, T): with a graph; old, returns (B, T): constants; mask (B, T) bool; clip: ε, None
-    does not clip
-    Source: Schulman et al. (2017), as OpenAI's baselines compute it.
+    One token alone, or equal numbers, become 0; so does what does not count. The sample standard
+    deviation, as in trl's masked_whiten.
     """
-    from ...functions.selection import maximum
-
-    errors = (values - returns) ** 2  # (B, T)
-    if clip is not None:
-        near = old + (values - old).clamp(-clip, clip)
-        errors = maximum(errors, (near - returns) ** 2)
-    return errors[mask].mean() * 0.5
+    values = x[mask]
+    std = values.std(ddof=1) if len(values) > 1 else 0.0
+    return np.where(mask, (x - values.mean()) / (std + EPSILON), 0.0)

@@ -11,6 +11,7 @@ Shapes: B texts, T tokens, M tokens of answers, V vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -142,28 +143,51 @@ def _longer(inputs: Any, targets: Any) -> Any:
 class OnPolicy:
     """An endless stream of (inputs, targets) of answers that the student draws now.
 
-    rollouts: how they are drawn; their rewards are not used. Its place is that of the rollouts.
-    Source: Agarwal et al. (2023), "On-policy distillation of language models" (GKD).
+    rollouts: how they are drawn; their rewards are not used
+    taught: ExampleBatches of the teacher's answers, None for none; share: of the batches that are
+        the student's own (λ of the source), evenly spread
+
+    A student that cannot yet write an answer draws texts on which the teacher has nothing to say;
+    the teacher's texts lead it to those that matter.
+    Source: Agarwal et al. (2023), "On-policy distillation of language models" (GKD), algorithm 1.
     """
 
     slow_batches = True
 
-    def __init__(self, rollouts: Rollouts) -> None:
-        self.rollouts = rollouts
+    def __init__(self, rollouts: Rollouts, taught: Any = None, share: float = 1.0) -> None:
+        self.rollouts, self.share = rollouts, 1.0 if taught is None else share
+        self.taught = taught
+        self.position = 0
 
     def __len__(self) -> int:
         return len(self.rollouts)
 
+    def own(self, position: int) -> bool:
+        """Whether the batch at this place is the student's own."""
+        return math.floor((position + 1) * self.share) > math.floor(position * self.share)
+
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for batch in self.rollouts:
+        rollouts = iter(self.rollouts)
+        taught = iter(() if self.taught is None else self.taught)
+        while True:
+            own = self.own(self.position)
+            self.position += 1
+            if not own:
+                yield next(taught)
+                continue
+            batch = next(rollouts)
             ids, mask = batch["ids"].array, batch["mask"].array  # (N, T) each
             targets = targets_of(ids, mask)[:, :-1].copy()
             yield wrap(ids[:, :-1].copy()), wrap(targets)
 
     def state_dict(self) -> dict[str, Any]:
         """The place."""
-        return self.rollouts.state_dict()
+        state = {"position": self.position, "rollouts": self.rollouts.state_dict()}
+        return state if self.taught is None else {**state, "taught": self.taught.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes to a place."""
-        self.rollouts.load_state_dict(state)
+        self.position = state["position"]
+        self.rollouts.load_state_dict(state["rollouts"])
+        if self.taught is not None:
+            self.taught.load_state_dict(state["taught"])

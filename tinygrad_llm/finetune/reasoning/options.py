@@ -25,7 +25,8 @@ __all__ = ["DistillOptions", "GRPOOptions", "KEPT", "KINDS", "PolicyOptions", "Q
 KINDS = ("hard", "soft", "on-policy")  # of distillation
 KEPT = ("right", "finished", "all")  # answers of a teacher
 
-_METHODS = tuple(name for name in METHODS if name != "ppo")  # which needs a model of the value
+_SHARE = Rule(lambda v: 0 <= v <= 1, "between 0 and 1")
+_METHODS = tuple(METHODS)
 
 
 @dataclasses.dataclass
@@ -56,6 +57,21 @@ class PolicyOptions(TuningOptions):
         None, "Largest ratio, as 1 + clip_high.", NOT_NEGATIVE, "adaptation",
         about_default="the method's",
     )  # fmt: skip
+    gamma: float = option(
+        1.0, "ppo: what a reward one token later is worth.", _SHARE, "adaptation"
+    )
+    lam: float = option(
+        0.95, "ppo: 0 trusts the values, 1 the rewards (GAE).", _SHARE, "adaptation"
+    )
+    value_weight: float = option(
+        0.5, "ppo: of the values' loss beside the policy's.", NOT_NEGATIVE, "adaptation"
+    )
+    value_clip: float | None = option(
+        0.2, "ppo: how far a value moves with one rollout.", NOT_NEGATIVE, "adaptation"
+    )
+    calculator: bool = option(
+        False, "Answers may call it: after <<12*3= it writes 36>>.", None, "adaptation"
+    )
     boxed: bool = option(False, "Answers stand in \\boxed{}.", None, "adaptation")
     form_weight: float = option(
         0.0, "Reward of a finished answer of the right form; a right one has 1.", NOT_NEGATIVE,
@@ -118,6 +134,10 @@ class GRPOOptions(QuestionOptions, PolicyOptions):
     temperature: float | None = again(  # type: ignore[assignment]
         PolicyOptions, "temperature", None, about_default="1, without a base 1.3"
     )
+    answer_tokens: int | None = again(  # type: ignore[assignment]
+        PolicyOptions, "answer_tokens", None,
+        about_default="64, without a base those of the longest answer and 2",
+    )  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -140,6 +160,10 @@ class DistillOptions(QuestionOptions, TuningOptions):
         Rule(lambda v: v in DIRECTIONS, ", ".join(DIRECTIONS)), "adaptation",
     )  # fmt: skip
     softness: float = option(1.0, "Of KL: the temperature of both.", POSITIVE, "adaptation")
+    own_share: float = option(
+        0.5, "on-policy: the share of batches of the student's answers, not the teacher's.",
+        Rule(lambda v: 0 < v <= 1, "above 0 and at most 1"), "adaptation",
+    )  # fmt: skip
     samples: int = option(1, "Answers of the teacher to each question.", AT_LEAST_1, "data")
     temperature: float = again(PolicyOptions, "temperature", 0.7)
     learn: str = option(

@@ -17,15 +17,17 @@ import numpy as np
 
 from ...autograd.grad_mode import no_grad
 from ...generation import generate
+from ...generation.calculator import Calculator
 from ...models.base import evaluation
 from ...tensor import Tensor, wrap
 from ...training.step import to_device_of
 from ..masks import loss_mask
 from ..prompts import style_of
-from .advantages import group_advantages
+from .advantages import gae, group_advantages, whitened
 from .doctor import Doctor, RolloutStatistics
 from .rewards import rewards_of
-from .scores import mean_entropy, spread, token_log_probabilities, token_logits
+from .tools import draw_with_tool
+from .scores import mean_entropy, spread, token_log_probabilities, token_logits, token_values
 
 __all__ = ["Answers", "RolloutOptions", "Rollouts", "draw_answers"]
 
@@ -47,13 +49,25 @@ class Answers:
 
 def draw_answers(
     model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, *,
-    stop_token: int, temperature: float = 1.0, seed: int | None = None, **sampling: Any,
+    stop_token: int, temperature: float = 1.0, seed: int | None = None,
+    tool: Calculator | None = None, **sampling: Any,
 ) -> Answers:  # fmt: skip
     """One answer to each prompt, all of them in one batch with a KV cache.
 
-    temperature 0 is greedy. An answer without its end token was cut at max_new_tokens.
+    temperature 0 is greedy. An answer without its end token was cut at max_new_tokens. tool: is
+    called by the answers; what it writes is not in the mask
     """
     drawn: dict[str, Any] = {"temperature": temperature, "seed": seed} if temperature else {}
+    if tool is not None:
+        grown = draw_with_tool(
+            model, tokenizer, prompts, max_new_tokens, tool, stop_token=stop_token, **drawn,
+            **sampling,
+        )  # fmt: skip
+        written = [row.ids[row.prompt : len(row.ids) - row.finished] for row in grown]
+        return _answers(
+            [row.ids for row in grown], [row.spans for row in grown],
+            [tokenizer.decode(ids) for ids in written], [row.finished for row in grown], stop_token,
+        )  # fmt: skip
     widest = max(map(len, prompts))
     out = generate(
         model, [list(p) for p in prompts], max_new_tokens, stop_tokens=[stop_token], **drawn,
@@ -69,6 +83,13 @@ def draw_answers(
         row = [*prompt, *answer, *([stop_token] if done else [])]
         rows.append(row)
         spans.append([(len(prompt), len(row))])
+    return _answers(rows, spans, texts, finished, stop_token)
+
+
+def _answers(
+    rows: list[list[int]], spans: list[list[tuple[int, int]]], texts: list[str],
+    finished: list[bool], stop_token: int,
+) -> Answers:  # fmt: skip
     T = max(map(len, rows))
     ids = np.full((len(rows), T), stop_token, np.int64)  # (N, T)
     for place, row in zip(ids, rows, strict=True):
@@ -82,8 +103,9 @@ class RolloutOptions:
     """How answers are drawn and rewarded.
 
     group_size: G; questions: P in a rollout; updates: batches that each rollout is used for;
-    answer_tokens: the most tokens of an answer; temperature: above 0; kind: of group_advantages;
-    boxed: answers stand in \\boxed{}; form_weight: what a finished answer of the right form is
+    answer_tokens: the most tokens of an answer; temperature: above 0; kind: of group_advantages, or
+    "ppo": advantages of each token by GAE, from the model's value head, with gamma and lam;
+    tool: is called by answers, None for none; boxed: answers stand in \\boxed{}; form_weight: what a finished answer of the right form is
     worth beside 1 for a right one; seed: of the order of questions and of the draws
     """
 
@@ -96,6 +118,9 @@ class RolloutOptions:
     boxed: bool = False
     form_weight: float = 0.0
     seed: int = 123
+    gamma: float = 1.0
+    lam: float = 0.95
+    tool: Calculator | None = None
 
 
 class Rollouts:
@@ -160,18 +185,43 @@ class Rollouts:
         answers = draw_answers(
             self.model, self.tokenizer, [self.prompts[i] for i in chosen], o.answer_tokens,
             stop_token=self.end, temperature=o.temperature, seed=_seed(o.seed, rollout),
+            tool=o.tool,
         )  # fmt: skip
         expected = [self.entries[i]["output"] for i in chosen]
         table = rewards_of(answers.texts, answers.finished, expected, o.boxed)  # (N, 2)
         weights = [1.0, o.form_weight]
-        advantages = group_advantages(table, o.group_size, o.kind, weights)  # (N)
-        batch = self._scored(answers, advantages)
+        batch = self._scored(answers)
+        if o.kind == "ppo":
+            self._add_critic(batch, table @ weights)
+        else:
+            advantages = group_advantages(table, o.group_size, o.kind, weights)  # (N)
+            batch["advantages"] = self._moved(advantages, batch["old"])
         self.statistics = self._statistics(answers, table, table @ weights, batch.pop("entropy"))
         if self.doctor is not None:
             self.doctor.look(self.statistics)
         return batch
 
-    def _scored(self, answers: Answers, advantages: np.ndarray) -> dict[str, Any]:
+    def _moved(self, numbers: np.ndarray, like: Tensor) -> Tensor:
+        """Numbers as a tensor on the model's device, of the dtype of another."""
+        moved: Tensor = to_device_of(self.model, wrap(numbers.astype(like.array.dtype)))
+        return moved
+
+    def _add_critic(self, batch: dict[str, Any], rewards: np.ndarray) -> None:
+        """Values, returns and whitened advantages, (N, T) each; a reward is its last token's."""
+        ids, mask = batch["ids"], batch["mask"]
+        with no_grad(), evaluation(self.model):
+            batch["values"] = token_values(self.model, ids, mask)[1]  # (N, T)
+        counts = mask.numpy()
+        N, T = counts.shape
+        last = T - 1 - counts[:, ::-1].argmax(1)  # (N, T) -> (N)
+        of_tokens = np.zeros((N, T))
+        of_tokens[np.arange(N), last] = rewards
+        values = batch["values"].numpy().astype(np.float64)
+        advantages, returns = gae(of_tokens, values, counts, self.o.gamma, self.o.lam)
+        batch["advantages"] = self._moved(whitened(advantages, counts), batch["old"])
+        batch["returns"] = self._moved(returns, batch["old"])
+
+    def _scored(self, answers: Answers) -> dict[str, Any]:
         """The batch with old and reference log-probabilities, and the entropy."""
         ids, mask = to_device_of(self.model, (wrap(answers.ids), wrap(answers.mask)))
         batch: dict[str, Any] = {"ids": ids, "mask": mask}
@@ -184,14 +234,13 @@ class Rollouts:
                 batch["reference"] = token_log_probabilities(
                     self.reference, ids, mask, self.o.temperature
                 )
-        dtype = batch["old"].array.dtype
-        batch["advantages"] = to_device_of(self.model, wrap(advantages.astype(dtype)))
         return batch
 
     def _statistics(
         self, answers: Answers, table: np.ndarray, rewards: np.ndarray, entropy: float
     ) -> RolloutStatistics:
-        groups = rewards.reshape(-1, self.o.group_size)  # (P, G)
+        compared = self.o.group_size if self.o.kind not in ("ppo", "reinforce") else len(rewards)
+        groups = rewards.reshape(-1, compared)  # (P, G), or (1, N)
         clipped, kl = self.after_update()
         return RolloutStatistics(
             reward=float(rewards.mean()), right=float(table[:, 0].mean()),

@@ -15,7 +15,7 @@ from ...models.base import LanguageModel
 from ...nn import functional as F
 from ...tensor import Tensor, wrap
 
-__all__ = ["mean_entropy", "token_log_probabilities", "token_logits"]
+__all__ = ["mean_entropy", "token_log_probabilities", "token_logits", "token_values"]
 
 
 def token_logits(
@@ -26,10 +26,7 @@ def token_logits(
     ids (N, T), padded at the right; mask (N, T) bool. Only rows of logits that are needed are
     computed.
     """
-    from ...arrays.devices import xp_of
-
-    xp = xp_of(mask.array)
-    row, place = (wrap(i) for i in xp.nonzero(mask.array[:, 1:]))  # (M) each
+    row, place = _places(mask)
     if isinstance(model, LanguageModel):
         hidden = model.hidden_states(ids)  # (N, T, C)
         logits = model.head(hidden[row, place])  # (N, T, C) -> (M, C) -> (M, V)
@@ -38,6 +35,24 @@ def token_logits(
     if temperature != 1.0:
         logits = logits / temperature
     return logits, ids[row, place + 1]
+
+
+def token_values(model: Any, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """(hidden states (M, C) from which the tokens that count are drawn, their values (N, T)).
+
+    A token's value is what the model's value head expects before it is drawn; 0 elsewhere.
+    """
+    row, place = _places(mask)
+    hidden = model.hidden_states(ids)[row, place]  # (N, T, C) -> (M, C)
+    return hidden, spread(model.value_head(hidden)[:, 0], mask)  # (M, 1) -> (M) -> (N, T)
+
+
+def _places(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """(rows, places) of the tokens before those that count, (M) each."""
+    from ...arrays.devices import xp_of
+
+    row, place = (wrap(i) for i in xp_of(mask.array).nonzero(mask.array[:, 1:]))
+    return row, place
 
 
 def token_log_probabilities(
@@ -49,6 +64,16 @@ def token_log_probabilities(
     temperature: with which the tokens were drawn
     """
     logits, tokens = token_logits(model, ids, mask, temperature)  # (M, V), (M)
+    return spread(-F.cross_entropy(logits, tokens, reduction="none"), mask)  # (M) -> (N, T)
+
+
+def log_probabilities(
+    model: Any, hidden: Tensor, ids: Tensor, mask: Tensor, temperature: float = 1.0
+) -> Tensor:
+    """As token_log_probabilities, (N, T), from hidden states (M, C) of token_values."""
+    row, place = _places(mask)
+    logits = model.head(hidden) / temperature  # (M, C) -> (M, V)
+    tokens = ids[row, place + 1]  # (N, T) -> (M)
     return spread(-F.cross_entropy(logits, tokens, reduction="none"), mask)  # (M) -> (N, T)
 
 

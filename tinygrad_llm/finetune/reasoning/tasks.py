@@ -3,7 +3,8 @@
     make_questions("sums", 81, seed=0)         # [{"instruction": "3+4=", "output": "7"}, ...]
 
 "sums" are the 81 sums of two digits from 1 to 9. The others have a question in words; `seed` draws
-them, and two seeds share hardly a question.
+them, and two seeds share hardly a question. "chain-sum", "letter-counting" and "products" are those
+of reasoning-gym, where it is installed, see gym.py.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-__all__ = ["TASKS", "make_questions"]
+from .gym import GYM, gym_questions
+
+__all__ = ["ALL_TASKS", "TASKS", "make_questions"]
 
 Question = dict[str, str]
 
@@ -67,6 +70,9 @@ TASKS: dict[str, Callable[[random.Random], Question] | None] = {
 }  # fmt: skip
 
 
+ALL_TASKS = (*TASKS, *GYM)
+
+
 def make_questions(
     task: str, n: int, seed: int = 0, exclude: set[str] | None = None
 ) -> list[Question]:
@@ -74,10 +80,12 @@ def make_questions(
 
     exclude: questions that may not come, such as those of the training set
     A task that has fewer questions than n returns all of them; "sums" are always all 81.
-    Raises: ValueError for an unknown task.
+    Raises: ValueError for an unknown task; ImportError if reasoning-gym is not installed.
     """
+    if task in GYM:
+        return gym_questions(task, n, seed, exclude)
     if task not in TASKS:
-        raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
+        raise ValueError(f"task must be one of {', '.join(ALL_TASKS)}, got {task!r}")
     one = TASKS[task]
     if one is None:
         return _sums()

@@ -10,7 +10,9 @@ import numpy as np
 
 from ...data.batches import IGNORED
 from ...evaluation.intervals import Interval, bootstrap
+from ...generation.calculator import Calculator
 from ...layers.policy import PolicyLoss, PolicyOutput, policy_loss_of
+from ...layers.value import VALUE_HEAD, ValueLoss, add_value_head
 from ...models.base import context_length_of
 from ...models.costs import flops_per_token
 from ...tensor import Tensor
@@ -24,6 +26,7 @@ from .doctor import Doctor
 from .options import PolicyOptions
 from .rewards import is_right
 from .rollouts import RolloutOptions, Rollouts, draw_answers
+from .scores import log_probabilities, token_log_probabilities, token_values
 
 __all__ = ["GRPOLoss", "accuracy_of", "grpo_trainer", "right_answers"]
 
@@ -31,24 +34,37 @@ __all__ = ["GRPOLoss", "accuracy_of", "grpo_trainer", "right_answers"]
 class GRPOLoss:
     """(model, batch) -> the loss: of a rollout by PolicyLoss, of (inputs, targets) cross-entropy.
 
-    The second is for validation: nats per token of the expected answers.
+    The second is for validation: nats per token of the expected answers. critic: of PPO, whose loss
+    is added with its weight; one forward pass serves both.
     """
 
-    def __init__(self, policy: PolicyLoss, temperature: float = 1.0) -> None:
+    def __init__(
+        self, policy: PolicyLoss, temperature: float = 1.0, critic: ValueLoss | None = None,
+        value_weight: float = 0.5,
+    ) -> None:  # fmt: skip
         self.policy, self.temperature = policy, temperature
+        self.critic, self.value_weight = critic, value_weight
         self.last: PolicyOutput | None = None
+        self.value_loss = 0.0
 
     def __call__(self, model: Any, batch: Any) -> Tensor:
-        from .scores import token_log_probabilities
-
         if not isinstance(batch, Mapping):
             loss: Tensor = model.loss(*batch)
             return loss
-        log_p = token_log_probabilities(model, batch["ids"], batch["mask"], self.temperature)
+        ids, mask = batch["ids"], batch["mask"]
+        if self.critic is not None:
+            hidden, values = token_values(model, ids, mask)  # (M, C), (N, T)
+            log_p = log_probabilities(model, hidden, ids, mask, self.temperature)  # (N, T)
+        else:
+            log_p = token_log_probabilities(model, ids, mask, self.temperature)  # (N, T)
         self.last = self.policy.output(
-            log_p, batch["old"], batch["advantages"], batch.get("reference"), batch["mask"]
+            log_p, batch["old"], batch["advantages"], batch.get("reference"), mask
         )
-        return self.last.loss
+        if self.critic is None:
+            return self.last.loss
+        error = self.critic(values, batch["values"], batch["returns"], mask)
+        self.value_loss = float(error.item())
+        return self.last.loss + error * self.value_weight
 
     def after_update(self) -> tuple[float, float]:
         """The clipped share and the distance to the reference of the last batch."""
@@ -65,6 +81,7 @@ def count_answers(batch: Any) -> int:
 def right_answers(
     model: Any, tokenizer: Any, entries: Sequence[Mapping[str, str]], style: Any, *, end: int,
     answer_tokens: int = 64, boxed: bool = False, batch_size: int = 32,
+    tool: Calculator | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[np.ndarray, list[str]]:  # fmt: skip
     """(1 for each right greedy answer, else 0, (N); the answers): what a score is made of."""
@@ -74,7 +91,7 @@ def right_answers(
     for begin in range(0, len(prompts), batch_size):
         part = prompts[begin : begin + batch_size]
         texts += draw_answers(
-            model, tokenizer, part, answer_tokens, stop_token=end, temperature=0.0
+            model, tokenizer, part, answer_tokens, stop_token=end, temperature=0.0, tool=tool
         ).texts
         if progress is not None:
             progress(len(texts), len(prompts))
@@ -105,11 +122,18 @@ def grpo_trainer(
     if o.beta and reference is None:
         raise ValueError(f"beta={o.beta:g} needs a reference: copy.deepcopy(model) before training")
     policy = policy_loss_of(o.method, longest=o.answer_tokens, **o.loss_changes())
-    loss = GRPOLoss(policy, o.temperature)
-    kind = o.method if o.method in ADVANTAGES else "grpo"
+    ppo = o.method == "ppo"
+    if ppo:
+        add_value_head(model)
+        tuning.others["config"] = {**(tuning.others.get("config") or {}), VALUE_HEAD: True}
+    loss = GRPOLoss(
+        policy, o.temperature, ValueLoss(o.value_clip) if ppo else None, o.value_weight
+    )
+    tool = Calculator() if o.calculator else None
+    kind = o.method if o.method in (*ADVANTAGES, "ppo") else "grpo"
     rollout = RolloutOptions(
         o.group_size, o.batch_size, o.updates, o.answer_tokens, o.temperature, kind, o.boxed,
-        o.form_weight, o.seed,
+        o.form_weight, o.seed, o.gamma, o.lam, tool,
     )  # fmt: skip
     doctor = Doctor(o.patience, template=style_of(style).name in ("chat", "plain"))
     stream = Rollouts(
@@ -127,11 +151,13 @@ def grpo_trainer(
     def report(model: Any) -> Mapping[str, float]:
         rights, _ = right_answers(
             model, tokenizer, validation, style, end=end, answer_tokens=o.answer_tokens,
-            boxed=o.boxed,
+            boxed=o.boxed, tool=tool,
         )  # fmt: skip
         numbers = {"val_accuracy": float(rights.mean())}
         if stream.statistics is not None:
             numbers |= stream.statistics.numbers()
+        if ppo:
+            numbers["value_loss"] = loss.value_loss
         return numbers
 
     data = InstructionDataset(validation, tokenizer, style)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from typing import Any
 
-from ...data.batches import IGNORED
+from ...data.batches import IGNORED, ExampleBatches
 from ...layers.distillation import DistillationLoss
+from ...models.base import context_length_of
 from ...training.devices import on_device
 from ...training.loop import Trainer
 from ...training.options import OptionError
@@ -91,13 +93,10 @@ class Distill(Questions):
         if o.kind != "hard":
             more["loss"] = SoftLoss(self.teacher.model, DistillationLoss(o.softness, o.direction))
             more["count"] = lambda batch: int((batch[1].array != IGNORED).sum())
+        lengths = [len(ids) for ids, _ in data.examples]
         if o.kind == "on-policy":
-            rollout = RolloutOptions(
-                1, o.batch_size, 1, o.answer_tokens, o.temperature, "dr_grpo", o.boxed, 0.0, o.seed
-            )
-            more["stream"] = OnPolicy(
-                Rollouts(self.model, self.tokenizer, self.train, self.style, self.end, rollout)
-            )
+            taught = ExampleBatches(data, o.batch_size, collate, seed=o.seed, lengths=lengths)
+            more["stream"] = OnPolicy(self.own_answers(data), taught, o.own_share)
 
         def report(model: Any) -> dict[str, float]:
             rights, _ = right_answers(
@@ -106,12 +105,37 @@ class Distill(Questions):
             )  # fmt: skip
             return {"val_accuracy": float(rights.mean())}
 
-        lengths = [len(ids) for ids, _ in data.examples]
         return tuning.trainer(
             self.model, TrainingData(data, collate, lengths),
-            batches_in_order(validation, collate), Rates((2e-3, 5e-5), (2e-3, 2e-4), (20.0, 2.0)),
+            batches_in_order(validation, collate), Rates((2e-3, 5e-5), (2e-3, 2e-4), (60.0, 2.0)),
             report=report, **more,
         )  # fmt: skip
+
+    def own_answers(self, data: InstructionDataset) -> Rollouts:
+        """The student's answers, which end where the teacher has nothing to say any more.
+
+        They are as long as the longest answer that is learned, and one more: of a text that goes on
+        and on most tokens would be about texts that no teacher writes. And teacher and student must
+        have seen these places: neither reads beyond its context.
+        Raises: OptionError if a prompt leaves no room for an answer.
+        """
+        o = self.o
+        longest = max(len(ids) - start for ids, start in data.examples) + 2
+        rollout = RolloutOptions(
+            1, o.batch_size, 1, min(o.answer_tokens, longest), o.temperature, "dr_grpo", o.boxed,
+            0.0, o.seed,
+        )  # fmt: skip
+        own = Rollouts(self.model, self.tokenizer, self.train, self.style, self.end, rollout)
+        contexts = [context_length_of(each) for each in (self.model, self.teacher.model)]
+        prompt = max(map(len, own.prompts))
+        room = min([rollout.answer_tokens, *(n - prompt for n in contexts if n is not None)])
+        if room < 1:
+            raise OptionError(
+                f"`data`: a prompt has {prompt} tokens, and the contexts of student and teacher "
+                f"are {contexts[0]} and {contexts[1]}: there is no room for an answer"
+            )
+        own.o = dataclasses.replace(rollout, answer_tokens=room)
+        return own
 
     def more_config(self) -> dict[str, Any]:
         return {**super().more_config(), "teacher_answers": self.rows}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from ...generation.calculator import Calculator
 from ...training.loop import Trainer
 from ..reasoning.options import GRPOOptions
 from ..reasoning.trainer import grpo_trainer
@@ -29,14 +30,21 @@ class GRPO(Questions):
             o.batch_size = min(81, len(self.train)) if new else 8
         if o.temperature is None:
             o.temperature = 1.3 if new else 1.0
+        if o.answer_tokens is None:
+            # a new model that writes on and on would cost time and context, and learn no more
+            longest = max(len(entry["output"].encode()) for entry in [*self.train, *self.test])
+            o.answer_tokens = longest + 2 if new else 64
         if new and o.steps is None and o.epochs is None:
-            o.steps = 300
+            o.steps = 400
 
     def encode(self) -> None:
         super().encode()
         self.reference = None
         if self.o.beta:
             self.reference = self.as_it_was() if self.resumed else copy.deepcopy(self.model)
+
+    def tool(self) -> Calculator | None:
+        return Calculator() if self.o.calculator else None
 
     def as_it_was(self) -> Any:
         """The reference of a resumed run: the base again, or the same start again."""

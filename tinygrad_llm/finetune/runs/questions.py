@@ -9,6 +9,7 @@ import numpy as np
 from ... import random
 from ...evaluation.intervals import bootstrap, paired_difference
 from ...files.paths import local_path
+from ...generation.calculator import Calculator
 from ...models import GPT, GPTConfig, LanguageModel
 from ...text import CharTokenizer, Tokenizer
 from ...text.tokenizer import END_OF_TEXT
@@ -20,7 +21,7 @@ from ..data import InstructionDataset
 from ..files import read_entries
 from ..options import InstructionOptions
 from ..prompts import has_chat
-from ..reasoning.tasks import TASKS, make_questions
+from ..reasoning.tasks import ALL_TASKS, make_questions
 from ..reasoning.trainer import right_answers
 from ..trainers import instruction_trainer
 from .base import padding_of, with_dropout
@@ -50,7 +51,7 @@ class Questions(Finetuning):
         o = self.o
         o.data = o.data or "sums"
         self.all_questions = o.data == "sums"  # there are no others to test with
-        if o.data in TASKS:
+        if o.data in ALL_TASKS:
             self.train = make_questions(o.data, o.questions, o.seed)
             asked = {entry["instruction"] for entry in self.train}
             self.test = (
@@ -125,11 +126,15 @@ class Questions(Finetuning):
         if self.resumed is None:
             self.before, self.texts_before = self.answered("before       {done} of {of} answered")
 
+    def tool(self) -> Calculator | None:
+        """What answers may call."""
+        return None
+
     def answered(self, note: str) -> tuple[np.ndarray, list[str]]:
         """Which test questions the model answers right, greedily, and its answers."""
         return right_answers(
             self.model, self.tokenizer, self.test, self.style, end=self.end,
-            answer_tokens=self.o.answer_tokens, boxed=self.o.boxed,
+            answer_tokens=self.o.answer_tokens, boxed=self.o.boxed, tool=self.tool(),
             progress=counting(self.note, note),
         )  # fmt: skip
 
