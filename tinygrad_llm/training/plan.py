@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import statistics
 import time
 import tracemalloc
@@ -73,6 +74,10 @@ class Plan:
     tokens_per_second: float
     unit: str = "tokens"
     trainable: int | None = None  # where not all parameters are
+
+    def _repr_html_(self) -> str:
+        """The same lines in a notebook."""
+        return f"<pre>{html.escape(str(self))}</pre>"
 
     def __str__(self) -> str:
         total = self.weight_bytes + self.peak_bytes

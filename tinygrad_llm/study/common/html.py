@@ -16,9 +16,35 @@ from typing import Any
 from ...files.paths import local_path
 from ...files.plain_text import visible
 
-__all__ = ["FilePath", "asset", "data", "escape", "line_chart", "page", "table", "written"]
+__all__ = [
+    "FilePath",
+    "InNotebooks",
+    "asset",
+    "data",
+    "escape",
+    "line_chart",
+    "page",
+    "table",
+    "written",
+]
 
 FilePath = str | os.PathLike[str]
+
+
+class InNotebooks:
+    """What has `html()`, a whole page: a notebook shows it below the cell, in a frame.
+
+    The frame keeps the page's styles and scripts apart from those of the notebook.
+    """
+
+    frame_height = 640  # pixels
+
+    def _repr_html_(self) -> str:
+        whole: str = self.html()  # type: ignore[attr-defined]
+        return (
+            f'<iframe srcdoc="{html.escape(whole)}" sandbox="allow-scripts" title="tinygrad_llm" '
+            f'style="width: 100%; height: {self.frame_height}px; border: 0"></iframe>'
+        )
 
 
 def escape(text: str) -> str:

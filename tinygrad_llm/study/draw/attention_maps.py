@@ -13,7 +13,7 @@ from ...autograd.grad_mode import no_grad
 from ...nn.module import Module
 from ...ops import ScaledDotProductAttention
 from ...tensor import Tensor
-from ..common.html import FilePath, data, escape, written
+from ..common.html import FilePath, InNotebooks, data, escape, written
 from ..common.html import page as whole
 from ..common.numbers import plain
 from ..common.watch import Place, Watch
@@ -24,7 +24,7 @@ OPTIONS = ("is_causal", "scale", "offset", "window", "softcap")  # what changes 
 TOKENS = 64  # how many tokens of a sequence the page shows
 
 
-class AttentionMaps:
+class AttentionMaps(InNotebooks):
     """What `study.draw_attention` returns.
 
     maps     (name of the layer, weights (H, L, S)) for every attention that ran, in order

@@ -17,7 +17,7 @@ from ...arrays.devices import xp_of
 from ...files.paths import local_path
 from ...nn.module import Module
 from ...tensor import Tensor
-from ..common.html import FilePath, written
+from ..common.html import FilePath, InNotebooks, written
 from .graph import Box, Graph, Recorder, collect
 from .steps import Step, backward_pass
 
@@ -26,7 +26,7 @@ __all__ = ["Drawing", "draw"]
 ROOM = 26  # how many nodes and closed boxes a drawing shows before it folds more
 
 
-class Drawing:
+class Drawing(InNotebooks):
     """What `study.draw` returns: `svg()` and `html()` return its text, and write it to a file.
 
     graph    the Graph: nodes, edges, boxes

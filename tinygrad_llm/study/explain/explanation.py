@@ -18,14 +18,14 @@ import numpy as np
 
 from ...autograd.engine import Op
 from ...tensor import Tensor
-from ..common.html import FilePath, written
+from ..common.html import FilePath, InNotebooks, written
 from ..common.terminal import Text
 from .names import collectives, example_name, layers, lookup
 
 __all__ = ["Explanation", "explain"]
 
 
-class Explanation:
+class Explanation(InNotebooks):
     """What `study.explain` returns: print it, write it with `html()`, or read `data`.
 
     data    a dict with everything: texts, numbers, NumPy arrays

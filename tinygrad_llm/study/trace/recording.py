@@ -22,7 +22,7 @@ from ...layers.moe import MixtureOfExperts
 from ...nn.module import Module
 from ...tensor.nested import tensors_in
 from ...training import autopsy
-from ..common.html import FilePath, written
+from ..common.html import FilePath, InNotebooks, written
 from ..common.numbers import largest, norm, zeros
 from ..common.terminal import Text
 from ..common.watch import Call, Line, Place, Watch
@@ -132,7 +132,7 @@ class Bad:
         return "\n".join(lines)
 
 
-class Trace(Watch):
+class Trace(Watch, InNotebooks):
     """What `study.trace` returns: records of ops and modules, tables, plots, a page.
 
     ops              an OpRecord for every op, in order of execution
