@@ -757,10 +757,18 @@ class Tensor:
         """input << other on the bits of integers."""
     def __lshift__(self, other: Any) -> Tensor:
         """input << other on the bits of integers."""
+    def bitwise_left_shift_(self, other: Any) -> Tensor:
+        """bitwise_left_shift in place: the result is written into this tensor."""
+    def __ilshift__(self, other: Any) -> Tensor:
+        """bitwise_left_shift in place: the result is written into this tensor."""
     def bitwise_right_shift(self, other: Any) -> Tensor:
         """input >> other on the bits of integers."""
     def __rshift__(self, other: Any) -> Tensor:
         """input >> other on the bits of integers."""
+    def bitwise_right_shift_(self, other: Any) -> Tensor:
+        """bitwise_right_shift in place: the result is written into this tensor."""
+    def __irshift__(self, other: Any) -> Tensor:
+        """bitwise_right_shift in place: the result is written into this tensor."""
     def bitwise_not(self) -> Tensor:
         """~input: the opposite of truth values, every bit of integers turned over."""
     def __invert__(self) -> Tensor:
@@ -1101,7 +1109,7 @@ class Tensor:
         """All dimensions in reverse order; for a matrix the transpose."""
     @property
     def mT(self) -> Tensor:
-        """The last two dimensions exchanged."""
+        """The last two dimensions exchanged; one number is itself."""
     def fliplr(self) -> Tensor:
         """Columns in reverse order."""
     def flipud(self) -> Tensor:
