@@ -1,7 +1,7 @@
 """Small tensors: what a beginner's loop waits for, call by call, and three notebooks' loops.
 
     python -m benchmarks small
-    python -m benchmarks small --only mlp softmax    # rows whose names contain one of these
+    python -m benchmarks small --only MLP softmax    # rows whose names contain one of these
 
 Microseconds per call on tensors of a few numbers, where the arithmetic is nothing and the call is
 everything. The processes of the two sides alternate; a time is the least of all rounds, because a

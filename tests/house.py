@@ -28,7 +28,7 @@ arrays.ids  arrays.threads  arrays.silence
 version  multiprocessing  client
 arrays.devices
 arrays.availability  arrays.layout  arrays.special  arrays.masks  arrays.indexing  arrays.regions
-arrays.parallel
+arrays.parallel  arrays.gamma
 arrays.reductions
 arrays.matmul  arrays.attention_blocks
 tensor  random

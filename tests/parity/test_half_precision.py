@@ -303,11 +303,10 @@ row("", CURVED, lambda L, F, x: x.cosh(), label="cosh", backward="none")
 for _name in ("asin", "acos", "atan", "asinh", "atanh"):
     row("", CURVED, lambda L, F, x, f=_name: getattr(L, f)(x * 0.2), label=_name, backward="none")
 for _name in ("lgamma", "digamma", "sinc", "ndtr", "entr"):
-    row(
-        "", SUMMED if _name in ("ndtr", "entr") else CURVED, lambda L, F, x, f=_name: getattr(L.special, f.replace("lgamma", "gammaln"))(
+    row("", SUMMED if _name in ("ndtr", "entr") else CURVED,
+        lambda L, F, x, f=_name: getattr(L.special, f.replace("lgamma", "gammaln"))(
             x.abs() + 2.5 if "gamma" in f else x.abs() if f == "entr" else x),
-        label=_name, backward="none",
-    )  # fmt: skip
+        label=_name, backward="none")  # fmt: skip
 row("", CURVED, lambda L, F, x: L.erfinv(x * 0.2), label="erfinv", backward="none")
 row("", CURVED, lambda L, F, x: L.polygamma(2, x.abs() + 2.5), label="polygamma", backward="none")
 row("", CURVED, lambda L, F, x: L.mvlgamma(x.abs() + 2.5, 2), label="mvlgamma", backward="none")

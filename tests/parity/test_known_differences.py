@@ -298,7 +298,7 @@ def test_gradients_of_atan2_and_acosh_keep_their_range():
     np.testing.assert_allclose(z.grad.numpy(), 1e-25, 1e-5)
 
 
-# --------------------------------------------------------------- Γ's family, the normal distribution
+# -------------------------------------------------------------- Γ's family, the normal distribution
 EVERYWHERE = ("lgamma", "digamma", "sinc", "ndtr", "log_ndtr")
 PARTLY = {
     "erfinv": lambda t, x: t.erfinv(t.tanh(x.clamp(-6, 6) / 3)),

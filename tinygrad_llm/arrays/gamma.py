@@ -11,8 +11,11 @@ import functools
 import math
 from typing import Any
 
+import numpy as np
+
 from .devices import xp_of
 from .silence import quiet
+from .special import complement_of_erf
 
 __all__ = [
     "density_over_cdf",
@@ -41,9 +44,7 @@ def _polynomial(coefficients: Any, x: Any) -> Any:
 
 @functools.cache
 def _near_one() -> list[float]:
-    """The coefficients of log Γ(2 + z) = (1 − γ)·z + Σ (−1)ᵏ·(ζ(k) − 1)/k · zᵏ, k = 2 … (6.1.33)."""
-    import numpy as np
-
+    """The coefficients of log Γ(2 + z) = (1 − γ)·z + Σ (−1)ᵏ·(ζ(k) − 1)/k·zᵏ, k ≥ 2 (6.1.33)."""
     k = range(2, 28)
     zetas = [float(_zeta(float(n), np.full(1, 2.0))[0]) for n in k]  # Σ over m ≥ 2 of m⁻ⁿ
     return [0.0, 1.0 - _EULER, *[(-1) ** n * z / n for n, z in zip(k, zetas, strict=True)]]
@@ -213,8 +214,6 @@ def erfinv(y: Any) -> Any:
 @quiet
 def log_normal_cdf(x: Any) -> Any:
     """log Φ(x): from erfc, and for x < −30 the asymptotic series of Φ (26.2.12)."""
-    from .special import complement_of_erf
-
     xp = xp_of(x)
     upper = xp.log1p(-0.5 * complement_of_erf(x * math.sqrt(0.5)))
     lower = xp.log(0.5 * complement_of_erf(-x * math.sqrt(0.5)))

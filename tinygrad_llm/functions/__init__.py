@@ -52,11 +52,11 @@ _LATER = {
     ),
     "linear_algebra": "det inverse logdet slogdet",
     "logic": (
-        "__and__ __iand__ __ilshift__ __invert__ __ior__ __irshift__ __ixor__ __lshift__ __or__ __rand__ __ror__ "
-        "__rshift__ __rxor__ __xor__ all any bitwise_and bitwise_and_ bitwise_left_shift bitwise_left_shift_ "
-        "bitwise_not bitwise_not_ bitwise_or bitwise_or_ bitwise_right_shift bitwise_right_shift_ bitwise_xor "
-        "bitwise_xor_ logical_and logical_and_ logical_not logical_not_ logical_or logical_or_ "
-        "logical_xor logical_xor_"
+        "__and__ __iand__ __ilshift__ __invert__ __ior__ __irshift__ __ixor__ __lshift__ __or__ "
+        "__rand__ __ror__ __rshift__ __rxor__ __xor__ all any bitwise_and bitwise_and_ "
+        "bitwise_left_shift bitwise_left_shift_ bitwise_not bitwise_not_ bitwise_or bitwise_or_ "
+        "bitwise_right_shift bitwise_right_shift_ bitwise_xor bitwise_xor_ logical_and "
+        "logical_and_ logical_not logical_not_ logical_or logical_or_ logical_xor logical_xor_"
     ),
     "order": "aminmax argsort kthvalue median msort nanmedian quantile sort topk",
     "rounding": (

@@ -115,8 +115,8 @@ def _not_a_number(name: str, x: Tensor) -> None:
 def split(input: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces along dim: of one size (the last may be smaller), or of the sizes listed.
 
-    Raises: RuntimeError if the sizes do not add up to that of dim or the size is not positive, and for a 0-d
-    tensor.
+    Raises: RuntimeError if the sizes do not add up to that of dim or the size is not positive, and
+    for a 0-d tensor.
     """
     _not_a_number("split", input)
     dim = normal_dim(dim, input.array.ndim)
