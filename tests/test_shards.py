@@ -76,7 +76,7 @@ def test_slices_are_those_of_one_row(folder):
         row[::2]
 
 
-def test_documents_are_found(folder):
+def test_where_documents_begin_and_end(folder):
     shards = Shards(folder)
     expected = documents(1, 9) + documents(2, 1) + documents(3, 30)
     bounds = [shards.documents()[i] for i in range(len(shards.documents()))]
@@ -264,7 +264,7 @@ def test_damaged_folders_are_named(folder, spoil, words):
         Shards(folder)
 
 
-def test_damaged_contents_are_found_when_they_are_read(folder):
+def test_damaged_contents_are_noticed_when_they_are_read(folder):
     spoil_manifest(folder, vocab_size=50, end=49)
     with pytest.raises(ValueError, match="there is a token"):
         Shards(folder).row()[:]
@@ -286,9 +286,7 @@ def pretrain(capsys, *arguments):
     return ended.value.code or 0, shown.out, shown.err
 
 
-@pytest.mark.parametrize(
-    "packing", [pytest.param("windows", marks=pytest.mark.slow), "isolated"]
-)
+@pytest.mark.parametrize("packing", [pytest.param("windows", marks=pytest.mark.slow), "isolated"])
 def test_a_run_from_shards_goes_on_to_the_last_bit(folder, tmp_path, capsys, packing):
     data = ("--data", f"{folder}=2,{folder}", "--packing", packing)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
