@@ -30,6 +30,7 @@ from tinygrad_llm.data.preparation.run import Preparation
 from tinygrad_llm.data.preparation.settings import Settings
 from tinygrad_llm.data.preparation.shingles import shingles_of
 from tinygrad_llm.data.preparation.work import Job, run_pass
+from tinygrad_llm.text.trainers.kinds import train_largest
 
 from . import common, machine
 
@@ -90,7 +91,7 @@ def stages(data: list[bytes], repeats: int) -> dict[str, float]:
         lambda: [hash_of(p) for piece in pieces for p in paragraphs_of(piece) if len(p) >= 80],
         repeats,
     )
-    learned = texts.train_tokenizer("bpe", "".join(pieces[::7])[:2_000_000], 4096)
+    learned = train_largest("bpe", "".join(pieces[::7])[:2_000_000], 4096)
     kinds = {"char": texts.CharTokenizer.train("".join(pieces)), "bpe, 4,096": learned}
     try:
         kinds["gpt2"] = texts.GPT2Tokenizer()
