@@ -15,10 +15,9 @@ import time
 import numpy as np
 import pytest
 from ranks import environment, needs_mpi, on_ranks, run
-
-import tinygrad_llm as torch
 from test_shards import documents, write
 
+import tinygrad_llm as torch
 from tinygrad_llm.cli import main
 from tinygrad_llm.cli.places import place
 from tinygrad_llm.training import OptionError, Trainer, find_checkpoint, read_metrics
