@@ -89,6 +89,7 @@ class Preparation:
         if self.finished:
             manifest = read_json_object(self.out / "manifest.json")
             if manifest.get("format") == FORMAT:
+                shutil.rmtree(self.store.work, ignore_errors=True)  # a kill may have left it
                 raise ValueError(
                     f"`out`: {self.out} holds a finished preparation; take another folder, or "
                     "delete it"
