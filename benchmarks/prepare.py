@@ -14,6 +14,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from tinygrad_llm.data.preparation.run import Preparation
 from tinygrad_llm.data.preparation.settings import Settings
 from tinygrad_llm.data.preparation.shingles import shingles_of
 from tinygrad_llm.data.preparation.work import Job, run_pass
+from tinygrad_llm.text.trainers.kinds import train_largest
 
 from . import common, machine
 
@@ -62,6 +64,11 @@ def timed(function: Callable[[], Any], repeats: int) -> tuple[float, Any]:
     return best, result
 
 
+def each_of(function: Callable[[str], Any], rows: list[str]) -> list[Any]:
+    """The function of each row."""
+    return [function(row) for row in rows]
+
+
 def stages(data: list[bytes], repeats: int) -> dict[str, float]:
     """Seconds of each stage, and of each kind of tokenizer."""
     settings = Settings(scrub=True, languages="en")
@@ -69,12 +76,12 @@ def stages(data: list[bytes], repeats: int) -> dict[str, float]:
     seconds["decode"], rows = timed(lambda: [decode(d)[0] or "" for d in data], repeats)
     for stage in CHANGES:
         name = stage.name + (" (off unless asked for)" if stage.name == "scrub" else "")
-        seconds[name], changed = timed(lambda s=stage: [s.change(row) for row in rows], repeats)
+        seconds[name], changed = timed(partial(each_of, stage.change, rows), repeats)
         rows = rows if stage.name == "scrub" else changed
     seconds["cut"], pieces = timed(lambda: [piece for row in rows for piece in cut(row)], repeats)
     for each in FILTERS:
         seconds[f"filter: {each.name}"], _ = timed(
-            lambda f=each: [f.refuses(piece, settings) for piece in pieces], repeats
+            partial(each_of, partial(each.refuses, s=settings), pieces), repeats
         )
     groups = [pieces[i : i + 40] for i in range(0, len(pieces), 40)]
     seconds["shingles"], runs = timed(lambda: [shingles_of(group) for group in groups], repeats)
@@ -84,7 +91,7 @@ def stages(data: list[bytes], repeats: int) -> dict[str, float]:
         lambda: [hash_of(p) for piece in pieces for p in paragraphs_of(piece) if len(p) >= 80],
         repeats,
     )
-    learned = texts.train_tokenizer("bpe", "".join(pieces[::7])[:2_000_000], 4096)
+    learned = train_largest("bpe", "".join(pieces[::7])[:2_000_000], 4096)
     kinds = {"char": texts.CharTokenizer.train("".join(pieces)), "bpe, 4,096": learned}
     try:
         kinds["gpt2"] = texts.GPT2Tokenizer()
@@ -165,8 +172,8 @@ def all_corpora(extra: Path | None, tokenizer: str) -> dict[str, Any]:
                 digest.update(path.name.encode() + path.read_bytes())
             digests.append(digest.hexdigest())
         manifest.pop("shards")
-        print(f"\n1 process {seconds[0]:.1f} s, 2 processes {seconds[1]:.1f} s; bytes are "
-              f"{'equal' if digests[0] == digests[1] else 'DIFFERENT'}: {digests[0][:16]}")  # fmt: skip
+        same = "equal" if digests[0] == digests[1] else "DIFFERENT"
+        print(f"\n1 process {seconds[0]:.1f} s, 2 processes {seconds[1]:.1f} s; bytes are {same}")
         for name in ("read", "left_out", "repeated_paragraphs", "train", "val"):
             print(f"{name}: {manifest[name]}")
         return {"sizes": sizes, "times": seconds, "manifest": manifest, "sha256": digests}

@@ -83,6 +83,6 @@ def kill_and_compare(tmp_path, kills, seed):
 
 
 @pytest.mark.slow
-@pytest.mark.ci
-def test_killed_twenty_times(tmp_path):
-    kill_and_compare(tmp_path, kills=20, seed=random.randrange(10**6))
+@pytest.mark.parametrize("kills", [pytest.param(4, marks=pytest.mark.ci), 20])
+def test_killed_at_random_moments(tmp_path, kills):
+    kill_and_compare(tmp_path, kills, seed=random.randrange(10**6))

@@ -195,7 +195,7 @@ PYTORCHS = {
 ONE_FOR_ALL_MODELS = {"Attention", "LatentAttention", "MixtureOfExperts"}
 # A dataclass of options is the one list of them: who makes one names those that differ. So is the
 # config of a model, whose fields are those of published files.
-OPTIONS = {"Options", "TrainingOptions", "ModelConfig"}
+OPTIONS = {"Options", "TrainingOptions", "ModelConfig", "Settings"}
 
 
 def classes_of(path: Path) -> list[tuple[str, list[str], list[str]]]:

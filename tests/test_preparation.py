@@ -14,7 +14,7 @@ from tinygrad_llm.cli import main
 from tinygrad_llm.data.preparation import minhash, repeats
 from tinygrad_llm.data.preparation.encoding import decode, repaired
 from tinygrad_llm.data.preparation.formats import documents_in
-from tinygrad_llm.data.preparation.minhash import found_with, jaccard, near_duplicates
+from tinygrad_llm.data.preparation.minhash import detection_probability, jaccard, near_duplicates
 from tinygrad_llm.data.preparation.normalise import japanese, plain, without_gutenberg
 from tinygrad_llm.data.preparation.personal import scrubbed
 from tinygrad_llm.data.preparation.pipeline import cut, hash_of
@@ -234,9 +234,9 @@ def test_the_estimate_is_near_the_true_similarity(share):
     assert abs(np.mean(errors)) < 4 / 20**0.5 and np.abs(errors).max() < 4.5
 
 
-def test_pairs_are_found_as_often_as_the_formula_says():
+def test_pairs_are_detected_as_often_as_the_formula_says():
     draw = random.Random(3)
-    found, expected, n = 0, 0.0, 150
+    detected, expected, n = 0, 0.0, 150
     for i in range(n):
         words = text_of(1000 + i, 60).split()
         other = list(words)
@@ -244,11 +244,11 @@ def test_pairs_are_found_as_often_as_the_formula_says():
         other[place : place + 4] = [f"x{draw.random()}" for _ in range(4)]
         pair = [" ".join(words), " ".join(other)]
         keys = minhash.band_keys(minhash.signatures(*shingles_of(pair)))
-        found += bool((keys[0] == keys[1]).any())
-        expected += found_with(jaccard(*pair))
+        detected += bool((keys[0] == keys[1]).any())
+        expected += detection_probability(jaccard(*pair))
     deviation = max(1.0, (expected * (1 - expected / n)) ** 0.5)
-    assert 20 < expected < 130 and abs(found - expected) < 4 * deviation, (found, expected)
-    assert found_with(0.8) == pytest.approx(0.947, abs=5e-4)
+    assert 20 < expected < 130 and abs(detected - expected) < 4 * deviation, (detected, expected)
+    assert detection_probability(0.8) == pytest.approx(0.947, abs=5e-4)
 
 
 def test_near_duplicates_of_a_list():
@@ -277,9 +277,9 @@ def repeated_texts():
     return texts
 
 
-@pytest.mark.parametrize("at_once", [1 << 23, 3])
-def test_repeats_are_left_out(tmp_path, monkeypatch, at_once):
-    monkeypatch.setattr(repeats, "AT_ONCE", at_once)
+@pytest.mark.parametrize("together", [1 << 23, 3])
+def test_repeats_are_left_out(tmp_path, monkeypatch, together):
+    monkeypatch.setattr(repeats, "TOGETHER", together)
     folder = fill(tmp_path / "texts", repeated_texts())
     manifest = Preparation(folder, tmp_path / "out", PLAIN).run()
     assert manifest["left_out"]["equal"] == 1 and manifest["left_out"]["near"] == 1

@@ -15,6 +15,7 @@ import time
 import numpy as np
 import pytest
 from ranks import environment, needs_mpi, on_ranks, run
+from test_shards import documents, write
 
 import tinygrad_llm as torch
 from tinygrad_llm.cli import main
@@ -107,6 +108,19 @@ def test_pretrain_on_two_ranks_is_pretrain_in_one_process(text):
     assert json.loads(open("two/config.json").read())["ranks"] == 2
     code, output = command(*made, "--out", "one")
     assert code == 0, output
+    same_numbers("two", "one")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("packing", ["windows", "isolated"])
+def test_shards_on_two_ranks(text, tmp_path, packing):
+    """Ranks take different rows of the same batches."""
+    write(tmp_path / "shards", {"train": [documents(1, 40)], "val": [documents(2, 9)]})
+    made = ["pretrain", "--data", "shards", "--packing", packing, *SMALL[2:], "--drop-rate", "0",
+            "--steps", "8"]  # fmt: skip
+    for out, ranks in (("two", "2"), ("one", "1")):
+        code, output = command(*made, "--out", out, "--ranks", ranks)
+        assert code == 0, output
     same_numbers("two", "one")
 
 

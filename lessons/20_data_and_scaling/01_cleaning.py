@@ -98,14 +98,14 @@ assert abs(mean) < 0.6 and max(map(abs, errors)) < 4, "no bias, and errors as la
 # The curve is an S: nearly nothing below a threshold, nearly everything above it. It rises near (1/b)^(1/r).
 
 # %%
-def found(j, bands, rows):
+def detected(j, bands, rows):
     return 1 - (1 - j**rows) ** bands
 
 
 for j in (0.5, 0.7, 0.8, 0.9):
-    print(f"J = {j}: found with probability {found(j, 16, 8):.4f}")
+    print(f"J = {j}: found with probability {detected(j, 16, 8):.4f}")
 threshold = (1 / 16) ** (1 / 8)
-assert 0.68 < threshold < 0.72 and found(0.5, 16, 8) < 0.07 and found(0.9, 16, 8) > 0.999
+assert 0.68 < threshold < 0.72 and detected(0.5, 16, 8) < 0.07 and detected(0.9, 16, 8) > 0.999
 
 
 def buckets(signatures, bands, rows):
@@ -135,14 +135,14 @@ assert pairs == {(5, 22), (7, 31)}
 
 # %% tags=["package"]
 from tinygrad_llm.data.corpora import load  # noqa: E402
-from tinygrad_llm.data.preparation.minhash import found_with, near_duplicates  # noqa: E402
+from tinygrad_llm.data.preparation.minhash import detection_probability, near_duplicates  # noqa: E402
 from tinygrad_llm.data.preparation.minhash import jaccard as exact_jaccard  # noqa: E402
 from tinygrad_llm.data.preparation.normalise import japanese, plain  # noqa: E402
 from tinygrad_llm.data.preparation.personal import scrubbed  # noqa: E402
 from tinygrad_llm.data.preparation.quality import language_of, symbol_share  # noqa: E402
 
 assert abs(exact_jaccard(" ".join(original), " ".join(changed)) - jaccard(A, B)) < 1e-12
-assert abs(found_with(0.8) - found(0.8, 16, 8)) < 1e-12
+assert abs(detection_probability(0.8) - detected(0.8, 16, 8)) < 1e-12
 print(repr(plain("one line\r\n\n\n\nanother \x07line  ")), repr(japanese("ｶﾞｽ料金！！！　２０２６年")))
 print(repr(scrubbed("Write to jane@example.org or call 090-1234-5678.")))
 print(language_of("Der Hund ist nicht mit der Katze auf dem Dach."), f"{symbol_share('=-=-=-= x'):.2f}")
@@ -169,7 +169,7 @@ axes[0].scatter(true, estimated, s=14)
 axes[0].set_xlabel("true Jaccard similarity"), axes[0].set_ylabel("share of equal minima, K = 128")
 js = [i / 200 for i in range(201)]
 for bands, rows in ((16, 8), (32, 4), (8, 16)):
-    axes[1].plot(js, [found(j, bands, rows) for j in js], label=f"{bands} bands of {rows}")
+    axes[1].plot(js, [detected(j, bands, rows) for j in js], label=f"{bands} bands of {rows}")
 axes[1].set_xlabel("Jaccard similarity"), axes[1].set_ylabel("probability to be found"), axes[1].legend()
 save_plot(figure, "01_cleaning")
 

@@ -71,7 +71,7 @@ q, k, v = (torch.randn(1, 2, t, 8, requires_grad=True) for _ in range(3))  # sha
 masked = F.scaled_dot_product_attention(q, k, v, attn_mask=within)
 
 # %% [markdown]
-# The mask has t² numbers, most of them say no. The same result without it: each document is a small attention of its own.
+# The mask has t² numbers, most of them say no. The same result without it: each document is a small attention by itself.
 # Cut queries, keys and values where documents end, attend, join. The cost is Σn² in place of t².
 
 # %%

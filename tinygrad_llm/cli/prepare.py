@@ -117,7 +117,7 @@ def _run(preparation: Any, processes: int) -> None:
     try:
         manifest = preparation.run(processes, _Progress())
     except PreparationError as error:
-        raise BadValue(f"{error}. The same command goes on from here") from error
+        raise BadValue(f"{error}. The same command continues from here") from error
     for line in preparation.troubles:
         say(f"left out     {one_line(line)}", file=sys.stderr)
     _report(preparation, manifest, time.perf_counter() - began)

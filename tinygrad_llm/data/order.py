@@ -13,9 +13,9 @@ _MASK = (1 << 64) - 1
 class Permutation:
     """The numbers 0 … n − 1 in an order that depends on the seeds alone; needs no memory.
 
-    A Feistel network: both halves of a number's bits change in turn, each by a hash of the other,
-    so that every step can be undone and no two numbers end alike. Results of n or more go through
-    it again. Source: Black and Rogaway (2002), "Ciphers with arbitrary finite domains".
+    A Feistel network: the halves of a number's bits change alternately, each by a hash of the
+    other, so that every step can be undone and no two numbers end alike. Results of n or more go
+    through it again. Source: Black and Rogaway (2002), "Ciphers with arbitrary finite domains".
     """
 
     def __init__(self, n: int, *seeds: int) -> None:

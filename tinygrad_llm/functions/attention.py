@@ -78,7 +78,8 @@ def within_documents(documents: Any) -> Iterator[None]:
     forward again there.
     Raises: ValueError for another shape, or inside of another block that replaces attention.
     """
-    numbers = documents.numpy() if isinstance(documents, Tensor) else np.asarray(documents)
+    host = documents.cpu().numpy() if isinstance(documents, Tensor) else documents
+    numbers = np.asarray(host)
     if numbers.ndim != 2 or numbers.dtype.kind not in "iu" or not numbers.size:
         raise ValueError(
             f"within_documents: expected integers of the shape (B, T), got {numbers.dtype} "

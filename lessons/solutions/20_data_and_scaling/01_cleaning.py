@@ -35,13 +35,13 @@ def half(bands, rows):
     return (1 - 2 ** (-1 / bands)) ** (1 / rows)
 
 
-def found(j, bands, rows):
+def detected(j, bands, rows):
     return 1 - (1 - j**rows) ** bands
 
 
 print(f"16 bands of 8: {half(16, 8):.3f}   32 bands of 4: {half(32, 4):.3f}")
-print(f"at J = 0.4: {found(0.4, 16, 8):.3f} and {found(0.4, 32, 4):.3f} are compared in vain")
-assert half(16, 8) > 0.65 > half(32, 4) and found(0.4, 32, 4) > 10 * found(0.4, 16, 8)
+print(f"at J = 0.4: {detected(0.4, 16, 8):.3f} and {detected(0.4, 32, 4):.3f} are compared in vain")
+assert half(16, 8) > 0.65 > half(32, 4) and detected(0.4, 32, 4) > 10 * detected(0.4, 16, 8)
 
 # %% [markdown]
 # ## 3. One function K times

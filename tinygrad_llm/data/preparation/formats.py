@@ -62,7 +62,8 @@ def documents_in(
 ) -> Iterator[str]:
     """The documents of a file, or of those of its bytes that begin at `begin` … `end`.
 
-    trouble: called with a line for each thing that cannot be read; the rest is read on.
+    trouble: called with a line for each thing that cannot be read; the rest is read all the same.
+    Raises: what is not the file's fault.
     """
     path = folder / source.path
     try:
@@ -74,8 +75,8 @@ def documents_in(
             else:
                 yield from _from_text(file, source, begin, end, settings.separator, trouble)
     except (OSError, EOFError, zlib.error, _TooLarge) as error:
-        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        trouble(f"{source.path}: {said or type(error).__name__}")
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        trouble(f"{source.path}: {reason or type(error).__name__}")
     except Exception as error:  # zstandard's own class is known only when it is installed
         if type(error).__module__.partition(".")[0] != "zstandard":
             raise

@@ -33,7 +33,7 @@ __all__ = [
     "ROWS",
     "band_keys",
     "check_similarity",
-    "found_with",
+    "detection_probability",
     "jaccard",
     "near_duplicates",
     "similar_earlier",
@@ -78,7 +78,7 @@ def jaccard(a: str, b: str) -> float:
     return both / max(1, len(first) + len(second) - both)
 
 
-def found_with(similarity: float, bands: int = BANDS, rows: int = ROWS) -> float:
+def detection_probability(similarity: float, bands: int = BANDS, rows: int = ROWS) -> float:
     """The probability that LSH makes candidates of two texts with this Jaccard similarity."""
     return 1.0 - (1.0 - similarity**rows) ** bands
 
@@ -159,5 +159,5 @@ def near_duplicates(texts: Sequence[str], threshold: float = 0.8) -> list[NearDu
     chosen = np.unique(np.concatenate(pairs), axis=0)
     similar = estimate(minima[chosen[:, 0]], minima[chosen[:, 1]])
     rows = zip(chosen.tolist(), similar.tolist(), strict=True)
-    found = [NearDuplicate(first, second, s) for (first, second), s in rows]
-    return sorted(found, key=lambda pair: (-pair.similarity, pair.first, pair.second))
+    duplicates = [NearDuplicate(first, second, s) for (first, second), s in rows]
+    return sorted(duplicates, key=lambda pair: (-pair.similarity, pair.first, pair.second))

@@ -11,10 +11,10 @@ __all__ = ["japanese", "plain", "without_gutenberg"]
 
 # Controls (not tab and line feed), the marks that turn the direction of a text, soft hyphens and
 # spaces of no width; the other line ends of Unicode
-_UNSEEN = re.compile(
+_INVISIBLE = re.compile(
     "[\0-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069]"
 )
-_UNSEEN_ASCII = re.compile("[\0-\x08\x0e-\x1f\x7f]")
+_INVISIBLE_ASCII = re.compile("[\0-\x08\x0e-\x1f\x7f]")
 _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 _LINE_ENDS_ASCII = re.compile("\r\n?|[\x0b\x0c]")
 _END_SPACES = re.compile("[ \t\u00a0\u3000]+$", re.M)
@@ -39,13 +39,13 @@ def plain(text: str) -> str:
     if text.isascii():
         if "\r" in text or "\x0b" in text or "\x0c" in text:
             text = _LINE_ENDS_ASCII.sub("\n", text)
-        if _UNSEEN_ASCII.search(text):
-            text = _UNSEEN_ASCII.sub("", text)
+        if _INVISIBLE_ASCII.search(text):
+            text = _INVISIBLE_ASCII.sub("", text)
         if " \n" in text or "\t\n" in text:
             text = _END_SPACES_ASCII.sub("\n", text)
     else:
         text = _LINE_ENDS.sub("\n", text)
-        text = _UNSEEN.sub("", text.encode("utf-8", "replace").decode())
+        text = _INVISIBLE.sub("", text.encode("utf-8", "replace").decode())
         text = _END_SPACES.sub("", unicodedata.normalize("NFC", text))
     return (_BLANK_LINES.sub("\n\n", text) if "\n\n\n" in text else text).strip()
 

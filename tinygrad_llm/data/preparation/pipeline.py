@@ -69,7 +69,7 @@ FILTERS = (
     Filter("symbols", lambda text, s: symbol_share(text) > s.most_symbols),
     Filter(
         "language",
-        lambda text, s: s.languages is not None and language_of(text) not in s.wanted_languages(),
+        lambda text, s: s.languages is not None and language_of(text) not in s.kept_languages(),
     ),
 )
 

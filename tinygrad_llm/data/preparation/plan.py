@@ -26,7 +26,6 @@ class Plan:
     files: int
     bytes: int
     units: int
-    text_bytes: float
     cleaning: float
     tokenizing: float
     seconds: float
@@ -82,7 +81,7 @@ def make_plan(preparation: Preparation, processes: int = 1) -> Plan:
         seconds += processes * learning * min(LEARN_FROM, text_bytes) / kept_bytes
     width = dtype_for(tokenizer.vocab_size).itemsize
     return Plan(
-        len(p.sources), p.n_bytes, len(p.units), text_bytes, speed_clean, speed_tokens,
+        len(p.sources), p.n_bytes, len(p.units), speed_clean, speed_tokens,
         seconds / min(processes, len(p.units)), tokens, tokens * width, text_bytes * share * 1.2,
         min(1.0, share),
     )  # fmt: skip

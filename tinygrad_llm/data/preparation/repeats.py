@@ -19,7 +19,7 @@ from .store import Store
 
 __all__ = ["decide_repeats", "later_copies"]
 
-AT_ONCE = 1 << 23  # hashes in memory
+TOGETHER = 1 << 23  # hashes in memory
 
 
 def decide_repeats(store: Store, n_units: int, settings: Settings) -> None:
@@ -74,8 +74,8 @@ def later_copies(
 
     name: of the array of hashes; starts (units + 1): where each unit's places begin
     """
-    classes = max(1, -(-int(starts[-1]) // AT_ONCE))
-    found = []
+    classes = max(1, -(-int(starts[-1]) // TOGETHER))
+    places_of_copies = []
     for remainder in range(classes):
         hashes, places = [], []
         for n in range(n_units):
@@ -91,8 +91,8 @@ def later_copies(
         joined, where = np.concatenate(hashes), np.concatenate(places)
         order = np.argsort(joined, kind="stable")
         joined, where = joined[order], where[order]
-        found.append(where[1:][joined[1:] == joined[:-1]])
-    return np.concatenate(found)
+        places_of_copies.append(where[1:][joined[1:] == joined[:-1]])
+    return np.concatenate(places_of_copies)
 
 
 class _Minima:
@@ -119,11 +119,11 @@ def _near(
 ) -> np.ndarray:  # fmt: skip
     """The places that are similar to an earlier one."""
     minima: Any = _Minima(store, name, starts)
-    found = [np.zeros(0, np.int64)]
+    places_of_copies = [np.zeros(0, np.int64)]
     for band in range(BANDS):
         for keys, places in _keys(store, n_units, name, starts, band, stays):
-            found.append(similar_earlier(keys, places, minima, threshold)[:, 1])
-    return np.unique(np.concatenate(found))
+            places_of_copies.append(similar_earlier(keys, places, minima, threshold)[:, 1])
+    return np.unique(np.concatenate(places_of_copies))
 
 
 def _keys(
@@ -131,7 +131,7 @@ def _keys(
     stays: np.ndarray | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # fmt: skip
     """(keys of a band, their places), class after class."""
-    classes = max(1, -(-int(starts[-1]) // AT_ONCE))
+    classes = max(1, -(-int(starts[-1]) // TOGETHER))
     for remainder in range(classes):
         keys, places = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
         for n in range(n_units):

@@ -1,4 +1,4 @@
-"""A preparation from beginning to end: plan it, run it, go on with it after it was interrupted.
+"""A preparation from beginning to end: plan it, run it, resume it after it was interrupted.
 
 Preparation("texts", "shards", Settings(tokenizer="gpt2")).run(processes=2)
 """
@@ -89,6 +89,7 @@ class Preparation:
         if self.finished:
             manifest = read_json_object(self.out / "manifest.json")
             if manifest.get("format") == FORMAT:
+                shutil.rmtree(self.store.work, ignore_errors=True)  # a kill may have left it
                 raise ValueError(
                     f"`out`: {self.out} holds a finished preparation; take another folder, or "
                     "delete it"
@@ -99,7 +100,7 @@ class Preparation:
             if changed:
                 raise ValueError(
                     f"`out`: {self.out} holds a preparation that was interrupted, with other "
-                    f"{' and '.join(name.replace('_', ' ') for name in changed)}; go on with "
+                    f"{' and '.join(name.replace('_', ' ') for name in changed)}; continue with "
                     "those, take another folder, or delete it"
                 )
         elif any(not path.name.startswith(".") for path in self.out.iterdir()

@@ -66,12 +66,12 @@ class Settings:
         for name in ("paragraphs", "documents"):
             if getattr(self, name) not in REPEATED:
                 raise ValueError(f"`{name}` must be keep, exact or near, got {getattr(self, name)}")
-        for language in self.wanted_languages():
+        for language in self.kept_languages():
             if language not in LANGUAGES:
                 raise ValueError(
                     f"`languages`: {language} is unknown; known: {', '.join(LANGUAGES)}"
                 )
-        if self.languages is not None and not self.wanted_languages():
+        if self.languages is not None and not self.kept_languages():
             raise ValueError("`languages` names no language: write en or en,ja")
         if self.separator is not None and (
             not self.separator.strip() or "\n" in self.separator or len(self.separator) > 200
@@ -80,7 +80,7 @@ class Settings:
         if not self.text_field:
             raise ValueError("`text_field` must be a name, got an empty one")
 
-    def wanted_languages(self) -> tuple[str, ...]:
+    def kept_languages(self) -> tuple[str, ...]:
         """The languages that are kept; none if all are."""
         return tuple(word.strip() for word in (self.languages or "").split(",") if word.strip())
 

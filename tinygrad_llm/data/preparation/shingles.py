@@ -1,7 +1,7 @@
 """Words and runs of words as numbers, by NumPy: no Python code runs for each word.
 
 A word is a run of ASCII letters and digits, in lower case, or of letters of other scripts that are
-written with spaces; each character of Japanese, Chinese or Thai is a word of its own. Everything
+written with spaces; each character of Japanese, Chinese or Thai is a word by itself. Everything
 else only separates. The hash of a word is a polynomial in its characters modulo 2⁶⁴ and comes from
 differences of one cumulative sum; a shingle is 5 words in a row, and its hash that of their hashes.
 """
@@ -101,8 +101,8 @@ def _words(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             if len(gaps):
                 cut = len(kinds) // 2 + int(gaps[-1]) + 1
                 piece, kinds = piece[:cut], kinds[:cut]
-        found, at = _words_of_piece(piece, kinds)
-        hashes.append(found)
+        values, at = _words_of_piece(piece, kinds)
+        hashes.append(values)
         places.append(at + begin)
         begin += len(piece)
     if not hashes:

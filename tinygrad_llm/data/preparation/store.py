@@ -1,6 +1,6 @@
 """What lies in the folder of a preparation while it works, unit by unit.
 
-work/units.json         settings and files: a run goes on only where both are the same
+work/units.json         settings and files: a run is resumed only where both are equal
 work/00000.text         the documents of unit 0 after cleaning, one after the other, UTF-8
 work/00000.npz          where each ends, hashes and minima
 work/00000.json         counts; it is written last: the unit is done

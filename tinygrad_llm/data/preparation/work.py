@@ -1,4 +1,4 @@
-"""The passes over all units, in one process or several that take the next unit when they are done."""
+"""The passes over all units, in one process or in several, each of which takes the next unit."""
 
 from __future__ import annotations
 
