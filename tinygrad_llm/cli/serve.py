@@ -95,6 +95,9 @@ def serve(
     loaded.to(device)
     limits = Limits(**own)
     embedder = _embedder(embeddings)
+    # The model's thread computes without the interpreter's lock, and asks for it between two
+    # kernels; the web server's thread would hold it for 5 ms each time.
+    sys.setswitchinterval(1e-4)
     with Engine(loaded, tokenizer, limits) as engine:
         known = name or local_path(model).name.removesuffix(".gguf")
         service = Service(engine, known, end_tokens(loaded, tokenizer), embedder)
