@@ -245,7 +245,7 @@ def killed(options: Any) -> dict[str, Any]:
 
 
 def compared(here: Server, options: Any) -> dict[str, Any]:
-    """One client and many in turn: the rates of every round, and whether the answers are equal."""
+    """One client and many alternately: rates of every round, and whether answers are equal."""
     rows: dict[str, Any] = {}
     alone, many = [], []
     for i in range(options.rounds):
@@ -276,7 +276,7 @@ def main(argv: list[str]) -> dict[str, Any] | None:
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=120.0, help="of the many clients")
     parser.add_argument("--alone", type=float, default=15.0, help="seconds of one client")
-    parser.add_argument("--rounds", type=int, default=1, help="one client and many in turn")
+    parser.add_argument("--rounds", type=int, default=1, help="one client and many alternately")
     parser.add_argument("--tokens", type=int, default=64, help="the most of an answer")
     parser.add_argument("--only-load", action="store_true", help="leave out all except the load")
     options = parser.parse_args(argv)
