@@ -71,6 +71,8 @@ def server(options: Any, *more: str, port: int = 0) -> Iterator[Server]:
     """A server in a separate process, which ends with the block."""
     command = [sys.executable, "-m", "tinygrad_llm.cli", "serve", options.model, "--port",
                str(port), *more]  # fmt: skip
+    if options.threads:
+        command += ["--threads", str(options.threads)]
     if options.quantize != "none":
         command += ["--quantize", options.quantize]
     began = time.perf_counter()
@@ -278,6 +280,7 @@ def main(argv: list[str]) -> dict[str, Any] | None:
     parser.add_argument("--alone", type=float, default=15.0, help="seconds of one client")
     parser.add_argument("--rounds", type=int, default=1, help="one client and many alternately")
     parser.add_argument("--tokens", type=int, default=64, help="the most of an answer")
+    parser.add_argument("--threads", type=int, default=None, help="of the model, as serve's")
     parser.add_argument("--only-load", action="store_true", help="leave out all except the load")
     options = parser.parse_args(argv)
     if not 1 <= options.clients <= len(QUESTIONS) or min(options.seconds, options.alone) <= 0:
