@@ -244,7 +244,7 @@ def test_what_a_card_does_not_know_it_says(tmp_path):
     assert (
         "license" not in card and "| data | not known |" in card and "llama-cli -m m.gguf" in card
     )
-    assert "| losses | not known |" in card and "whoever passes the weights on" in card
+    assert "| losses | not known |" in card and "must state one before" in card
     assert "--licence must be" in str(
         invoke("export", "hf", folder, tmp_path / "hf", "--licence", "a\nb: c")[2]
     )

@@ -24,8 +24,8 @@ _EXPORT = """Write a model for other programs.
 FORMAT is hf, a folder that transformers reads, or gguf, a file that llama.cpp reads. MODEL is a
 run's folder, one of its checkpoints, a folder of transformers, a GGUF file, or the name of
 published weights (tinygrad-llm models list). LoRA layers are merged into the weights. A model
-card (README.md in the folder, or NAME.gguf.md beside the file) says which data, losses, command and
-licence the model has, as far as the run's files say it.
+card (README.md in the folder; beside a file, its name with .md) says which data, losses, command
+and licence the model has, as far as the run's files say it.
 
 \b
 Examples:
