@@ -110,7 +110,7 @@ def measure_refusal(index: Index, headings: dict[str, str]) -> dict[str, float]:
 
     def nearest(searched: Index, questions: Sequence[str]) -> np.ndarray:
         hits = [searched.search(q, 3) for q in questions]
-        return np.array([max((p.closeness for p in found), default=0.0) for found in hits])
+        return np.array([max((p.closeness for p in own), default=0.0) for own in hits])
 
     closest = {
         f"{name}, {way}": nearest(searched, questions)

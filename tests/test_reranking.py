@@ -139,7 +139,7 @@ def test_the_right_passage_stands_at_a_random_place(tmp_path):
         read_passages(str(path), "question", "passage", ["negative1"])
 
 
-def test_lists_beside_a_baseline():
+def test_measures_of_lists():
     scores, baseline = np.array([[0.1, 0.9, 0.5], [0.3, 0.2, 0.1]]), np.zeros((2, 3))
     compared = {c.name: c for c in compared_lists(scores, baseline, np.array([2, 0]), "none")}
     assert compared["recall@1"].score.value == 0.5 and compared["MRR"].score.value == 0.75
