@@ -62,11 +62,11 @@ assert ndcg([1, 2], {1, 2}, 2) == 1.0 and abs(ndcg([7, 0], {0}, 2) - 1 / math.lo
 
 # %%
 vocabulary = ["car", "automobile", "engine", "cat", "kitten", "sleeps"]
-meaning = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.8, 0.0], [0.0, 1.0], [0.1, 0.9], [0.2, 0.6]])  # (V, C)
+meaning = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.8, 0.0], [0.0, 1.0], [0.1, 0.9], [0.2, 0.6]])  # shape (V, C)
 
 
 def counts(text):
-    """How often each word of the vocabulary is in a text, (V)."""
+    """How often each word of the vocabulary is in a text, shape (V,)."""
     return torch.tensor([float(text.split().count(word)) for word in vocabulary])
 
 

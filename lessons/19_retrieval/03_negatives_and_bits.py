@@ -103,7 +103,7 @@ assert curves["16 and 16 hard"][5] > curves["32 pairs"][5] + 0.05, "as many cand
 # it more often. Most random passages are of other topics, which the encoder can tell apart already, so their gradient is
 # about 0. Hard negatives are the mistakes that the model would make: the same number of candidates teaches more.
 #
-# ## Bits: signs after training, or training for signs
+# ## With the package: signs after training, or training for signs
 # A passage becomes C bits. Taking the signs of vectors that were trained as numbers loses much; BPR trains tanh(β·e), which
 # comes closer to the sign as β grows, and keeps the question's numbers for the order of the candidates.
 

@@ -52,7 +52,7 @@ assert any("for two minutes at eighty" in piece for piece in cut(text, 8, 4))
 # %%
 answered = torch.tensor([0.53, 0.58, 0.61, 0.66, 0.70, 0.72, 0.74, 0.79, 0.83, 0.90])
 foreign = torch.tensor([0.16, 0.18, 0.20, 0.21, 0.22, 0.25, 0.28, 0.31, 0.37, 0.55])
-thresholds = torch.linspace(0.0, 1.0, 101)
+thresholds = torch.linspace(0.0, 1.0, 101)  # shape (101,)
 refused = {
     "with an answer": torch.stack([(answered < t).float().mean() for t in thresholds]),
     "about something else": torch.stack([(foreign < t).float().mean() for t in thresholds]),
