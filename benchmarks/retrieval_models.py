@@ -221,8 +221,8 @@ def print_answers(tables: dict[str, dict[str, np.ndarray]]) -> dict[str, Any]:
     first = next(iter(tables.values()))
     n = len(first["none"])
     print(f"\n{n} gaps\n\n| model | passages | holds the word | is the word | character F1 | "
-          "refuses | holds the word, minus without passages | is the word, minus the first model |\n"
-          + "|---" * 8 + "|")  # fmt: skip
+          "refuses | holds the word, minus without passages | is the word, minus the first model "
+          "|\n" + "|---" * 8 + "|")  # fmt: skip
     for name, table in tables.items():
         for way, scores in table.items():
             cells = [str(bootstrap(column)) for column in scores.T]
