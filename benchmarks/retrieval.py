@@ -158,7 +158,7 @@ def main(argv: Iterable[str] | None = None) -> dict[str, Any]:
             passages, gaps = write_data(index, made, runs)
         if "models" in chosen:
             trained = {name: train(name, passages, runs) for name in ("rerank", "embed")}
-            result["models"] = measure_models(index, made, trained, 2 * options.questions)
+            result["models"] = measure_models(index, made, trained, 50)
         if "answers" in chosen:
             tuned = train("instruct", gaps, runs)
             readers = {"SmolLM2 135M": options.model, "the same, tuned": str(tuned)}
