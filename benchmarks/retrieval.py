@@ -110,7 +110,7 @@ def measure_refusal(index: Index, headings: dict[str, str]) -> dict[str, float]:
 
     def nearest(searched: Index, questions: Sequence[str]) -> np.ndarray:
         hits = [searched.search(q, 3) for q in questions]
-        return np.array([max((p.closeness for p in found), default=0.0) for found in hits])
+        return np.array([max((p.closeness for p in own), default=0.0) for own in hits])
 
     closest = {
         f"{name}, {way}": nearest(searched, questions)
@@ -158,7 +158,7 @@ def main(argv: Iterable[str] | None = None) -> dict[str, Any]:
             passages, gaps = write_data(index, made, runs)
         if "models" in chosen:
             trained = {name: train(name, passages, runs) for name in ("rerank", "embed")}
-            result["models"] = measure_models(index, made, trained, 2 * options.questions)
+            result["models"] = measure_models(index, made, trained, 50)
         if "answers" in chosen:
             tuned = train("instruct", gaps, runs)
             readers = {"SmolLM2 135M": options.model, "the same, tuned": str(tuned)}

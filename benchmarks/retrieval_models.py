@@ -221,14 +221,14 @@ def print_answers(tables: dict[str, dict[str, np.ndarray]]) -> dict[str, Any]:
     first = next(iter(tables.values()))
     n = len(first["none"])
     print(f"\n{n} gaps\n\n| model | passages | holds the word | is the word | character F1 | "
-          "refuses | holds the word, minus without passages | minus the first model |\n"
-          + "|---" * 8 + "|")  # fmt: skip
+          "refuses | holds the word, minus without passages | is the word, minus the first model "
+          "|\n" + "|---" * 8 + "|")  # fmt: skip
     for name, table in tables.items():
         for way, scores in table.items():
             cells = [str(bootstrap(column)) for column in scores.T]
-            for base in (table["none"], first[way]):
-                same = base is scores
-                cells.append("" if same else str(paired_difference(scores[:, 0], base[:, 0])))
+            for base, column in ((table["none"], 0), (first[way], 1)):
+                gain = paired_difference(scores[:, column], base[:, column])
+                cells.append("" if base is scores else str(gain))
             print(f"| {name} | {way} | {' | '.join(cells)} |")
     return {
         f"{name}, {way}": scores.mean(0).tolist()

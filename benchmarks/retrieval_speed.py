@@ -27,7 +27,7 @@ def clustered(n: int, n_queries: int, width: int) -> tuple[np.ndarray, np.ndarra
 
 
 def measure_speed(n: int, width: int = 384, n_queries: int = 200) -> dict[str, Any]:
-    """Print memory, time and agreement with exact search: all queries at once, and one by one."""
+    """Print memory, time and agreement with exact search: all queries together, and one by one."""
     vectors, queries = clustered(n, n_queries, width)
     codes, asked = binary_codes(vectors), binary_codes(queries)
     bits = BinaryIndex(vectors)
@@ -48,7 +48,7 @@ def measure_speed(n: int, width: int = 384, n_queries: int = 200) -> dict[str, A
     exact = search_vectors(queries, vectors, 10)
     result = {}
     print(f"\n{n:,} vectors of {width} numbers, {n_queries} queries, the 10 best\n")
-    print("| index | bytes per vector | build, s | ms per query, all at once | alone | ids of "
+    print("| index | bytes per vector | build, s | ms per query, together | alone | ids of "
           "exact search |\n" + "|---" * 6 + "|")  # fmt: skip
     for name, (built, size, search) in ways.items():
         hits = search(queries, asked)  # also the warm-up

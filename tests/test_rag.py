@@ -113,7 +113,7 @@ def test_an_index_comes_back_from_disk(tmp_path):
 
 
 def test_progress_of_an_index(monkeypatch):
-    """Vectors are made in parts, and are the same as those made at once."""
+    """Vectors are made in parts, and are the same as those made together."""
     monkeypatch.setattr("tinygrad_llm.retrieval.index.PART", 2)
     seen = []
     made = build_index(DOCUMENTS, embedder(), "ours", progress=lambda *n: seen.append(n))

@@ -122,6 +122,22 @@ def test_rows_for_training():
         instruction_rows(made, questions, wrong, 1.5)
 
 
+def test_files_of_questions(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    made = index()
+    made.save("rag-index")
+    assert run("rag", "questions", "--negatives", 2, "--out", "p.jsonl") == 0
+    rows = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    assert len(rows) == 4 and {row["passage"] for row in rows} == set(TEXTS.values())
+    instruct = ["--kind", "gaps", "--form", "instruct", "--unanswerable", 0, "--out", "i.jsonl"]
+    assert run("rag", "questions", *instruct) == 0
+    printed = capsys.readouterr().out
+    assert "2 questions in i.jsonl" in printed and "finetune instruct i.jsonl" in printed
+    entries = [json.loads(line) for line in (tmp_path / "i.jsonl").read_text().splitlines()]
+    assert {e["output"] for e in entries} == {"black", "both"}
+    assert all(e["instruction"].startswith("Context:\n") for e in entries)
+
+
 # --------------------------------------------------------------------------------- finetune rerank
 def test_the_right_passage_stands_at_a_random_place(tmp_path):
     path = tmp_path / "q.jsonl"
@@ -139,7 +155,7 @@ def test_the_right_passage_stands_at_a_random_place(tmp_path):
         read_passages(str(path), "question", "passage", ["negative1"])
 
 
-def test_lists_beside_a_baseline():
+def test_measures_of_lists():
     scores, baseline = np.array([[0.1, 0.9, 0.5], [0.3, 0.2, 0.1]]), np.zeros((2, 3))
     compared = {c.name: c for c in compared_lists(scores, baseline, np.array([2, 0]), "none")}
     assert compared["recall@1"].score.value == 0.5 and compared["MRR"].score.value == 0.75

@@ -58,15 +58,15 @@ assert ndcg([1, 2], {1, 2}, 2) == 1.0 and abs(ndcg([7, 0], {0}, 2) - 1 / math.lo
 #
 # ## By hand: why words fail, and what vectors do about it
 # A text as a vector of word counts: the cosine of two texts without a common word is 0, however close their meanings are. A
-# table that gives each word a vector of meaning mends that: "automobile" and "car" point in the same direction.
+# table that gives each word a vector of meaning repairs that: "automobile" and "car" point in the same direction.
 
 # %%
 vocabulary = ["car", "automobile", "engine", "cat", "kitten", "sleeps"]
-meaning = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.8, 0.0], [0.0, 1.0], [0.1, 0.9], [0.2, 0.6]])  # (V, C)
+meaning = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.8, 0.0], [0.0, 1.0], [0.1, 0.9], [0.2, 0.6]])  # shape (V, C)
 
 
 def counts(text):
-    """How often each word of the vocabulary is in a text, (V)."""
+    """How often each word of the vocabulary is in a text, shape (V,)."""
     return torch.tensor([float(text.split().count(word)) for word in vocabulary])
 
 
@@ -102,7 +102,7 @@ assert fused(words, vectors)[0] == 1, "second in both lists wins over first in o
 # %% [markdown]
 # ## With the package: twenty topics of Python's reference
 # Two kinds of questions, made by rule: sentences with a gap keep the text's words, headings do not. Without MiniLM the
-# lesson goes on with words alone.
+# lesson continues with words alone.
 
 # %% tags=["package"]
 from tinygrad_llm.evaluation import bootstrap  # noqa: E402

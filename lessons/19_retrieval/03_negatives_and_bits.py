@@ -62,7 +62,7 @@ def look_alikes(rows):
     return rows // EACH * EACH + (rows % EACH + torch.randint(1, EACH, (len(rows),))) % EACH
 
 
-def found(encoder):
+def first_hits(encoder):
     """The share of test questions whose passage comes first among all 900."""
     with torch.no_grad():
         best = (encoder(questions[test]) @ passages.T).argmax(1)
@@ -76,7 +76,7 @@ def trained(batch_size, hard=False, steps=200):
     with torch.no_grad():
         encoder.weight.copy_(torch.diag(torch.cat([torch.ones(C), torch.zeros(C)])))
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=0.01, weight_decay=0.0)
-    shares = [found(encoder)]
+    shares = [first_hits(encoder)]
     for step in range(1, steps + 1):
         rows = train[torch.randint(0, len(train), (batch_size,))]
         candidates = passages[rows]
@@ -87,7 +87,7 @@ def trained(batch_size, hard=False, steps=200):
         loss.backward()
         optimizer.step()
         if step % 10 == 0:
-            shares.append(found(encoder))
+            shares.append(first_hits(encoder))
     return encoder, shares
 
 
@@ -103,7 +103,7 @@ assert curves["16 and 16 hard"][5] > curves["32 pairs"][5] + 0.05, "as many cand
 # it more often. Most random passages are of other topics, which the encoder can tell apart already, so their gradient is
 # about 0. Hard negatives are the mistakes that the model would make: the same number of candidates teaches more.
 #
-# ## Bits: signs after training, or training for signs
+# ## With the package: signs after training, or training for signs
 # A passage becomes C bits. Taking the signs of vectors that were trained as numbers loses much; BPR trains tanh(β·e), which
 # comes closer to the sign as β grows, and keeps the question's numbers for the order of the candidates.
 

@@ -52,7 +52,7 @@ assert any("for two minutes at eighty" in piece for piece in cut(text, 8, 4))
 # %%
 answered = torch.tensor([0.53, 0.58, 0.61, 0.66, 0.70, 0.72, 0.74, 0.79, 0.83, 0.90])
 foreign = torch.tensor([0.16, 0.18, 0.20, 0.21, 0.22, 0.25, 0.28, 0.31, 0.37, 0.55])
-thresholds = torch.linspace(0.0, 1.0, 101)
+thresholds = torch.linspace(0.0, 1.0, 101)  # shape (101,)
 refused = {
     "with an answer": torch.stack([(answered < t).float().mean() for t in thresholds]),
     "about something else": torch.stack([(foreign < t).float().mean() for t in thresholds]),
@@ -99,13 +99,13 @@ assert chat_prompt("Why?", ["a", "b"]) == prompt("Why?", ["a", "b"])
 
 notes = [
     {"title": "tea.txt", "text": "Green tea steeps for two minutes at eighty degrees. Black tea takes four minutes."},
-    {"title": "garden.md", "text": "The tomatoes get water in the morning. Never wet their leaves."},
-    {"title": "bicycle.md", "text": "Oil the chain after rain. The tyres take four bar."},
+    {"title": "garden.txt", "text": "The tomatoes get water in the morning. Never wet their leaves."},
+    {"title": "bicycle.txt", "text": "Oil the chain after rain. The tyres take four bar."},
     {"title": "house.txt", "text": "The key of the cellar hangs behind the kitchen door."},
 ]
 own = {
-    "How long does green tea steep?": "tea.txt", "When are tomatoes watered?": "garden.md",
-    "What pressure do the tyres need?": "bicycle.md", "Where is the key of the cellar?": "house.txt",
+    "How long does green tea steep?": "tea.txt", "When are tomatoes watered?": "garden.txt",
+    "What pressure do the tyres need?": "bicycle.txt", "Where is the key of the cellar?": "house.txt",
 }
 others = ("Who painted Guernica?", "Which river flows through Vienna?", "How is cheese made?")
 minilm = SentenceEmbedder.load() if packaged.locate(packaged.PACKAGED["all-minilm-l6-v2"]) else None
@@ -115,8 +115,8 @@ for question in (*own, *others):
     hits = index.search(question, 2)
     close = close_passages(hits)
     best_cosines[question] = hits[0].cosine if hits and hits[0].cosine is not None else float(bool(hits))
-    said = f"{close[0].chunk.source}, score {close[0].score:.2f}" if close else "the texts do not say"
-    print(f"{question:38} {said}")
+    answer = f"{close[0].chunk.source}, score {close[0].score:.2f}" if close else "the texts do not say"
+    print(f"{question:38} {answer}")
     if question in own:
         assert close and close[0].chunk.source == own[question]
     elif minilm:
