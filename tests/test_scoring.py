@@ -103,3 +103,14 @@ def test_what_is_shared_is_read_once(monkeypatch):
 def test_one_row_and_none(model):
     assert score_rows(model, [], [], 4) == []
     check(model, [[1, 2, 3]], [2])
+
+
+def test_on_another_device(other_device):
+    tg.manual_seed(3)
+    model = KINDS["gpt"]().eval()
+    rows, counts = questions(0, 20, [4, 5], [[1] * 3, [2, 3, 1]])
+    expected = score_rows(model, rows, counts, 4)
+    moved = score_rows(model.to(other_device), rows, counts, 4)
+    for one, other in zip(expected, moved, strict=True):
+        assert np.abs(one.log_probs - other.log_probs).max() < 1e-4
+        assert one.greedy.tolist() == other.greedy.tolist()

@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..arrays.devices import to_numpy
+from ..arrays.devices import device_of as device_of_array
+from ..arrays.devices import move, to_numpy
 from ..autograd.grad_mode import no_grad
 from ..functions.creation.from_data import tensor
 from ..functions.shape.join import cat
@@ -156,6 +157,7 @@ def _scored(
         each = F.log_softmax(logits, -1)
         some = np.flatnonzero((places >= start) & (places < start + logits.shape[0]))
         at, target = places[some] - start, targets[some]
-        log_probs[some] = to_numpy(each.array[at, target])  # (u, V) -> (some)
+        index = tuple(move(i, *device_of_array(each.array)) for i in (at, target))
+        log_probs[some] = to_numpy(each.array[index])  # (u, V) -> (some)
         greedy[some] = to_numpy(logits.argmax(-1).array)[at] == target
     return Scored(log_probs, greedy)
