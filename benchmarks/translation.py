@@ -5,6 +5,7 @@
     python -m benchmarks translation --run twice           # PyTorch beside itself, one bit away
     python -m benchmarks translation --run torch --epochs 5    # a whole run there
     python -m benchmarks translation --run ours --epochs 5     # and here
+    python -m benchmarks translation --compare ours.json torch.json    # their --json files
 
 Both have the same initial weights, batches, dropout masks, rates and clipping. The first form
 prints the largest difference of the losses of each step and the seconds per step of both. The
@@ -159,8 +160,30 @@ def whole_run(run: Any, seed: int, note: Any = print) -> dict[str, Any]:
     return {"losses": losses, "seconds": seconds, **translated(run)}
 
 
+def compared(ours: str, theirs: str) -> None:
+    """Prints the BLEU of two runs' --json files, and the paired difference of each way."""
+    from tinygrad_llm.data import corpora
+    from tinygrad_llm.evaluation.bleu import bleu_score, corpus_bleu
+    from tinygrad_llm.evaluation.intervals import paired_difference
+
+    references = corpora.path("enja-test.en").read_text(encoding="utf-8").splitlines()
+    texts = []
+    for path in (ours, theirs):
+        with open(path, encoding="utf-8") as file:
+            texts.append(json.load(file)["texts"])
+    print(f"| written by | {ours} | {theirs} | difference |\n|---|---|---|---|")
+    for way in texts[0]:
+        scores = [corpus_bleu(side[way], references, cut="spaces") for side in texts]
+        gap = paired_difference(scores[0].counts, scores[1].counts, bleu_score)
+        intervals = [score.interval() for score in scores]
+        cells = [f"{i.value:.2f} [{i.low:.2f}, {i.high:.2f}]" for i in intervals]
+        cells.append(f"{gap.value:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}]")
+        print(f"| {way} | {' | '.join(cells)} |")
+
+
 def main(argv: list[str]) -> None:
     parser = common.parser("translation", __doc__)
+    parser.add_argument("--compare", nargs=2, metavar="FILE", help="two --json files of --run")
     parser.add_argument("--run", choices=("steps", "twice", "torch", "ours"), default="steps")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--threads", type=int, default=None, help="of PyTorch")
@@ -170,6 +193,8 @@ def main(argv: list[str]) -> None:
     for name, kind in RECIPE.items():
         parser.add_argument(f"--{name}", type=kind, help="as finetune translate")
     o = parser.parse_args(argv)
+    if o.compare:
+        return compared(*o.compare)
     import torch
 
     if o.threads:
