@@ -225,9 +225,7 @@ def test_a_model_that_never_ends_is_stopped():
 
 
 # ---------------------------------------------------------------------------------- the trainer
-@pytest.mark.parametrize(
-    "method", ["grpo", "rloo", "dapo", "cispo", "gdpo", "reinforce", "ppo"]
-)
+@pytest.mark.parametrize("method", ["grpo", "rloo", "dapo", "cispo", "gdpo", "reinforce", "ppo"])
 def test_rewarded_answers_become_likelier(method):
     """Each method, on one question that is easy to solve by chance."""
     model, tokenizer = small(seed=1)
