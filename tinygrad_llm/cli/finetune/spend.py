@@ -27,9 +27,7 @@ Examples:
 
 def spend(
     base: str = typer.Argument(..., help="A run, or published weights."),
-    task: str = typer.Option(
-        "words", help="words, addition, counting, chain-sum, ..."
-    ),
+    task: str = typer.Option("words", help="words, addition, counting, chain-sum, ..."),
     questions: int = typer.Option(40, help="Questions of the task."),
     samples: int = typer.Option(8, help="Answers that are drawn for each question."),
     temperature: float = typer.Option(0.8, help="Of the drawn answers."),
