@@ -28,7 +28,8 @@ def by_definition(model, prompt, group, penalty, n, stop):
         for g in range(group):
             if before[g]:
                 continue
-            scores = model(torch.tensor([texts[g]]))[0, -1].log_softmax(-1).numpy().copy()
+            logits = model(torch.tensor([texts[g]]))[0, -1]
+            scores = logits.log_softmax(-1).detach().numpy().copy()
             for token in taken:
                 scores[token] -= penalty
             token = int(scores.argmax())
