@@ -139,7 +139,7 @@ def test_ppo(trainers, dtype, tolerance):
         v = torch.from_numpy(log_p.copy()).requires_grad_()
         then, came = torch.from_numpy(old), torch.from_numpy(reference)
         squares = (v - came) ** 2
-        if clip is not None:  # OpenAI's baselines, ppo2/model.py
+        if clip is not None:  # as OpenAI's baselines
             near = then + torch.clamp(v - then, -clip, clip)
             squares = torch.maximum(squares, (near - came) ** 2)
         theirs = 0.5 * squares[torch.from_numpy(mask)].mean()
