@@ -102,7 +102,7 @@ def test_a_tools_words_carry_no_loss(monkeypatch):
     script = {
         "a?": "<<3+4=7>>b$",  # calls once and ends
         "bb?": "c$",  # does not call
-        "c?": "3=3 <<2*2=4>><<4-1=3>>",  # an "=" that is no call, two calls, cut
+        "c?": "3=3 <<2*2=4>><<4-1=3>>",  # an "=" without a call, two calls, cut
         "ca?": "<<1=1>>$",
     }
     calls = scripted(monkeypatch, tokenizer, script)

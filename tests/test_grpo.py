@@ -185,6 +185,10 @@ HEALTHY = RolloutStatistics(0.5, 0.5, 0.25, 0.9, 0.3, 5.0, 0.8, 9)
      ({"rewarded_ends": 0}, True, "no end token was ever rewarded"),
      ({"same": 1.0, "right": 0.0, "reward": 0.0, "rewarded_ends": 0}, True, r"same reward \(0\)"),
      ({"same": 1.0}, True, "a higher `temperature`"),
+     ({"finished": 0.01}, True, "fewer than 2% of the answers were finished in 3 rollouts"),
+     ({"length": 1.0, "right": 0.0}, True, "the answers of 3 rollouts were empty"),
+     ({"clipped": 0.9}, True, "the clip acted on more than 80% of the ratios in 3 rollouts"),
+     ({"same": 1.0, "variance": 0.0, "right": 0.0}, True, "so every advantage is 0"),
      ({"entropy": 0.0}, True, "always writes the same"),
      ({"kl": 3.0}, True, "3.00 nats per token from the reference, more than 2")],
 )  # fmt: skip
@@ -225,9 +229,7 @@ def test_a_model_that_never_ends_is_stopped():
 
 
 # ---------------------------------------------------------------------------------- the trainer
-@pytest.mark.parametrize(
-    "method", ["grpo", "rloo", "dapo", "cispo", "gdpo", "reinforce", "ppo"]
-)
+@pytest.mark.parametrize("method", ["grpo", "rloo", "dapo", "cispo", "gdpo", "reinforce", "ppo"])
 def test_rewarded_answers_become_likelier(method):
     """Each method, on one question that is easy to solve by chance."""
     model, tokenizer = small(seed=1)

@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 
 import tinygrad_llm as torch
+from tinygrad_llm.data.batches import ExampleBatches
 from tinygrad_llm.finetune.reasoning import (
+    OnPolicy,
+    RolloutOptions,
+    Rollouts,
     SoftLoss,
     best_of,
     heuristic_score,
@@ -181,6 +185,61 @@ def test_a_teachers_answers_are_filtered():
     assert f"{len(right.entries)} of 160 answers kept; left out: " in str(right)
 
 
+def test_the_gradient_of_on_policy_distillation():
+    """Of drawn answers: each row alone, its logits before the tokens of the answer, by hand."""
+    student, tokenizer = small(1)
+    teacher, _ = small(2)
+    o = RolloutOptions(1, 6, 1, 3, 1.5, "dr_grpo")
+    own = Rollouts(student, tokenizer, make_questions("sums", 81), "plain", tokenizer.eot_token, o)
+    inputs, targets = next(iter(OnPolicy(own)))
+    batch = own.drawn(0)
+    student.zero_grad()
+    loss = SoftLoss(teacher, DistillationLoss(1.0, "reverse"))(student, (inputs, targets))
+    loss.backward()
+    got = {name: p.grad.numpy().copy() for name, p in student.named_parameters()}
+    student.zero_grad()
+    terms = []
+    for row, counts in zip(batch["ids"].numpy(), batch["mask"].numpy(), strict=True):
+        for t in np.flatnonzero(counts):  # what was drawn at t, from the tokens before it
+            before = torch.tensor([row[:t].tolist()])
+            log_q = student(before)[0, -1].log_softmax(-1)
+            log_p = teacher(before)[0, -1].log_softmax(-1).detach()
+            terms.append((log_q.exp() * (log_q - log_p)).sum())
+    expected = sum(terms[1:], terms[0]) / float(len(terms))
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    expected.backward()
+    for name, p in student.named_parameters():
+        bound = 1e-5 * abs(p.grad.numpy()).max() + 1e-7
+        np.testing.assert_allclose(got[name], p.grad.numpy(), rtol=0, atol=bound)
+
+
+def test_on_policy_batches_between_those_of_the_teacher():
+    student, tokenizer = small(1)
+    o = RolloutOptions(1, 6, 1, 3, 1.5, "dr_grpo")
+    own = Rollouts(student, tokenizer, make_questions("sums", 81), "plain", tokenizer.eot_token, o)
+
+    def taught():
+        return ExampleBatches(list(range(5)), 1, lambda rows: ("taught", rows[0]), seed=1)
+
+    def kinds(stream, n):
+        it = iter(stream)
+        return ["t" if b[0] == "taught" else "o" for b in (next(it) for _ in range(n))]
+
+    assert kinds(OnPolicy(own, taught(), 0.5), 6) == list("tototo")
+    assert kinds(OnPolicy(own, taught(), 0.25), 8) == list("tttottto")
+    assert kinds(OnPolicy(own, taught(), 1.0), 3) == list("ooo") == kinds(OnPolicy(own), 3)
+    stream = OnPolicy(own, taught(), 0.5)
+    it = iter(stream)
+    for _ in range(3):
+        next(it)
+    state = stream.state_dict()
+    rest = [next(it) for _ in range(3)]
+    again = OnPolicy(own, taught(), 0.5)
+    again.load_state_dict(state)
+    for a, b in zip(rest, iter(again), strict=False):
+        assert a == b if a[0] == "taught" else bool((a[0] == b[0]).all())
+
+
 # ---------------------------------------------------------------------------------- whole runs
 TINY = {
     "steps": 3, "emb_dim": 16, "n_heads": 2, "n_layers": 1, "start_steps": 30, "answer_tokens": 3,
@@ -200,6 +259,22 @@ def test_distill_by_hard_soft_and_on_policy(tmp_path):
         assert run.tokenizer.vocab_size == 13
         test = json.loads((folder / "test.json").read_text())
         assert set(test) == {"before", "after", "the most frequent answer", "difference"}
+
+
+@pytest.mark.slow
+def test_a_student_that_writes_on_and_on(tmp_path):
+    """Its answers end where the teacher's do, and before the teacher's context does."""
+    base = tmp_path / "teacher"
+    options = {**TINY, "start_steps": 300, "start_share": 1.0, "folder": str(base)}
+    GRPO(resolved(GRPO.options, options), False).run()
+    options = {
+        **TINY, "teacher": str(base), "kind": "on-policy", "folder": str(tmp_path / "s"),
+        "start_steps": 1, "answer_tokens": 60, "own_share": 1.0, "learn": "all",
+    }  # fmt: skip
+    run = Distill(resolved(Distill.options, options), False)
+    run.run()
+    own = run.trainer.stream.batches.rollouts
+    assert own.o.answer_tokens <= 4 + 1 and run.teacher.model.context_length < 4 + 60
 
 
 def test_a_run_of_distillation_needs_a_teacher():

@@ -15,7 +15,9 @@ pytest.importorskip("trl")
 import tinygrad_llm as tg  # noqa: E402
 from tinygrad_llm.finetune.preferences import dpo_loss  # noqa: E402
 from tinygrad_llm.finetune.reasoning import group_advantages  # noqa: E402
-from tinygrad_llm.layers.policy import PolicyLoss  # noqa: E402
+from tinygrad_llm.layers.distillation import DistillationLoss  # noqa: E402
+from tinygrad_llm.layers.policy import PolicyLoss, policy_loss_of  # noqa: E402
+from tinygrad_llm.layers.value import ValueLoss  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.ci]  # trl takes half a minute to import
 B, T = 6, 7
@@ -114,6 +116,61 @@ def test_policy_losses(trainers, name, theirs, ours, dtype, tolerance):
     bound = tolerance * abs(gradient).max() + 1e-7 * (dtype == "float32")
     np.testing.assert_allclose(x.grad.numpy(), gradient, rtol=0, atol=bound)
     assert (x.grad.numpy()[~mask] == 0.0).all() and (gradient != 0.0).any()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
+def test_ppo(trainers, dtype, tolerance):
+    """trl's clipped loss with an advantage for each token; the values' loss by PyTorch."""
+    log_p, old, reference, _, mask = numbers(dtype)
+    advantages = np.random.default_rng(5).standard_normal((B, T)).astype(dtype)
+    expected, gradient = theirs_by(
+        trainers.grpo, log_p, old, reference, advantages, mask, loss_type="bnpo", epsilon_high=0.3
+    )
+    x = tg.from_numpy(log_p.copy()).requires_grad_()
+    loss = policy_loss_of("ppo", clip_high=0.3)(
+        x, *(tg.from_numpy(a.copy()) for a in (old, advantages)),
+        mask=tg.from_numpy(mask.copy()),
+    )  # fmt: skip
+    loss.backward()
+    assert abs(loss.item() - expected) <= tolerance * max(abs(expected), 0.1)
+    bound = tolerance * abs(gradient).max() + 1e-7 * (dtype == "float32")
+    np.testing.assert_allclose(x.grad.numpy(), gradient, rtol=0, atol=bound)
+    for clip in (0.2, 1.0, None):
+        v = torch.from_numpy(log_p.copy()).requires_grad_()
+        then, came = torch.from_numpy(old), torch.from_numpy(reference)
+        squares = (v - came) ** 2
+        if clip is not None:  # as OpenAI's baselines
+            near = then + torch.clamp(v - then, -clip, clip)
+            squares = torch.maximum(squares, (near - came) ** 2)
+        theirs = 0.5 * squares[torch.from_numpy(mask)].mean()
+        theirs.backward()
+        y = tg.from_numpy(log_p.copy()).requires_grad_()
+        ours = ValueLoss(clip)(y, *(tg.from_numpy(a.copy()) for a in (old, reference, mask)))
+        ours.backward()
+        assert abs(ours.item() - theirs.item()) <= tolerance * theirs.item()
+        bound = tolerance * v.grad.abs().max().item() + 1e-7 * (dtype == "float32")
+        np.testing.assert_allclose(y.grad.numpy(), v.grad.numpy(), rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("tau", [1.0, 2.0])
+@pytest.mark.parametrize(("beta", "direction"), [(0, "forward"), (1, "reverse")])
+def test_distillation(trainers, beta, direction, tau):
+    """trl's on-policy distillation (GKD), which sums the tokens and has no factor of tau."""
+    from trl.experimental.gkd import GKDTrainer
+
+    draw = np.random.default_rng(6)
+    student, teacher = draw.standard_normal((2, 5, 7))
+    x = torch.from_numpy(student.copy()).requires_grad_()
+    theirs = GKDTrainer.generalized_jsd_loss(
+        x[None], torch.from_numpy(teacher)[None], beta=beta, temperature=tau, reduction="sum"
+    )
+    theirs.backward()
+    y = tg.from_numpy(student.copy()).requires_grad_()
+    ours = DistillationLoss(tau, direction)(y, tg.from_numpy(teacher.copy()))
+    ours.backward()
+    factor = tau**2 / 5
+    assert abs(ours.item() - theirs.item() * factor) <= 1e-12 * abs(ours.item())
+    np.testing.assert_allclose(y.grad.numpy(), x.grad.numpy() * factor, rtol=0, atol=1e-13)
 
 
 def test_advantages(trainers):

@@ -3,6 +3,7 @@
 from .calculator import Calculator
 from .conversation import ContextFull, Conversation, Turn
 from .decode import Generated, generate, generate_steps, stream_text
+from .diverse import generate_diverse
 from .masked import Fill, fill_mask
 from .options import Beams, Drafts, DraftStatistics, Sampling
 from .prompts import end_tokens
@@ -24,6 +25,7 @@ __all__ = [
     "end_tokens",
     "fill_mask",
     "generate",
+    "generate_diverse",
     "generate_steps",
     "min_p_filter",
     "next_token",

@@ -4,7 +4,7 @@
 
 A language model guesses digits; a program computes them. The call is ordinary text, so any model
 can learn it, and what the calculator writes is not the model's: it carries no loss in training.
-The formula is read by a parser of its own, with limits of length, depth and size: no text is ever
+The formula is read by a separate parser, with limits of length, depth and size: no text is ever
 evaluated as a program.
 Source of the notation: Cobbe et al. (2021), "Training verifiers to solve math word problems".
 """

@@ -7,8 +7,10 @@ __all__ = ["DISTILL", "GRPO"]
 GRPO = """Train a model on its own answers: right ones become more likely (GRPO and its relatives).
 
 DATA is a task made by this package, sums (the default: the 81 sums of two digits from 1 to 9),
-addition, arithmetic, counting or words, or a .json or .jsonl file of entries with "instruction" and
-"output", whose last ones are the test. A program checks each answer; no model of rewards is needed.
+addition, arithmetic, counting or words; where reasoning-gym is installed (pip install --no-deps
+reasoning-gym==0.1.25) chain-sum, chain-sum-hard, letter-counting or products; or a .json or .jsonl
+file of entries with "instruction" and "output", whose last ones are the test. A program checks each
+answer; no model of rewards is needed.
 Without --base a small model starts at random, learns some of the answers first (--start-steps,
 --start-share), and the rest from its rewards: on sums it takes a minute or a few, and more than
 90 % of the 81 are right.
@@ -17,7 +19,9 @@ Without --base a small model starts at random, learns some of the answers first 
 Examples:
   tinygrad-llm finetune grpo
   tinygrad-llm finetune grpo --method reinforce --steps 600
-  tinygrad-llm finetune grpo arithmetic --base smollm2-135m-instruct --lora --answer-tokens 48
+  tinygrad-llm finetune grpo --method ppo --updates 2        # a value head beside the output layer
+  tinygrad-llm finetune grpo chain-sum --base smollm2-135m-instruct --lora --answer-tokens 16 \\
+      --batch-size 4 --questions 100 --test-questions 80 --lr 3e-4 --temperature 0.8 --steps 20
   tinygrad-llm finetune grpo my_questions.json --base runs/base --boxed --form-weight 0.2
   tinygrad-llm finetune grpo --resume runs/grpo-sums-1
   tinygrad-llm finetune ask runs/grpo-sums-1 "3+4="

@@ -10,27 +10,30 @@ from ..options import must_be
 
 __all__ = ["HELP", "spend"]
 
-HELP = """Spend more at inference: greedy, step by step, votes, best of N, self-refinement.
+HELP = """Spend more at inference: greedy, step by step, votes, best of N, diverse beams.
 
 BASE is a run, a folder or file of weights, or a published model. The questions are a task made by
-this package: sums, addition, arithmetic, counting or words. Accuracy is shown with its 95 %
-interval against the tokens that were written, and drawn.
+this package: sums, addition, arithmetic, counting or words; or, where reasoning-gym is installed
+(pip install --no-deps reasoning-gym==0.1.25), chain-sum, chain-sum-hard, letter-counting or
+products. Accuracy is shown with its 95 % interval against the tokens that were written, and drawn.
 
 \b
 Examples:
   tinygrad-llm finetune spend smollm2-135m-instruct --task words
+  tinygrad-llm finetune spend smollm2-135m-instruct --task chain-sum --answer-tokens 24
   tinygrad-llm finetune spend runs/grpo-sums-1 --task sums --samples 16 --no-steps
 """
 
 
 def spend(
     base: str = typer.Argument(..., help="A run, or published weights."),
-    task: str = typer.Option("words", help="sums, addition, arithmetic, counting or words."),
+    task: str = typer.Option("words", help="words, addition, counting, chain-sum, ..."),
     questions: int = typer.Option(40, help="Questions of the task."),
     samples: int = typer.Option(8, help="Answers that are drawn for each question."),
     temperature: float = typer.Option(0.8, help="Of the drawn answers."),
     answer_tokens: int = typer.Option(96, help="Tokens of an answer at most."),
     steps: bool = typer.Option(True, help="Ask for steps before drawn answers."),
+    diverse: int = typer.Option(4, help="Answers of diverse beam search; 0 leaves it out."),
     seed: int = typer.Option(7, help="Of the questions and the draws."),
     plot: str = typer.Option("spending.png", help="Where the picture goes."),
 ) -> None:
@@ -47,8 +50,9 @@ def spend(
 
     must_be("questions", 1 <= questions <= 10**5, "between 1 and 100,000", questions)
     must_be("samples", 1 <= samples <= 1024, "between 1 and 1,024", samples)
+    must_be("diverse", 0 <= diverse <= 64, "between 0 and 64", diverse)
     must_be("temperature", 0 < temperature < 100, "above 0 and below 100", temperature)
-    with blame("--task", ValueError):
+    with blame("--task", ValueError, ImportError):
         entries = make_questions(task, questions, seed)
     loaded = load_base(base, say)
     context = context_length_of(loaded.model)
@@ -59,7 +63,7 @@ def spend(
     ways = ways_of(
         loaded.model, loaded.tokenizer, entries, style, end=padding_of(loaded.tokenizer),
         samples=samples, temperature=temperature, answer_tokens=answer_tokens, steps=steps,
-        seed=seed, note=counting(say, "answering    {done} of {of}"),
+        diverse=diverse, seed=seed, note=counting(say, "answering    {done} of {of}"),
     )  # fmt: skip
     say(f"\n{len(entries)} questions of {task}, seed {seed}; right answers with 95 % intervals")
     for way in ways:

@@ -20,8 +20,9 @@ from .trainer import GRPOLoss, grpo_trainer, right_answers
 from .voting import Vote, best_of, heuristic_score, vote
 
 __all__ = [
-    "ALL_TASKS", "TASKS", "Answers", "DistillOptions", "Doctor", "OnPolicy", "SoftLoss", "TeacherAnswers",
-    "teacher_answers", "GRPOLoss", "GRPOOptions", "PolicyOptions", "RolloutOptions",
+    "ALL_TASKS", "TASKS", "Answers", "DistillOptions", "Doctor", "OnPolicy", "SoftLoss",
+    "TeacherAnswers", "teacher_answers", "GRPOLoss", "GRPOOptions", "PolicyOptions",
+    "RolloutOptions",
     "RolloutStatistics", "Rollouts", "SickRun", "Vote", "Way", "best_of", "draw_answers", "gae",
     "group_advantages", "grpo_trainer", "heuristic_score", "is_right", "make_questions",
     "plot_spending", "rewards_of", "right_answers", "spend", "token_log_probabilities",

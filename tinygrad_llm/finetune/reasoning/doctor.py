@@ -2,8 +2,9 @@
 
 It looks at every rollout, keeps the last few, and stops the run with the reason. What is looked at
 is what goes wrong most often: nothing is ever finished, because no end token was trained or the
-prompt has no template; every answer has the same reward, so that every advantage is 0; the policy
-has collapsed to one text; it has moved too far from the reference.
+prompt has no template; every answer has the same reward, so that its variance and every advantage
+is 0; the answers are empty; the policy has collapsed to one text; nearly every ratio is clipped; it
+has moved too far from the reference.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from typing import NamedTuple
 from ...training.options import OptionError
 
 __all__ = ["Doctor", "RolloutStatistics", "SickRun"]
+
+
+RARELY, CLIPPED = 0.02, 0.8  # shares of answers, of ratios
 
 
 class RolloutStatistics(NamedTuple):
@@ -83,6 +87,17 @@ class Doctor:
         last, n = list(self.last), self.patience
         if all(s.finished == 0.0 for s in last):
             return f"no answer of {n} rollouts was finished: {self._endless(last)}"
+        if all(s.finished < RARELY for s in last):
+            return (
+                f"fewer than {RARELY:.0%} of the answers were finished in {n} rollouts, after "
+                f"{last[-1].length:.0f} tokens in the mean: {self._endless(last)}"
+            )
+        if all(s.length <= 1.0 and s.right == 0.0 for s in last):
+            return (
+                f"the answers of {n} rollouts were empty, an end token alone: a shorter answer was "
+                "rewarded more than a right one; look at the rewards, or take an older checkpoint "
+                "and a lower `lr`"
+            )
         if all(s.rewarded_ends == 0 and s.reward > 0.0 for s in last):
             return (
                 f"in {n} rollouts no end token was ever rewarded, although rewards were given: "
@@ -101,6 +116,12 @@ class Doctor:
                 f"the entropy was below 0.001 nats per token in {n} rollouts: the model always "
                 "writes the same; take a lower `lr` or a higher `temperature`, and an older "
                 "checkpoint"
+            )
+        if all(s.clipped > CLIPPED for s in last):
+            return (
+                f"the clip acted on more than {CLIPPED:.0%} of the ratios in {n} rollouts, and "
+                "what is clipped has no gradient: take a lower `lr` or fewer `updates` with each "
+                "rollout"
             )
         if all(s.kl > self.farthest for s in last):
             return (

@@ -4,8 +4,8 @@
     plot_spending(ways, "spending.png")
 
 The same questions by: one greedy answer; the same after a prompt that asks for steps (chain of
-thought); several drawn answers of which one is taken by vote, by a score of the text, or by the
-model's own mean log-probability; and an answer that the model reads again and corrects.
+thought); several drawn or diverse answers of which one is taken by vote, by a score of the text, or
+by the model's own mean log-probability; and an answer that the model reads again and corrects.
 Shapes: Q questions, N answers to each.
 """
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from ...autograd.grad_mode import no_grad
 from ...evaluation.intervals import Interval, bootstrap
+from ...generation.diverse import generate_diverse
 from ...models.base import evaluation
 from ...tensor import wrap
 from ...training.plots import label_text, new_figure, save_figure
@@ -70,17 +71,22 @@ class _Asker:
         self.end, self.answer_tokens, self.note = end, answer_tokens, note
 
     def ask(
-        self, entries: Sequence[Entry], n: int = 1, temperature: float = 0.0, seed: int = 0
-    ) -> _Asked:
-        """n answers to each entry."""
+        self, entries: Sequence[Entry], n: int = 1, temperature: float = 0.0, seed: int = 0,
+        penalty: float | None = None,
+    ) -> _Asked:  # fmt: skip
+        """n answers to each entry: drawn, or diverse ones with this penalty."""
+        rows, more = ROWS, dict[str, Any]()
+        if penalty is not None:
+            rows = max(1, ROWS // n) * n  # whole groups
+            more = {"write": generate_diverse, "group": n, "penalty": penalty}
         prompts = [self.style.prompt_ids(self.tokenizer, e) for e in entries for _ in range(n)]
         texts: list[str] = []
         tokens: list[int] = []
         scores: list[float] = []
-        for begin in range(0, len(prompts), ROWS):
+        for begin in range(0, len(prompts), rows):
             answers = draw_answers(
-                self.model, self.tokenizer, prompts[begin : begin + ROWS], self.answer_tokens,
-                stop_token=self.end, temperature=temperature, seed=seed + begin,
+                self.model, self.tokenizer, prompts[begin : begin + rows], self.answer_tokens,
+                stop_token=self.end, temperature=temperature, seed=seed + begin, **more,
             )  # fmt: skip
             texts += answers.texts
             tokens += answers.lengths
@@ -135,14 +141,15 @@ def refine(
 def spend(
     model: Any, tokenizer: Any, entries: Sequence[Entry], style: Any, *, end: int,
     samples: int = 8, temperature: float = 0.8, answer_tokens: int = 64, steps: bool = True,
-    seed: int = 0, note: Note = None,
+    diverse: int = 0, seed: int = 0, note: Note = None,
 ) -> list[Way]:  # fmt: skip
     """Every way on the same questions; see the top of this file.
 
     entries: with "instruction" and "output"; end: the id that ends an answer; samples: N, the
     largest number of drawn answers (1, 2, 4, ... up to it are shown); steps: whether the drawn
     answers are asked for step by step, and the model reads its answers again: False for a model
-    that knows questions alone, not words; note: is called with (answers written, answers)
+    that knows questions alone, not words; diverse: answers of diverse beam search, of which one is
+    taken by vote, 0 for none; note: is called with (answers written, answers)
     Raises: ValueError without questions or samples.
     """
     if not entries or samples < 1:
@@ -168,6 +175,10 @@ def spend(
             ]
         for name, texts in picked.items():
             ways.append(_way(f"{name} of {n}", entries, texts, tokens))
+    if diverse:
+        apart = asker.ask(asked_for if steps else entries, diverse, penalty=1.0)
+        texts = _by_vote(apart, diverse)
+        ways.append(_way(f"diverse vote of {diverse}", entries, texts, apart.tokens))
     if not steps:
         return ways
     texts, more = refine(asker, entries, [t[0] for t in plain.texts])

@@ -57,9 +57,7 @@ class PolicyOptions(TuningOptions):
         None, "Largest ratio, as 1 + clip_high.", NOT_NEGATIVE, "adaptation",
         about_default="the method's",
     )  # fmt: skip
-    gamma: float = option(
-        1.0, "ppo: what a reward one token later is worth.", _SHARE, "adaptation"
-    )
+    gamma: float = option(1.0, "ppo: what a reward one token later is worth.", _SHARE, "adaptation")
     lam: float = option(
         0.95, "ppo: 0 trusts the values, 1 the rewards (GAE).", _SHARE, "adaptation"
     )

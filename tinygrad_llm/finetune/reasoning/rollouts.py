@@ -26,8 +26,8 @@ from ..prompts import style_of
 from .advantages import gae, group_advantages, whitened
 from .doctor import Doctor, RolloutStatistics
 from .rewards import rewards_of
-from .tools import draw_with_tool
 from .scores import mean_entropy, spread, token_log_probabilities, token_logits, token_values
+from .tools import draw_with_tool
 
 __all__ = ["Answers", "RolloutOptions", "Rollouts", "draw_answers"]
 
@@ -50,12 +50,13 @@ class Answers:
 def draw_answers(
     model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, *,
     stop_token: int, temperature: float = 1.0, seed: int | None = None,
-    tool: Calculator | None = None, **sampling: Any,
+    tool: Calculator | None = None, write: Callable[..., Any] = generate, **sampling: Any,
 ) -> Answers:  # fmt: skip
     """One answer to each prompt, all of them in one batch with a KV cache.
 
     temperature 0 is greedy. An answer without its end token was cut at max_new_tokens. tool: is
-    called by the answers; what it writes is not in the mask
+    called by the answers; what it writes is not in the mask. write: generate, or
+    generate_diverse, with more of its arguments in `sampling`
     """
     drawn: dict[str, Any] = {"temperature": temperature, "seed": seed} if temperature else {}
     if tool is not None:
@@ -69,7 +70,7 @@ def draw_answers(
             [tokenizer.decode(ids) for ids in written], [row.finished for row in grown], stop_token,
         )  # fmt: skip
     widest = max(map(len, prompts))
-    out = generate(
+    out = write(
         model, [list(p) for p in prompts], max_new_tokens, stop_tokens=[stop_token], **drawn,
         **sampling,
     )[:, widest:].tolist()  # (N, widest + new) -> (N, new)  # fmt: skip
@@ -104,9 +105,10 @@ class RolloutOptions:
 
     group_size: G; questions: P in a rollout; updates: batches that each rollout is used for;
     answer_tokens: the most tokens of an answer; temperature: above 0; kind: of group_advantages, or
-    "ppo": advantages of each token by GAE, from the model's value head, with gamma and lam;
-    tool: is called by answers, None for none; boxed: answers stand in \\boxed{}; form_weight: what a finished answer of the right form is
-    worth beside 1 for a right one; seed: of the order of questions and of the draws
+    "ppo": advantages of each token by GAE, from the model's value head, with gamma and lam; boxed:
+    answers stand in \\boxed{}; form_weight: what a finished answer of the right form is worth
+    beside 1 for a right one; seed: of the order of questions and of the draws; tool: is called by
+    answers, None for none
     """
 
     group_size: int = 8

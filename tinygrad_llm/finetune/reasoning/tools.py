@@ -61,7 +61,7 @@ def draw_with_tool(
             break
         widest = max(len(row.ids) for row in active)
         most = max(row.left for row in active)
-        drawn = {} if seed is None else {"seed": seed + round}
+        drawn = dict[str, Any]() if seed is None else {"seed": seed + round}
         out = generate(
             model, [row.ids for row in active], most, stop_tokens=[stop_token],
             stop_strings=[tool.asks], tokenizer=tokenizer, **drawn, **sampling,

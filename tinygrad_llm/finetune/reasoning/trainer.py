@@ -126,9 +126,7 @@ def grpo_trainer(
     if ppo:
         add_value_head(model)
         tuning.others["config"] = {**(tuning.others.get("config") or {}), VALUE_HEAD: True}
-    loss = GRPOLoss(
-        policy, o.temperature, ValueLoss(o.value_clip) if ppo else None, o.value_weight
-    )
+    loss = GRPOLoss(policy, o.temperature, ValueLoss(o.value_clip) if ppo else None, o.value_weight)
     tool = Calculator() if o.calculator else None
     kind = o.method if o.method in (*ADVANTAGES, "ppo") else "grpo"
     rollout = RolloutOptions(

@@ -114,8 +114,8 @@ class Distill(Questions):
     def own_answers(self, data: InstructionDataset) -> Rollouts:
         """The student's answers, which end where the teacher has nothing to say any more.
 
-        They are as long as the longest answer that is learned, and one more: of a text that goes on
-        and on most tokens would be about texts that no teacher writes. And teacher and student must
+        They are as long as the longest answer that is learned, and one more: otherwise most tokens
+        would be of endless texts, which no teacher writes. And teacher and student must
         have seen these places: neither reads beyond its context.
         Raises: OptionError if a prompt leaves no room for an answer.
         """

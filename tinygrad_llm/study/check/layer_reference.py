@@ -31,7 +31,7 @@ from .slow_caches import (
 from .slow_chains import SlowCRF
 from .slow_contrastive import SlowContrastiveLoss
 from .slow_experts import SlowExperts, SlowMixtureOfExperts
-from .slow_policy import SlowDistillationLoss, SlowPolicyLoss
+from .slow_policy import SlowDistillationLoss, SlowPolicyLoss, SlowValueLoss
 from .slow_positions import (
     SameOmega,
     SlowAlibi,
@@ -445,5 +445,6 @@ LAYER_TWINS: dict[str, Callable[[Any], Any]] = {
     "SinusoidalPositions": SlowSinusoidalPositions,
     "SoftCappedHead": SlowSoftCappedHead,
     "StreamingCache": SlowStreamingCache,
+    "ValueLoss": SlowValueLoss,
     "head_loss": SlowHeadLoss,
 }

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...layers.distillation import DistillationLoss
 from ...layers.policy import PolicyLoss
+from ...layers.value import ValueLoss
 from ...tensor import Tensor, wrap
 from .layer_call import LayerCall
 
@@ -19,7 +20,7 @@ __all__ = ["policy_calls"]
 
 
 def policy_calls() -> list[LayerCall]:
-    """PolicyLoss with every ratio, clip and average; DistillationLoss both ways."""
+    """PolicyLoss with every ratio, clip and average; ValueLoss; DistillationLoss both ways."""
     draw = np.random.default_rng(11)
 
     def numbers(*shape: int) -> Tensor:
@@ -41,6 +42,9 @@ def policy_calls() -> list[LayerCall]:
         LayerCall("PolicyLoss", partial(PolicyLoss, **options), ((3, 4),), tensors)
         for options, tensors in kinds
     ]
+    values = {"old": numbers(3, 4), "returns": numbers(3, 4)}
+    for clip, tensors in ((0.2, values), (0.7, {**values, "mask": mask}), (None, values)):
+        calls.append(LayerCall("ValueLoss", partial(ValueLoss, clip), ((3, 4),), tensors))
     for temperature in (1.0, 2.5, 0.5):
         for direction in ("forward", "reverse"):
             make = partial(DistillationLoss, temperature, direction)

@@ -10,7 +10,7 @@ from typing import Any
 from ...functions.shape.join import stack
 from ...tensor import Tensor
 
-__all__ = ["SlowDistillationLoss", "SlowPolicyLoss"]
+__all__ = ["SlowDistillationLoss", "SlowPolicyLoss", "SlowValueLoss"]
 
 
 class SlowPolicyLoss:
@@ -99,6 +99,52 @@ class SlowPolicyLoss:
             ]
             loss = loss + self.over_tokens(rows) * self.layer.beta
         return loss
+
+
+class SlowValueLoss:
+    """A loop over answers and their tokens: two errors of each, and the larger square."""
+
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+
+    def near(self, value: Tensor, old: Tensor) -> Tensor:
+        """The value kept within ε of the old one; a constant where it was outside."""
+        change = value.item() - old.item()
+        if abs(change) <= self.layer.clip:
+            return value
+        return old.detach() + (self.layer.clip if change > 0 else -self.layer.clip)
+
+    def squares(self, value: Tensor, old: Tensor, returned: Tensor) -> list[Tensor]:
+        """The squared errors of one token that are compared, 0-d each."""
+        squares = [(value - returned) ** 2]
+        if self.layer.clip is not None:
+            squares.append((self.near(value, old) - returned) ** 2)
+        return squares
+
+    def chosen(self, squares: list[Tensor]) -> Tensor:
+        """The largest, 0-d."""
+        return max(squares, key=lambda square: square.item())
+
+    def over_tokens(self, losses: list[Tensor]) -> Tensor:
+        """One number for all tokens, 0-d."""
+        return stack(losses).mean()
+
+    def halved(self, loss: Tensor) -> Tensor:
+        """Times ½, so that the gradient is the error."""
+        return loss * 0.5
+
+    def __call__(
+        self, values: Tensor, old: Tensor, returns: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        B, T = values.shape
+        counted = [
+            (b, t) for b in range(B) for t in range(T) if mask is None or bool(mask[b, t].item())
+        ]
+        losses = [
+            self.chosen(self.squares(values[at], old[at].detach(), returns[at].detach()))
+            for at in counted
+        ]
+        return self.halved(self.over_tokens(losses))
 
 
 class SlowDistillationLoss:

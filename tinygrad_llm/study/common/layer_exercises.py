@@ -47,5 +47,6 @@ EXERCISES_OF: dict[str, tuple[str, ...]] = {
     "SinusoidalPositions": ("sinusoidal_positions",),
     "SoftCappedHead": ("soft_cap",),
     "StreamingCache": ("attention_sinks",),
+    "ValueLoss": ("value_loss",),
     "head_loss": ("tied_weights", "chunked_loss"),
 }

@@ -35,7 +35,7 @@ CHAPTERS: tuple[tuple[str, str], ...] = (
     ("Softmax and losses", "softmax logsumexp log_softmax nll_loss cross_entropy "
      "cross_entropy_loss linear_cross_entropy binary_cross_entropy "
      "binary_cross_entropy_with_logits kl_div contrastive_loss binary_passage_loss "
-     "crf_log_partition crf_paths policy_loss distillation_loss"),
+     "crf_log_partition crf_paths policy_loss value_loss distillation_loss"),
     ("Norms and dropout", "layer_norm_layer rms_norm offset_rms_norm layer_norm dropout "
      "dropout_layer"),
     ("Attention", "causal_attention sliding_window soft_cap scaled_dot_product_attention "

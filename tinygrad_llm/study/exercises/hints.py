@@ -233,6 +233,10 @@ HINTS: dict[str, tuple[str, ...]] = {
         "advantages.unsqueeze(1).",
         "torch.minimum(plain, clipped), its negative, then the mean over each answer's tokens.",
     ),
+    "value_loss": (
+        "The value near the old one is old + (values - old).clamp(-clip, clip).",
+        "torch.maximum of the two squared errors, the mean of all tokens, times 0.5.",
+    ),
     "distillation_loss": (
         "torch.log_softmax(logits / temperature, dim=-1) of both; the teacher's is detached.",
         "KL(P, Q) is (P·(log P − log Q)).sum(-1); forward has the teacher as P, reverse as Q.",

@@ -37,6 +37,35 @@ def _(m):
     same(mine.grad, theirs.grad, "the gradient of log_p")
 
 
+def _values() -> tuple[Any, Any, Any]:
+    torch = _torch()
+    torch.manual_seed(7)
+    values = torch.randn(3, 5)
+    moved = torch.tensor([0.05, -0.6, 0.5, 0.1, -0.3])
+    return values, values - moved, torch.randn(3, 5)
+
+
+@check("value_loss", "the clipped loss")
+def _(m):
+    from ...layers.value import ValueLoss
+
+    for clip in (0.2, 0.4):
+        layer, inputs = ValueLoss(clip), _values()
+        got = m.value_loss(*inputs, clip=clip)
+        same(got, layer(*inputs), f"clip {clip}", named(layer, got, *inputs))
+
+
+@check("value_loss", "gradients")
+def _(m):
+    from ...layers.value import ValueLoss
+
+    values, old, returns = _values()
+    mine, theirs = (values.detach().clone().requires_grad_(True) for _ in range(2))
+    m.value_loss(mine, old, returns).backward()
+    ValueLoss()(theirs, old, returns).backward()
+    same(mine.grad, theirs.grad, "the gradient of the values")
+
+
 def _logits() -> tuple[Any, Any]:
     torch = _torch()
     torch.manual_seed(8)

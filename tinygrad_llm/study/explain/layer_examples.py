@@ -38,6 +38,7 @@ from ...layers.positions import Alibi, RelativeBias, SinusoidalPositions
 from ...layers.quantized import QuantizedEmbedding, QuantizedLinear
 from ...layers.rotary import Rotary
 from ...layers.streaming_cache import StreamingCache
+from ...layers.value import ValueLoss
 from ...tensor import Tensor, wrap
 from .example import Holding, LayerExample, Sizes
 from .model_examples import MODELS
@@ -64,6 +65,10 @@ def _constants(like: Tensor, low: float, high: float) -> Tensor:
 def _policy_loss(module: Any, log_p: Tensor) -> Any:
     old = _constants(log_p, -1.0, 1.1)  # (B, T)
     return module(log_p, old, _constants(log_p[:, 0], 0.8, -0.9), old + 0.1)
+
+
+def _value_loss(module: Any, values: Tensor) -> Any:
+    return module(values, _constants(values, -0.6, 0.7), _constants(values, 1.2, -0.8))
 
 
 def _distillation_loss(module: Any, student: Tensor) -> Any:
@@ -162,6 +167,13 @@ layer(
     call=_policy_loss,
     call_text="module(log_p, old, advantages, reference)",
     method="output",
+)
+layer(
+    ValueLoss,
+    lambda s: ValueLoss(0.5),
+    "BT",
+    call=_value_loss,
+    call_text="module(values, old, returns)",
 )
 layer(
     DistillationLoss,

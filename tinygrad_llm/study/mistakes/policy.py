@@ -36,6 +36,20 @@ wrong_layer(
      {"distance": lambda self, log_p, reference: log_p - reference}),
 )  # fmt: skip
 wrong_layer(
+    "ValueLoss",
+    ("the smaller of the two", "min(e², e'²): the larger error counts, so that a value that moved "
+     "too far from the old one has no gradient that takes it further.",
+     {"chosen": lambda self, squares: min(squares, key=lambda square: square.item())}),
+    ("clipped around the return", "The value is kept near R: it is kept near V_old, the value at "
+     "the time when the answer was drawn.",
+     {"squares": lambda self, value, old, returned: [(value - returned) ** 2] + (
+         [] if self.layer.clip is None else [(self.near(value, returned) - returned) ** 2])}),
+    ("not clipped", "Only the plain error: one rollout can move the values as far as it likes.",
+     {"squares": lambda self, value, old, returned: [(value - returned) ** 2]}),
+    ("the half forgotten", "Without ½ the gradient is twice the error.",
+     {"halved": lambda self, loss: loss}),
+)  # fmt: skip
+wrong_layer(
     "DistillationLoss",
     ("directions exchanged", "KL(Q, P) where KL(P, Q) was asked for, or the reverse.",
      {"distance": lambda self, student, teacher: (
