@@ -3,7 +3,7 @@
     python -m benchmarks serve --seconds 120
     python -m benchmarks serve --quantize none      weights as float32
 
-The server runs in a process of its own (`tinygrad-llm serve`), the clients are threads here, and
+The server runs in a separate process (`tinygrad-llm serve`), the clients are threads here, and
 each streams one answer after another over HTTP. Clients ask the same questions, greedily, so that
 answers of the batch can be compared with those of one client alone. Rates are tokens of answers per
 second; a request is lost if it gets anything else than a whole answer. The one client is measured
@@ -67,7 +67,7 @@ class Server:
 
 @contextmanager
 def server(options: Any, *more: str, port: int = 0) -> Iterator[Server]:
-    """A server in a process of its own, which ends with the block."""
+    """A server in a separate process, which ends with the block."""
     command = [sys.executable, "-m", "tinygrad_llm.cli", "serve", options.model, "--port",
                str(port), *more]  # fmt: skip
     if options.quantize != "none":
@@ -197,7 +197,7 @@ def until_idle(here: Server, limit: float = 60.0) -> float:
 
 
 def full_queue(options: Any) -> dict[str, Any]:
-    """More clients at once than a small queue takes: those that are refused are told when."""
+    """More clients than a small queue takes: 429 says when to come again."""
     with server(options, "--batch", "4", "--queue", "4") as here:
         answers: list[Answer] = []
         calls = [lambda q=q: answers.append(ask(here, q, 32)) for q in QUESTIONS[: options.clients]]

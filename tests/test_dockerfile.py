@@ -31,8 +31,8 @@ def steps() -> list[tuple[str, str]]:
 
 def only(name: str) -> str:
     """The arguments of the one step with this instruction."""
-    (found,) = [arguments for step, arguments in steps() if step == name]
-    return found
+    (arguments,) = [own for step, own in steps() if step == name]
+    return arguments
 
 
 def copies() -> list[tuple[list[str], str]]:

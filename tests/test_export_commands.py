@@ -199,7 +199,7 @@ def test_what_cannot_be_exported_is_one_line(tmp_path):
     folder, model = run(tmp_path, "Llama")
     path = save_gguf(model, tmp_path / "m.gguf")
     for words, *arguments in [
-        ("FORMAT must be hf or gguf", "export", "onnx", folder, tmp_path / "x"),
+        ("FORMAT must be hf, gguf", "export", "exe", folder, tmp_path / "x"),
         ("kind must be F32", "export", "gguf", folder, tmp_path / "x", "--kind", "Q9"),
         ("kind must be F32", "quantize", path, tmp_path / "x", "--kind", "Q9"),
         ("OUT is the file that is read", "quantize", path, path),
@@ -244,7 +244,7 @@ def test_what_a_card_does_not_know_it_says(tmp_path):
     assert (
         "license" not in card and "| data | not known |" in card and "llama-cli -m m.gguf" in card
     )
-    assert "| losses | not known |" in card and "whoever passes the weights on" in card
+    assert "| losses | not known |" in card and "must state one before" in card
     assert "--licence must be" in str(
         invoke("export", "hf", folder, tmp_path / "hf", "--licence", "a\nb: c")[2]
     )

@@ -49,7 +49,7 @@ def test_what_is_written_again_counts_once(tmp_path):
     assert curves_of_tensorboard(tmp_path) == {"loss": {1: 1.0, 2: 20.0}}
 
 
-@pytest.mark.slow  # its service is a process of its own
+@pytest.mark.slow  # it starts another process
 def test_weights_and_biases_writes_its_files_offline(tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.delenv("WANDB_MODE", raising=False)
@@ -79,7 +79,7 @@ def test_a_logger_that_fails_does_not_stop_the_run(tmp_path, monkeypatch, capsys
     assert "--log tensorboard has stopped: no room" in capsys.readouterr().out
 
 
-def test_what_is_missing_is_said(tmp_path, monkeypatch):
+def test_a_missing_folder_or_package_is_named(tmp_path, monkeypatch):
     with pytest.raises(OptionError, match="none, tensorboard or wandb, got files"):
         trainer(tmp_path, log="files")
     with pytest.raises(OptionError, match='log="tensorboard" writes files: the run needs a folder'):

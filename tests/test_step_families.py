@@ -8,6 +8,7 @@ import pytest
 import tinygrad_llm as tg
 from tinygrad_llm.layers import lora, quantized, step
 from tinygrad_llm.layers.stages_of import Called
+from tinygrad_llm.layers.texts_cache import TextsCache
 from tinygrad_llm.models import cohere2, gemma3, gpt, llama, olmo3, qwen2, qwen3, qwen3_5, qwen3_moe
 
 LLAMA = dict(vocab_size=61, context_length=90, emb_dim=64, hidden_dim=96, n_layers=2, n_heads=4)
@@ -100,6 +101,31 @@ def test_calls_of_different_sizes_and_steps_back(name, loops, monkeypatch):
     assert set(caches[0].plan) == {(1, 12), (1, 1), (1, 4), (1, 5), (1, 8)}
 
 
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_texts_together_equal_each_alone(name, fused, loops, monkeypatch):
+    """Four prompts, cut into three calls; families that keep less than all keys are refused."""
+    if not fused:
+        monkeypatch.setattr(step, "MOST_ROWS", 0)
+    model, rng, together = model_of(name, tg.float32), np.random.default_rng(4), TextsCache()
+    texts = [rng.integers(0, 61, n).tolist() for n in (7, 1, 3, 5)]
+    caches, last = [model.new_cache() for _ in texts], {}
+    if not caches[0].can_join:
+        with pytest.raises(ValueError, match="full attention in every layer"):
+            together.take(caches, [1] * 4)
+        return
+    with tg.no_grad():
+        for stops in ((2, 0, 1, 4), (7, 0, 1, 5), (7, 1, 3, 5)):
+            new = [(i, len(caches[i]), n) for i, n in enumerate(stops) if n > len(caches[i])]
+            together.take([caches[i] for i, _, _ in new], [n - old for _, old, n in new])
+            idx = tg.tensor([[x for i, old, n in new for x in texts[i][old:n]]])
+            logits = model(idx, cache=together, last_only=True).array[0]
+            last |= {i: logits[k] for k, (i, _, _) in enumerate(new)}
+        for i, ids in enumerate(texts):
+            close(last[i], model(tg.tensor([ids])).array[0, -1])
+    assert any(plan is not None for plan in (together.plan or {}).values()) == fused
+
+
 @pytest.mark.parametrize("kind", ["int8", "q8_0", "q4_0", "q4_1", "nf4"])
 def test_quantised_weights(kind, cores, monkeypatch):
     config = llama.LlamaConfig(**LLAMA, n_kv_heads=1, head_dim=32)
@@ -133,7 +159,7 @@ def test_parts_with_adapters_are_called_as_modules(loops, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["int8", "q8_0", "q4_0", "q4_1", "nf4"])
-@pytest.mark.parametrize("rows", [1, 3, 4, 7, 8])
+@pytest.mark.parametrize("rows", [1, 3, 4, 7, 8, 21])
 def test_products_with_packed_weights_against_float64(kind, rows, cores):
     """Within float32's rounding of the product of the dequantised matrix, added up in float64."""
     from tinygrad_llm.weights.quantized import quantize

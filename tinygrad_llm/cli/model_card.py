@@ -71,8 +71,8 @@ def write_card(
     else:
         lines += ["## Training", "", f"Not trained here: the weights are those of {_code(source)}; "
                   "their authors say how they were trained.", ""]  # fmt: skip
-    said = licence or f"{_NOT_KNOWN}: whoever passes the weights on must state one"
-    lines += ["## Licence", "", f"Of the weights: {said}.", ""]
+    own = licence or f"{_NOT_KNOWN}: you must state one before others get the weights"
+    lines += ["## Licence", "", f"Of the weights: {own}.", ""]
     with atomic_write(path) as file:
         file.write("\n".join(lines).encode("utf-8"))
     return path

@@ -88,6 +88,7 @@ def serve(
     weights = check_weights(more, device)
     from ..serve import Engine, Limits
     from ..serve.app import check_installed, make_app
+    from ..serve.pages import chat_pages
     from ..serve.service import Service
 
     check_installed()
@@ -95,11 +96,14 @@ def serve(
     loaded.to(device)
     limits = Limits(**own)
     embedder = _embedder(embeddings)
+    # The model's thread computes without the interpreter's lock, and asks for it between two
+    # kernels; the web server's thread would hold it for 5 ms each time.
+    sys.setswitchinterval(1e-4)
     with Engine(loaded, tokenizer, limits) as engine:
         known = name or local_path(model).name.removesuffix(".gguf")
         service = Service(engine, known, end_tokens(loaded, tokenizer), embedder)
         names = {"127.0.0.1", "localhost", "::1", host.strip("[]"), *allow_host}
-        _listen(make_app(service, names, key), host.strip("[]"), port, known)
+        _listen(make_app(service, names, key, chat_pages()), host.strip("[]"), port, known)
 
 
 def _listen(app: Any, host: str, port: int, name: str) -> None:

@@ -1,7 +1,7 @@
 """Continuous batching: texts join and leave a running batch between two steps.
 
 A step computes one token of each text whose prompt is in its cache, and together with these some
-tokens of the prompts that are not. Each text has a cache of its own (layers.texts_cache): nothing
+tokens of the prompts that are not. Each text has its own cache (layers.texts_cache): nothing
 is copied when one joins or leaves. So every text equals itself alone ("Equal" in the design: the
 same ids wherever the best two logits are apart). Source: Yu et al., 2022, "Orca: A Distributed
 Serving System for Transformer-Based Generative Models" (scheduling by iterations).

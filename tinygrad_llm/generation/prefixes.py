@@ -38,7 +38,7 @@ class Prefixes:
         self._entries: list[_Entry] = []  # by their newest use, the newest last
 
     def begin(self, owner: Hashable, ids: Sequence[int]) -> Cache | None:
-        """A cache of its own with the longest known beginning of ids (not all of it), or None."""
+        """A new cache with the longest known beginning of ids (not all of it), or None."""
         asked, best, length = np.asarray(ids), None, 0
         for entry in self._entries:
             same = common(entry.ids, asked[:-1]) if entry.owner == owner else 0

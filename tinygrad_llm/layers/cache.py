@@ -141,8 +141,8 @@ class AttentionCache:
     def beginning(self, length: int, copied: bool) -> AttentionCache:
         """A cache of the first `length` tokens, without a window.
 
-        copied: with memory of its own, for a text that goes on otherwise; or it shares this one's
-        memory and must not be appended to
+        copied: with separate memory, for another text that begins so; or it shares this memory and
+        must not be appended to
         """
         made = type(self)(self.max_length)
         made.length, room = length, min(self.max_length, length + 64)

@@ -1,6 +1,6 @@
 """Several texts in one call of a model: the new tokens of all, one text after another, in a row.
 
-Each text has a Cache of its own, so that it joins and leaves without a copy of the others, and a
+Each text has its own Cache, so that it joins and leaves without a copy of the others, and a
 prompt of many tokens goes through the matrices together with single tokens of other texts. Between
 the tokens of different texts nothing happens: each text equals itself alone.
 

@@ -56,7 +56,7 @@ class Limits:
     prompts: int = 64
     stops: int = 16
     stop_length: ClassVar[int] = 256
-    logprobs: int = 20
+    logprobs: ClassVar[int] = 20
 
 
 @dataclass(frozen=True)

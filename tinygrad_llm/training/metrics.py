@@ -68,7 +68,7 @@ class Metrics:
         if self.logger is not None:
             try:
                 self.logger.log(numbers)
-            except Exception as error:  # of another package: the run goes on without it
+            except Exception as error:  # of another package: the run continues without it
                 self.logger, self.logger_problem = None, error
         if self.path is None or self.problem is not None:
             return

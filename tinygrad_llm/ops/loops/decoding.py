@@ -170,7 +170,7 @@ def attend_stage(stage, values, scratch, start, stop):
     for unit in range(start, stop):
         b, kv = unit // KV, unit % KV
         first_row, own, keys_at, values_at = b * T, unit, stage[KEYS], stage[VALUES]
-        if stage[N_TEXTS] > 0:  # each text has memory of its own
+        if stage[N_TEXTS] > 0:  # each text has its own memory
             first_row, T, at, own = texts[b, 0], texts[b, 1], texts[b, 2], kv
             keys_at, values_at, room = texts[b, 3], texts[b, 4], texts[b, 5]
         keys = matrix(keys_at + own * room * D * size, at + T, D)

@@ -6,6 +6,7 @@ with a Content-Security-Policy that allows just these texts.
 
 from __future__ import annotations
 
-from .model_page import model_page
+from .chat_page import chat_pages
+from .model_file import model_page
 
-__all__ = ["model_page"]
+__all__ = ["chat_pages", "model_page"]

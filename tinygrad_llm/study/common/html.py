@@ -11,6 +11,7 @@ import html
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from ...files.paths import local_path
 from ...files.plain_text import visible
 
-__all__ = ["FilePath", "asset", "data", "escape", "line_chart", "page", "table", "written"]
+__all__ = ["FilePath", "asset", "data", "escape", "line_chart", "page", "policy_of", "table", "written"]
 
 FilePath = str | os.PathLike[str]
 
@@ -67,6 +68,12 @@ def _policy(style: str, scripts: Iterable[str], more: str) -> str:
         f"style-src {source(style)}; script-src {' '.join(map(source, scripts))}; {more}"
     )
     return f'<meta http-equiv="Content-Security-Policy" content="{rules.strip("; ")}">\n'
+
+
+def policy_of(text: str) -> str:
+    """The Content-Security-Policy that a page of `page` states, for a server's header too."""
+    match = re.search(r'Content-Security-Policy" content="([^"]*)"', text)
+    return "" if match is None else match[1]
 
 
 def data(name: str, value: Any) -> str:
