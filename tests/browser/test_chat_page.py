@@ -69,6 +69,7 @@ def ask(browser, message, tokens=12):
 
 def test_an_answer_and_its_tokens_by_the_keyboard_alone(browsers, address):
     import httpx
+    from selenium.webdriver import ActionChains
     from selenium.webdriver.common.keys import Keys
 
     browser = load(browsers, address)
@@ -77,7 +78,7 @@ def test_an_answer_and_its_tokens_by_the_keyboard_alone(browsers, address):
     expected = httpx.post(f"{address}/v1/chat/completions", json=body).json()["choices"][0]
     ask(browser, "Hello")
     assert "12 tokens" in said(browser) and "limit" in said(browser)
-    keys(browser, *[Keys.SHIFT + Keys.TAB + Keys.NULL] * 1)
+    ActionChains(browser).key_down(Keys.SHIFT).send_keys(Keys.TAB).key_up(Keys.SHIFT).perform()
     assert script(browser, "return document.activeElement.dataset.word") == "tokens"
     keys(browser, Keys.ENTER)
     keys(browser, Keys.TAB, Keys.END)
@@ -146,7 +147,10 @@ def test_readable_at_every_width_and_in_light_and_dark(browsers, address, size, 
                     "document.querySelector('.token').focus()")  # fmt: skip
     check_readable(browser, dark)
     script(browser, "document.getElementById('language').click()")
-    assert script(browser, "return document.querySelector('h1').textContent") in ("チャット", "Chat")
+    assert script(browser, "return document.querySelector('h1').textContent") in (
+        "チャット",
+        "Chat",
+    )
     check_readable(browser, dark)
     script(browser, "if (document.documentElement.lang !== 'en')"
                     "document.getElementById('language').click()")  # fmt: skip

@@ -19,7 +19,17 @@ from typing import Any
 from ...files.paths import local_path
 from ...files.plain_text import visible
 
-__all__ = ["FilePath", "asset", "data", "escape", "line_chart", "page", "policy_of", "table", "written"]
+__all__ = [
+    "FilePath",
+    "asset",
+    "data",
+    "escape",
+    "line_chart",
+    "page",
+    "policy_of",
+    "table",
+    "written",
+]
 
 FilePath = str | os.PathLike[str]
 

@@ -193,7 +193,9 @@ const WORDS = {
         answer.tokens.push(...tokensOf(choice));
         reason = choice.finish_reason || reason;
       }
+      const root = document.documentElement, atEnd = innerHeight + scrollY > root.scrollHeight - 60;
       answer.body.replaceChildren(element("p", { text: answer.text }));
+      if (atEnd) scrollTo(0, root.scrollHeight);
     }
     return reason;
   }
@@ -215,6 +217,7 @@ const WORDS = {
     const question = article("user"), answer = article("assistant"), began = performance.now();
     question.body.append(element("p", { text }));
     get("message").value = "";
+    scrollTo(0, document.documentElement.scrollHeight);
     try {
       const reason = await ask(text, answer);
       const rate = answer.tokens.length / ((performance.now() - began) / 1000);
@@ -249,6 +252,9 @@ const WORDS = {
   get("stop").onclick = () => { stop(); get("message").focus(); };
   get("clear").onclick = () => { messages = []; get("log").replaceChildren(); say(false, "ready"); get("message").focus(); };
   get("key").onchange = models;
-  speak(language, () => say(wrong, ...said));
+  speak(language, () => {
+    say(wrong, ...said);
+    for (const button of document.querySelectorAll(".token.now")) button.onfocus();
+  });
   models();
 })();
