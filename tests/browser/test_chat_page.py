@@ -1,4 +1,4 @@
-"""The chat page of the server in a real browser: answers, their tokens, safe texts, the keyboard."""
+"""The chat page of the server in a real browser: answers, tokens, safe texts, the keyboard."""
 
 from __future__ import annotations
 
@@ -110,9 +110,13 @@ def test_write_on_stop_and_errors_of_the_server(browsers, address):
 
 def test_texts_of_the_model_stay_texts(browsers, address):
     browser = load(browsers, address)
-    html = script(browser, "const box = document.createElement('div');"
-                           "box.append(...markdown(arguments[0])); document.body.append(box);"
-                           "const out = box.innerHTML; box.remove(); return out", NASTY)  # fmt: skip
+    html = script(
+        browser,
+        "const box = document.createElement('div'); document.body.append(box);"
+        "box.append(...markdown(arguments[0]));"
+        "const out = box.innerHTML; box.remove(); return out",
+        NASTY,
+    )
     for part in (
         "A &lt;b&gt;heading&lt;/b&gt;", "<strong>bold</strong>", "<em>italic</em>",
         "<code>code &lt;i&gt;</code>", "&lt;img src=x", "<li>one</li>", "<blockquote>said",

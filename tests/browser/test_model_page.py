@@ -185,10 +185,12 @@ def test_what_a_page_cannot_hold_is_one_line(monkeypatch):
     with pytest.raises(ValueError, match="tok_emb.weight has numbers beyond float16: use --kind"):
         model_page(model, tokenizer)
     found = registry.find("GPT")
-    for change, words in (({"attention": "mla"}, "block 0 has LatentAttention"),
-                          ({"sinks": True}, "attention with sinks"),
-                          ({"feed_forward": "moe"}, "block 0 has a MixtureOfExperts"),
-                          ({"positions": "sinusoidal"}, "positions of SinusoidalPositions")):  # fmt: skip
+    for change, words in (
+        ({"attention": "mla"}, "block 0 has LatentAttention"),
+        ({"sinks": True}, "attention with sinks"),
+        ({"feed_forward": "moe"}, "block 0 has a MixtureOfExperts"),
+        ({"positions": "sinusoidal"}, "positions of SinusoidalPositions"),
+    ):
         other = found.model(found.config(**SIZES, vocab_size=40, **change))
         with pytest.raises(ValueError, match=words):
             describe_decoder(other)

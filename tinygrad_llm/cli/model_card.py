@@ -48,7 +48,8 @@ def write_card(
 ) -> Path:  # fmt: skip
     """Write the card of an exported model to `path`; returns it.
 
-    format: "hf", "gguf" or "onnx"; model: a LanguageModel, or None for a file that was only rewritten
+    format: "hf", "gguf" or "onnx"; model: a LanguageModel, or None for a
+        file that was only rewritten
     saved: the checkpoint that it was, or None for published weights
     source: what was exported, as it was given; licence: that of the weights, if the user says so
     """

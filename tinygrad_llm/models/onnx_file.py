@@ -178,7 +178,7 @@ class _Graph:
         )
 
     def _repeated(self, x: str) -> str:
-        """Each head of keys or values for its group of query heads: (B, KV, T, D) -> (B, H, T, D)."""
+        """Each head of keys or values for its group of queries: (B, KV, T, D) -> (B, H, T, D)."""
         s = self.settings
         group = s["n_heads"] // s["n_kv_heads"]
         places = [head // group for head in range(s["n_heads"])]
