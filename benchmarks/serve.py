@@ -7,7 +7,7 @@ The server runs in a separate process (`tinygrad-llm serve`), the clients are th
 each streams one answer after another over HTTP. Clients ask the same questions, greedily, so that
 answers of the batch can be compared with those of one client alone. Rates are tokens of answers per
 second; a request is lost if it gets anything else than a whole answer. The one client is measured
-before and after the many.
+before and after the many, in every round.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import json
 import os
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import threading
@@ -70,6 +71,8 @@ def server(options: Any, *more: str, port: int = 0) -> Iterator[Server]:
     """A server in a separate process, which ends with the block."""
     command = [sys.executable, "-m", "tinygrad_llm.cli", "serve", options.model, "--port",
                str(port), *more]  # fmt: skip
+    if options.threads:
+        command += ["--threads", str(options.threads)]
     if options.quantize != "none":
         command += ["--quantize", options.quantize]
     began = time.perf_counter()
@@ -243,14 +246,41 @@ def killed(options: Any) -> dict[str, Any]:
     return row
 
 
+def compared(here: Server, options: Any) -> dict[str, Any]:
+    """One client and many alternately: rates of every round, and whether answers are equal."""
+    rows: dict[str, Any] = {}
+    alone, many = [], []
+    for i in range(options.rounds):
+        alone.append(load(here, 1, options.alone, options.tokens))
+        report("one client", alone[-1])
+        many.append(load(here, options.clients, options.seconds, options.tokens))
+        rows[f"many clients {i + 1}"] = report(f"{options.clients} clients", many[-1])
+    alone.append(load(here, 1, options.alone, options.tokens))
+    rows["one client"] = report("one client", alone[-1])
+    known = {a.question: a.text for done in alone for a in done["answers"] if a.is_whole}
+    both = [a for done in many for a in done["answers"] if a.is_whole and a.question in known]
+    equal = sum(a.text == known[a.question] for a in both)
+    ratios = [
+        2 * many[i]["rate"] / (alone[i]["rate"] + alone[i + 1]["rate"])
+        for i in range(options.rounds)
+    ]
+    best = max(done["rate"] for done in many) / max(done["rate"] for done in alone)
+    print(f"{options.clients} clients / one: median {statistics.median(ratios):.2f} of "
+          f"{options.rounds}, best rates {best:.2f}; answers equal to those alone: {equal} of "
+          f"{len(both)}")  # fmt: skip
+    return {**rows, "ratios": ratios, "best": best, "equal": equal, "compared": len(both)}
+
+
 def main(argv: list[str]) -> dict[str, Any] | None:
     parser = common.parser("serve", __doc__)
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--quantize", default="gguf", help="as serve takes it, or none")
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=120.0, help="of the many clients")
-    parser.add_argument("--alone", type=float, default=15.0, help="seconds of one client, twice")
+    parser.add_argument("--alone", type=float, default=15.0, help="seconds of one client")
+    parser.add_argument("--rounds", type=int, default=1, help="one client and many alternately")
     parser.add_argument("--tokens", type=int, default=64, help="the most of an answer")
+    parser.add_argument("--threads", type=int, default=None, help="of the model, as serve's")
     parser.add_argument("--only-load", action="store_true", help="leave out all except the load")
     options = parser.parse_args(argv)
     if not 1 <= options.clients <= len(QUESTIONS) or min(options.seconds, options.alone) <= 0:
@@ -262,19 +292,7 @@ def main(argv: list[str]) -> dict[str, Any] | None:
         print(f"listening after {running.seconds:.1f} s (process {os.getpid()} asks)")
         for question in QUESTIONS[:2]:  # warm up
             ask(running, question, 8)
-        before = load(running, 1, options.alone, options.tokens)
-        rows["one client"] = report("one client", before)
-        many = load(running, options.clients, options.seconds, options.tokens)
-        rows["many clients"] = report(f"{options.clients} clients", many)
-        after = load(running, 1, options.alone, options.tokens)
-        rows["one client, after"] = report("one client, after", after)
-        known = {a.question: a.text for a in [*before["answers"], *after["answers"]] if a.is_whole}
-        both = [a for a in many["answers"] if a.is_whole and a.question in known]
-        equal = sum(a.text == known[a.question] for a in both)
-        ratio = 2 * many["rate"] / (before["rate"] + after["rate"])
-        print(f"{options.clients} clients / one: {ratio:.2f}; answers equal to those alone: "
-              f"{equal} of {len(both)}")  # fmt: skip
-        rows |= {"ratio": ratio, "equal": equal, "compared": len(both)}
+        rows |= compared(running, options)
         if not options.only_load:
             rows["going clients"] = going_clients(running, options)
     if not options.only_load:

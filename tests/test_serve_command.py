@@ -83,7 +83,8 @@ def test_which_addresses_are_this_machine():
 
 
 @pytest.mark.parametrize(
-    ("flag", "value"), [("--port", 65536), ("--batch", 0), ("--queue", -1), ("--seconds", 0)]
+    ("flag", "value"),
+    [("--port", 65536), ("--batch", 0), ("--queue", -1), ("--threads", 0), ("--seconds", 0)],
 )
 def test_options_out_of_range(folder, flag, value):
     assert f"{flag} must be" in refused(folder, flag, value)

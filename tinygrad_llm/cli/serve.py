@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from ..arrays.parallel import set_thread_count
 from ..files.paths import local_path
 from ..files.plain_text import say
 from .errors import BadValue, blame
@@ -64,6 +65,7 @@ def serve(
     allow_host: list[str] = typer.Option([], help="A further name of this server."),
     embeddings: str | None = typer.Option(None, help="A model or run of sentence embeddings."),
     device: str = typer.Option("cpu", help="cpu, cuda or cuda:1."),
+    threads: int | None = typer.Option(None, help="Cores that run the model [all]."),
     **more: Any,
 ) -> None:
     """Serve a model until Ctrl-C.
@@ -79,6 +81,9 @@ def serve(
     must_be("prefixes", 0 <= own["prefixes"] <= 10**6, "between 0 and 1,000,000", own["prefixes"])
     must_be("tokens", 1 <= tokens <= 10**6, "between 1 and 1,000,000", tokens)
     must_be("seconds", 0 < seconds <= 86_400, "above 0 and at most 86,400", seconds)
+    if threads is not None:
+        must_be("threads", 1 <= threads <= 1024, "between 1 and 1,024", threads)
+        set_thread_count(threads)
     key = _key(key_file)
     if key is None and not _is_local(host):
         raise BadValue(
