@@ -199,7 +199,7 @@ def test_what_cannot_be_exported_is_one_line(tmp_path):
     folder, model = run(tmp_path, "Llama")
     path = save_gguf(model, tmp_path / "m.gguf")
     for words, *arguments in [
-        ("FORMAT must be hf or gguf", "export", "onnx", folder, tmp_path / "x"),
+        ("FORMAT must be hf, gguf, onnx or html", "export", "exe", folder, tmp_path / "x"),
         ("kind must be F32", "export", "gguf", folder, tmp_path / "x", "--kind", "Q9"),
         ("kind must be F32", "quantize", path, tmp_path / "x", "--kind", "Q9"),
         ("OUT is the file that is read", "quantize", path, path),

@@ -1,4 +1,4 @@
-"""tinygrad-llm export and quantize: a model for transformers or llama.cpp, in fewer bits."""
+"""tinygrad-llm export and quantize: a model for other programs and browsers, in fewer bits."""
 
 from __future__ import annotations
 
@@ -21,16 +21,20 @@ __all__ = ["register"]
 
 _EXPORT = """Write a model for other programs.
 
-FORMAT is hf, a folder that transformers reads, or gguf, a file that llama.cpp reads. MODEL is a
-run's folder, one of its checkpoints, a folder of transformers, a GGUF file, or the name of
-published weights (tinygrad-llm models list). LoRA layers are merged into the weights. A model
-card (README.md in the folder; beside a file, its name with .md) says which data, losses, command
-and licence the model has, as far as the run's files say it.
+FORMAT is hf, a folder that transformers reads; gguf, a file that llama.cpp reads; onnx, a file for
+ONNX runtimes (pip install 'tinygrad_llm[onnx]'); or html, a page that runs a small model in any
+browser, without a server, and shows its attention. MODEL is a run's folder, one of its checkpoints,
+a folder of transformers, a GGUF file, or the name of published weights (tinygrad-llm models list).
+LoRA layers are merged into the weights. A model card (README.md in the folder; beside a file, its
+name with .md; a page has none) says which data, losses, command and licence the model has, as far
+as the run's files say it.
 
 \b
 Examples:
   tinygrad-llm export hf runs/first my-model
   tinygrad-llm export gguf runs/first my-model.gguf --kind Q8_0
+  tinygrad-llm export onnx runs/first my-model.onnx
+  tinygrad-llm export html runs/first my-model.html
 """
 _QUANTIZE = """Write a GGUF file with weights of fewer bits, and show what is lost.
 
@@ -50,21 +54,27 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    format: str = typer.Argument(..., help="hf or gguf."),
+    format: str = typer.Argument(..., help="hf, gguf, onnx or html."),
     model: str = typer.Argument(..., help="A run, a folder, a file or a name."),
     out: str = typer.Argument(..., help="The folder or file to write."),
-    kind: str = typer.Option("F16", help=f"Of matrices in gguf: {_KIND}"),
+    kind: str = typer.Option("F16", help=f"Of matrices in gguf: {_KIND} In html F16 or F32."),
     licence: str | None = typer.Option(None, help="Of the weights, for the card [the base's]."),
 ) -> None:
     """Raises: BadValue if FORMAT, MODEL or --kind cannot be used."""
-    if format not in ("hf", "gguf"):
-        raise BadValue(f"FORMAT must be hf or gguf, got {format}")
+    if format not in ("hf", "gguf", "onnx", "html"):
+        raise BadValue(f"FORMAT must be hf, gguf, onnx or html, got {format}")
     if licence is not None and not (licence.isprintable() and 0 < len(licence) <= 100):
         raise BadValue("--licence must be a name of at most 100 characters")
-    if format == "gguf":
-        loaded, saved = _to_gguf(model, local_path(out), kind)
+    if format in ("gguf", "onnx"):
+        if format == "gguf":
+            loaded, saved = _to_gguf(model, local_path(out), kind)
+        else:
+            loaded, saved = _to_onnx(model, local_path(out))
         card = Path(f"{local_path(out)}.md")
         say(f"{write_card(card, format, loaded, saved, model, licence)}: the model card")
+        return
+    if format == "html":
+        _to_html(model, local_path(out), kind)
         return
     from ..models.pretrained import save_pretrained
 
@@ -74,6 +84,32 @@ def export(
     written = tokenizer is not None and _write_tokenizer(tokenizer, folder)
     write_card(folder / "README.md", format, loaded, saved, model, licence)
     say(f"{folder}: a {type(loaded).__name__} for transformers{_without(written)}")
+
+
+def _to_onnx(model: str, out: Path) -> tuple[LanguageModel, Checkpoint | None]:
+    """Writes the file; returns the model and its checkpoint."""
+    from ..models.onnx_file import save_onnx
+
+    loaded, _, saved = _load(model)
+    with blame("MODEL", ValueError):
+        save_onnx(loaded, out)
+    say(f"{out}: {out.stat().st_size / 1e6:,.1f} MB for ONNX runtimes")
+    return loaded, saved
+
+
+def _to_html(model: str, out: Path, kind: str) -> None:
+    """Writes the page, completely or not at all."""
+    from ..files.atomic import atomic_write
+    from ..serve.pages import model_page
+
+    loaded, tokenizer, _ = _load(model)
+    if tokenizer is None:
+        raise BadValue(f"{model} has no tokenizer: a page needs one to read texts")
+    with blame("MODEL", ValueError):
+        page = model_page(loaded, tokenizer, Path(model).name, kind)
+    with atomic_write(out) as file:
+        file.write(page.encode("utf-8"))
+    say(f"{out}: {out.stat().st_size / 1e6:,.1f} MB for any browser")
 
 
 def _write_tokenizer(tokenizer: Tokenizer, folder: Path) -> bool:

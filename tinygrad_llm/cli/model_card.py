@@ -34,6 +34,11 @@ tokenizer = AutoTokenizer.from_pretrained("{name}")
     "gguf": """```shell
 llama-cli -m {name} -p "..."
 ```""",
+    "onnx": """```python
+import onnxruntime
+session = onnxruntime.InferenceSession("{name}")
+(logits,) = session.run(["logits"], {{"input_ids": ids}})  # ids: int64, (batch, time)
+```""",
 }
 
 
@@ -43,14 +48,15 @@ def write_card(
 ) -> Path:  # fmt: skip
     """Write the card of an exported model to `path`; returns it.
 
-    format: "hf" or "gguf"; model: a LanguageModel, or None for a file that was only rewritten
+    format: "hf", "gguf" or "onnx"; model: a LanguageModel, or None for a
+        file that was only rewritten
     saved: the checkpoint that it was, or None for published weights
     source: what was exported, as it was given; licence: that of the weights, if the user says so
     """
     config = {} if saved is None else saved.config
     base = _base_of(config) if saved is not None else source
     licence = licence or _licence_of(base)
-    head = {"library_name": "transformers" if format == "hf" else "gguf",
+    head = {"library_name": "transformers" if format == "hf" else format,
             "pipeline_tag": "text-generation"}  # fmt: skip
     if licence:
         head["license"] = _LICENCES.get(licence, "other")

@@ -94,6 +94,7 @@ def serve(
     weights = check_weights(more, device)
     from ..serve import Engine, Limits
     from ..serve.app import check_installed, make_app
+    from ..serve.pages import chat_pages
     from ..serve.service import Service
 
     check_installed()
@@ -108,7 +109,7 @@ def serve(
         known = name or local_path(model).name.removesuffix(".gguf")
         service = Service(engine, known, end_tokens(loaded, tokenizer), embedder)
         names = {"127.0.0.1", "localhost", "::1", host.strip("[]"), *allow_host}
-        _listen(make_app(service, names, key), host.strip("[]"), port, known)
+        _listen(make_app(service, names, key, chat_pages()), host.strip("[]"), port, known)
 
 
 def _listen(app: Any, host: str, port: int, name: str) -> None:

@@ -56,7 +56,8 @@ class Service:
         Raises: ApiError with 400 if it is not a list of messages, or the template refuses them.
         """
         if not self.can_chat:
-            raise ApiError(400, "this model has no chat template: ask for completions")
+            message = "this model has no chat template: ask for completions"
+            raise ApiError(400, message, code="no_chat_template")
         if not isinstance(messages, list) or not 0 < len(messages) <= 4096:
             raise ApiError(400, "messages must be a list of 1 to 4096 messages", "messages")
         read = [_message(message, i) for i, message in enumerate(messages)]

@@ -5,10 +5,13 @@ Styles and scripts are files in page/; their text is put into the page.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ __all__ = [
     "escape",
     "line_chart",
     "page",
+    "policy_of",
     "table",
     "written",
 ]
@@ -55,22 +59,48 @@ def escape(text: str) -> str:
     return html.escape(visible(text))
 
 
-def asset(name: str) -> str:
-    """The text of a file in page/."""
+def asset(name: str | Path) -> str:
+    """The text of a file in page/, or of one whose whole path is given."""
     return (Path(__file__).parent / "page" / name).read_text("utf-8")
 
 
-def page(title: str, body: str, *, styles: Sequence[str] = (), scripts: Sequence[str] = ()) -> str:
-    """A whole HTML document; `styles` and `scripts` name files of page/ in addition to base.css."""
-    css = "\n".join(asset(name) for name in ("base.css", *styles))
-    js = "".join(f"<script>\n{asset(name)}</script>\n" for name in scripts)
+def page(
+    title: str, body: str, *, styles: Sequence[str | Path] = (), scripts: Sequence[str | Path] = (),
+    policy: str | None = None,
+) -> str:  # fmt: skip
+    """A whole HTML document; `styles` and `scripts` name files of page/ in addition to base.css.
+
+    Paths of files elsewhere may stand there too. policy: parts of a Content-Security-Policy that
+    the page states, beside the hashes of its own styles and scripts; everything else is forbidden
+    """
+    css = "\n" + "\n".join(asset(name) for name in ("base.css", *styles))
+    texts = [f"\n{asset(name)}" for name in scripts]
+    js = "".join(f"<script>{text}</script>\n" for text in texts)
+    stated = "" if policy is None else _policy(css, texts, policy)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'{stated}<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<link rel="icon" href="data:,">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{css}</style>\n</head>\n"
+        f"<title>{escape(title)}</title>\n<style>{css}</style>\n</head>\n"
         f"<body>\n{body}\n{js}</body>\n</html>\n"
     )
+
+
+def _policy(style: str, scripts: Iterable[str], more: str) -> str:
+    def source(text: str) -> str:
+        return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+    rules = (
+        f"default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+        f"style-src {source(style)}; script-src {' '.join(map(source, scripts))}; {more}"
+    )
+    return f'<meta http-equiv="Content-Security-Policy" content="{rules.strip("; ")}">\n'
+
+
+def policy_of(text: str) -> str:
+    """The Content-Security-Policy that a page of `page` states, for a server's header too."""
+    match = re.search(r'Content-Security-Policy" content="([^"]*)"', text)
+    return "" if match is None else match[1]
 
 
 def data(name: str, value: Any) -> str:

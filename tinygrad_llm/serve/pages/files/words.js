@@ -1,0 +1,43 @@
+"use strict";
+// A page in English and Japanese: elements with data-word show a text of WORDS[language], those
+// with data-label have it as their aria-label. words(key, ...parts) puts parts in for {0}, {1}.
+let language = (navigator.language || "en").startsWith("ja") ? "ja" : "en";
+
+function words(key, ...parts) {
+  return WORDS[language][key].replace(/\{(\d)\}/g, (_, i) => String(parts[i]));
+}
+
+function speak(other, then) {
+  language = other;
+  document.documentElement.lang = language;
+  for (const part of document.querySelectorAll("[data-word]")) part.textContent = words(part.dataset.word);
+  for (const part of document.querySelectorAll("[data-label]")) {
+    part.setAttribute("aria-label", words(part.dataset.label));
+  }
+  const button = document.getElementById("language");
+  button.textContent = language === "en" ? "日本語" : "English";
+  button.lang = language === "en" ? "ja" : "en";
+  button.onclick = () => speak(language === "en" ? "ja" : "en", then);
+  if (then) then();
+}
+
+// A token as it can be seen: spaces and line breaks as signs.
+function visible(text) {
+  return text.replace(/ /g, "␣").replace(/\n/g, "⏎").replace(/\t/g, "⇥");
+}
+
+function percent(p) {
+  return `${(100 * p).toFixed(p < 0.0995 ? 2 : 1)} %`;
+}
+
+// Rows of [text, share from 0 to 1] as a table with bars.
+function barTable(rows, head) {
+  const top = element("tr", {}, ...head.map((text, i) => element("th", { text, scope: "col", class: i ? null : "left" })));
+  const body = rows.map(([text, share]) => {
+    const bar = element("span", { class: "bar" });
+    bar.style.width = `${Math.max(0.5, 100 * share)}%`;
+    return element("tr", {}, element("td", { class: "left mono", text }), element("td", { text: percent(share) }),
+      element("td", { class: "bars", "aria-hidden": "true" }, bar));
+  });
+  return element("table", { class: "shares" }, element("thead", {}, top), element("tbody", {}, ...body));
+}
