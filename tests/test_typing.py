@@ -9,7 +9,6 @@ from pathlib import Path
 import package_stub
 import pytest
 
-
 PROGRAM = Path(__file__).parent / "typing_programs" / "right.py"
 MISTAKES = {  # what stands in the program, and the mistake -> what mypy says of it
     "Net(8, 3)": ('Net(8, "3")', 'Argument 2 to "Net" has incompatible type "str"'),

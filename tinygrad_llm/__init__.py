@@ -144,9 +144,9 @@ multiply, subtract, absolute = mul, sub, abs
 
 _PACKAGES = (
     "_dynamo _inductor amp arrays backends client compiler cuda data distributed distributions "
-    "evaluation files finetune functions generation jit layers linalg models multiprocessing nn ops "
-    "optim profiler random retrieval serialization serve special study testing text training types "
-    "utils version weights"
+    "evaluation files finetune functions generation jit layers linalg models multiprocessing nn "
+    "ops optim profiler random retrieval serialization serve special study testing text "
+    "training types utils version weights"
 ).split()
 # Names that are imported when they are first used: the file, and what it has.
 _LATER = {

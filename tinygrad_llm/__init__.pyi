@@ -8,11 +8,13 @@ from . import amp as amp
 from . import arrays as arrays
 from . import autograd as autograd
 from . import backends as backends
+from . import client as client
 from . import compiler as compiler
 from . import cuda as cuda
 from . import data as data
 from . import distributed as distributed
 from . import distributions as distributions
+from . import evaluation as evaluation
 from . import files as files
 from . import finetune as finetune
 from . import functions as functions
@@ -27,7 +29,9 @@ from . import ops as ops
 from . import optim as optim
 from . import profiler as profiler
 from . import random as random
+from . import retrieval as retrieval
 from . import serialization as serialization
+from . import serve as serve
 from . import special as special
 from . import study as study
 from . import testing as testing
