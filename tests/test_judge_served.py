@@ -37,7 +37,7 @@ def served(port="0"):
     )  # fmt: skip
     try:
         lines = iter(server.stderr.readline, "")
-        yield next(found[1] for line in lines if (found := re.search(r":(\d+)/v1 ", line)))
+        yield next(match[1] for line in lines if (match := re.search(r":(\d+)/v1 ", line)))
     finally:
         server.kill()
         server.wait()

@@ -92,7 +92,7 @@ def seen(n, context, stride):
 
 for stride in (32, 16, 4):
     print(f"stride {stride:2}: {seen(500, 32, stride).mean().item():.2f} tokens before each, on average")
-assert len(seen(500, 32, 4)) == 500, "each token is predicted once, whatever the stride is"
+assert len(seen(500, 32, 4)) == 500, "each token is predicted once, with any stride"
 
 # %% [markdown]
 # ## With the package

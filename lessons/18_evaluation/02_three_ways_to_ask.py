@@ -37,7 +37,7 @@ logits = torch.tensor([1.0, 1.4, 3.0, 0.2, 0.1, 2.0])  # shape (6,), after the p
 log_p = F.log_softmax(logits, 0)
 written = vocabulary[int(logits.argmax().item())]
 by_letter = "AB"[int(log_p[:2].argmax().item())]
-print("it writes", repr(written), "which is no letter; of the letters", by_letter, "is likelier")
+print("it writes", repr(written), "and not a letter; of the letters", by_letter, "is likelier")
 assert written == "The" and by_letter == "B"
 
 # %% [markdown]

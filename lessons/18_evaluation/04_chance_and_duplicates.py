@@ -119,9 +119,9 @@ print("before", bootstrap(before.numpy()), " after", bootstrap(after.numpy()), "
 pairs = near_duplicates([*train, *test], 0.85)
 leaked = {pair.second - 200 for pair in pairs if pair.first < 200 <= pair.second}
 clean = [i for i in range(100) if i not in leaked]
-found = len(leaked & set(range(30)))
-print(f"{found} of the 30 are found, {len(leaked) - found} others too; without them {bootstrap(hits.numpy()[clean])}")
-assert found >= 28
+n_leaked = len(leaked & set(range(30)))
+print(f"{n_leaked} of the 30 are found, {len(leaked) - n_leaked} others too; without them {bootstrap(hits.numpy()[clean])}")
+assert n_leaked >= 28
 assert 0.5 in bootstrap(hits.numpy()[clean]), "nothing was learned"
 
 # %% [markdown]

@@ -74,7 +74,7 @@ def need_budget(values: dict[str, Any], expected: Usage) -> None:
 def asked(out: str) -> Iterator[None]:
     """Around what asks a server: out is the folder of the replies.
 
-    Raises: BadValue, which says how to go on, if the server does not answer.
+    Raises: BadValue, which says how to continue, if the server does not answer.
     """
     from ..client import ChatError
 

@@ -22,8 +22,8 @@ torch.manual_seed(123)
 
 # %%
 def letter(text, allowed="ABCD"):
-    found = re.search(rf"(?<![A-Za-z])([{allowed}])(?=\s*(?:[^\w\s']|$))", text)
-    return found and found[1]
+    match = re.search(rf"(?<![A-Za-z])([{allowed}])(?=\s*(?:[^\w\s']|$))", text)
+    return match and match[1]
 
 
 print([letter(t) for t in ("The answer is (B).", "C", "A dog", "Bad")])
@@ -31,7 +31,7 @@ assert [letter(t) for t in ("The answer is (B).", "C", "A dog", "Bad")] == ["B",
 
 # %% [markdown]
 # ## 2. Every taste scores 1/K
-# It takes place k with some probability t_k, whatever is right there. The right answer stands at k with 1/K:
+# It takes place k with some probability t_k, which does not depend on what is right. The right answer stands at k with 1/K:
 # Σ t_k · 1/K = 1/K.
 
 # %%

@@ -43,8 +43,8 @@ assert abs(points[0].item() - 16) < 1e-4 and abs(points[1].item() + 16) < 1e-4
 # worst answer would. None leaves the question out, and its number is reported.
 
 # %%
-said = [80.0, 90.0, None, 85.0]
-read = [v for v in said if v is not None]
-as_zero = [v or 0.0 for v in said]
+scores = [80.0, 90.0, None, 85.0]
+read = [v for v in scores if v is not None]
+as_zero = [v or 0.0 for v in scores]
 print(sum(read) / len(read), sum(as_zero) / len(as_zero))
 assert sum(read) / len(read) == 85.0 and sum(as_zero) / len(as_zero) < 65
