@@ -56,7 +56,7 @@ assert curves[0.95][3] < curves[0.95][0] < 0.0
 # %% [markdown]
 # ## By hand: how a critic learns
 # V is to be the reward that still comes. Its loss is ½·(V − R)²; PPO also holds V near the value at the time of the draw, and
-# takes the larger of the two errors. Here V of a place in a game: at each of five places an answer goes on to be right with
+# takes the larger of the two errors. Here V of a place in a game: at each of five places an answer turns out right with
 # another probability.
 
 # %%

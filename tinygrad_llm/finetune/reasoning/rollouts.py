@@ -105,10 +105,9 @@ class RolloutOptions:
 
     group_size: G; questions: P in a rollout; updates: batches that each rollout is used for;
     answer_tokens: the most tokens of an answer; temperature: above 0; kind: of group_advantages, or
-    "ppo": advantages of each token by GAE, from the model's value head, with gamma and lam; boxed:
-    answers stand in \\boxed{}; form_weight: what a finished answer of the right form is worth
-    beside 1 for a right one; seed: of the order of questions and of the draws; tool: is called by
-    answers, None for none
+    "ppo": advantages of each token by GAE, from the model's value head, with discounts (γ, λ);
+    boxed: answers stand in \\boxed{}; form_weight: what a finished answer of the right form is
+    worth beside 1 for a right one; seed: of the order of questions and of the draws
     """
 
     group_size: int = 8
@@ -120,9 +119,7 @@ class RolloutOptions:
     boxed: bool = False
     form_weight: float = 0.0
     seed: int = 123
-    gamma: float = 1.0
-    lam: float = 0.95
-    tool: Calculator | None = None
+    discounts: tuple[float, float] = (1.0, 0.95)
 
 
 class Rollouts:
@@ -150,6 +147,7 @@ class Rollouts:
         self.end, self.o, self.reference, self.doctor = end, options, reference, doctor
         words = style_of(style)
         self.prompts = [words.prompt_ids(tokenizer, entry) for entry in entries]
+        self.tool: Calculator | None = None  # that answers may call
         self.position = 0  # batches made so far
         self.statistics: RolloutStatistics | None = None
         self.after_update: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0)  # clipped, kl
@@ -187,7 +185,7 @@ class Rollouts:
         answers = draw_answers(
             self.model, self.tokenizer, [self.prompts[i] for i in chosen], o.answer_tokens,
             stop_token=self.end, temperature=o.temperature, seed=_seed(o.seed, rollout),
-            tool=o.tool,
+            tool=self.tool,
         )  # fmt: skip
         expected = [self.entries[i]["output"] for i in chosen]
         table = rewards_of(answers.texts, answers.finished, expected, o.boxed)  # (N, 2)
@@ -219,7 +217,7 @@ class Rollouts:
         of_tokens = np.zeros((N, T))
         of_tokens[np.arange(N), last] = rewards
         values = batch["values"].numpy().astype(np.float64)
-        advantages, returns = gae(of_tokens, values, counts, self.o.gamma, self.o.lam)
+        advantages, returns = gae(of_tokens, values, counts, *self.o.discounts)
         batch["advantages"] = self._moved(whitened(advantages, counts), batch["old"])
         batch["returns"] = self._moved(returns, batch["old"])
 

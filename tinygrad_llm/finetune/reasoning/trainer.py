@@ -131,13 +131,13 @@ def grpo_trainer(
     kind = o.method if o.method in (*ADVANTAGES, "ppo") else "grpo"
     rollout = RolloutOptions(
         o.group_size, o.batch_size, o.updates, o.answer_tokens, o.temperature, kind, o.boxed,
-        o.form_weight, o.seed, o.gamma, o.lam, tool,
+        o.form_weight, o.seed, (o.gamma, o.lam),
     )  # fmt: skip
     doctor = Doctor(o.patience, template=style_of(style).name in ("chat", "plain"))
     stream = Rollouts(
         model, tokenizer, train, style, end, rollout, reference if o.beta else None, doctor
     )
-    stream.after_update = loss.after_update
+    stream.after_update, stream.tool = loss.after_update, tool
     context = context_length_of(model)
     longest = max(map(len, stream.prompts)) + o.answer_tokens
     if context is not None and longest > context:
