@@ -11,6 +11,7 @@ from data import data_file
 
 from tinygrad_llm.cli import main
 from tinygrad_llm.client import ChatClient, Reply
+from tinygrad_llm.finetune import written_data
 from tinygrad_llm.finetune.written_data import KINDS, estimate, new_entries, rewrite_entries
 
 ENTRY = {"instruction": "Name a colour.", "input": "of the sky", "output": "Blue is its colour."}
@@ -89,6 +90,14 @@ def test_near_duplicates_are_not_asked_about():
     client = Fake(*map(str, range(200)))
     made = rewrite_entries(client, "passive", entries)
     assert [i for i, _ in made.left_out] == [74] and len(client.asked) == 199
+
+
+def test_many_entries_are_compared_by_minhash(monkeypatch):
+    monkeypatch.setattr(written_data, "_MANY", 2)
+    words = "name three rivers of europe that flow into the black sea and say where each begins"
+    entries = [{**ENTRY, "instruction": text} for text in (words, "name a bird", words + " now")]
+    made = rewrite_entries(Fake(*"ab"), "passive", entries, threshold=0.4)
+    assert made.left_out == [(2, "a near-duplicate of entry 0")]
 
 
 def test_new_tasks_follow_examples_and_are_new():

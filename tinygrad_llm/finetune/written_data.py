@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from ..client import ChatClient, ChatError, Reply, Usage, estimate_tokens
+from ..data.preparation import minhash
 from ..evaluation.duplicates import later_duplicates, near_duplicates
 from ..evaluation.verdicts import after_thoughts
 
@@ -30,6 +31,7 @@ Entry = Mapping[str, str]
 Ask = Callable[..., str]
 Note = Callable[[int, int], object]
 
+_MANY = 10_000  # more texts are compared by MinHash, whose time grows with their number alone
 _SHOWN = 3  # examples in a prompt for a new task
 _ATTEMPTS = 3  # at most so many times as many tasks are asked for as are wanted
 
@@ -192,15 +194,16 @@ def rewrite_entries(
     """What `kind` makes of each entry.
 
     kind: one of KINDS; seed: of what is drawn, such as the style of a preference
-    threshold: entries as near to an earlier one are not asked about (see near_duplicates); None
-    keeps all. note: is called with (entries done, all entries)
+    threshold: entries as near to an earlier one are not asked about (see near_duplicates, or that
+    of data.preparation.minhash for more than 10,000 entries); None keeps all. note: is called with (entries done, all entries)
     Raises: ValueError for another kind; ChatError with the entry's number if the server does not
     answer: what was answered stays in the client's cache.
     """
     if kind not in KINDS:
         raise ValueError(f"there is no kind {kind!r}: give one of {', '.join(KINDS)}")
     texts = [f"{_task(entry)}\n{entry['output']}" for entry in entries]
-    pairs = [] if threshold is None else near_duplicates(texts, threshold)
+    search = near_duplicates if len(texts) <= _MANY else minhash.near_duplicates
+    pairs = [] if threshold is None else search(texts, threshold)
     twins = later_duplicates(pairs)
     made: list[dict[str, str]] = []
     left_out: list[tuple[int, str]] = []
