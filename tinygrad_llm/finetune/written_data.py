@@ -195,7 +195,8 @@ def rewrite_entries(
 
     kind: one of KINDS; seed: of what is drawn, such as the style of a preference
     threshold: entries as near to an earlier one are not asked about (see near_duplicates, or that
-    of data.preparation.minhash for more than 10,000 entries); None keeps all. note: is called with (entries done, all entries)
+    of data.preparation.minhash for more than 10,000 entries); None keeps all
+    note: is called with (entries done, all entries)
     Raises: ValueError for another kind; ChatError with the entry's number if the server does not
     answer: what was answered stays in the client's cache.
     """
