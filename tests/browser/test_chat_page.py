@@ -31,7 +31,7 @@ def address():
 
     from tinygrad_llm.serve.pages import chat_pages
 
-    with server(pages=chat_pages()) as (address, _):
+    with server(pages=chat_pages(embeddings=True)) as (address, _):
         yield address
 
 
@@ -178,3 +178,28 @@ def test_a_key_is_asked_for_and_never_stored(browsers):
         assert script(browser, "return document.cookie") == ""
         browser.get_log("browser")
         browser.get("about:blank")
+
+
+def test_texts_are_compared_by_their_vectors(browsers, address):
+    import numpy as np
+
+    browser = browsers()
+    browser.get(f"{address}/embed")
+    texts = ["ab", "<b>c</b>", "zebra"]
+    script(browser, "document.getElementById('texts').value = arguments[0];"
+                    "document.getElementById('compare').click()", "\n".join(texts))  # fmt: skip
+    until(browser, "return document.querySelector('#neighbours td')")
+    shown = script(browser, "return [...document.querySelectorAll('#matrix td')]"
+                            ".map(c => Number(c.textContent))")  # fmt: skip
+    vectors = np.array([[len(t), ord(t[0])] for t in texts], float)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.testing.assert_allclose(np.reshape(shown, (3, 3)), vectors @ vectors.T, atol=0.0051)
+    near = script(browser, "return [...document.querySelectorAll('#neighbours td.left')]"
+                           ".map(c => c.textContent)")  # fmt: skip
+    best = max((1, 2), key=lambda i: vectors[0] @ vectors[i])
+    assert near[0] == f"{best + 1}  {texts[best]}"
+    check_readable(browser, False)
+    script(browser, "document.getElementById('texts').value = 'one';"
+                    "document.getElementById('compare').click()")  # fmt: skip
+    assert "at least two" in said(browser)
+    assert not [e for e in browser.get_log("browser") if e["level"] in ("SEVERE", "WARNING")]
