@@ -81,7 +81,6 @@ def test_the_commands_in_its_head_parse():
 
 
 @pytest.mark.slow
-@pytest.mark.ci
 def test_its_steps_end_in_a_trained_model(tmp_path):
     """In folders below tmp_path in place of /: an environment by pip, then ENTRYPOINT and CMD."""
 
