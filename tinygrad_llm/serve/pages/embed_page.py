@@ -21,8 +21,8 @@ _BODY = """<main>
 <div id="results" class="two hidden">
 <section><h2 data-word="similarity">Cosine similarity</h2><div id="matrix"></div></section>
 <section><h2 data-word="neighbours">Nearest neighbours</h2>
-<div class="fields"><label><span data-word="query">Nearest to</span><select id="query"></select></label>
-</div><div id="neighbours"></div></section>
+<div class="fields"><label><span data-word="query">Nearest to</span>
+<select id="query"></select></label></div><div id="neighbours"></div></section>
 </div>
 </main>
 """
