@@ -52,7 +52,7 @@ def keys(browser, *sent):
     chain.perform()
 
 
-def said(browser):
+def status_text(browser):
     return script(browser, "return document.getElementById('status').textContent")
 
 
@@ -77,7 +77,7 @@ def test_an_answer_and_its_tokens_by_the_keyboard_alone(browsers, address):
             "temperature": 0, "logprobs": True, "top_logprobs": 5}  # fmt: skip
     expected = httpx.post(f"{address}/v1/chat/completions", json=body).json()["choices"][0]
     ask(browser, "Hello")
-    assert "12 tokens" in said(browser) and "limit" in said(browser)
+    assert "12 tokens" in status_text(browser) and "limit" in status_text(browser)
     ActionChains(browser).key_down(Keys.SHIFT).send_keys(Keys.TAB).key_up(Keys.SHIFT).perform()
     assert script(browser, "return document.activeElement.dataset.word") == "tokens"
     keys(browser, Keys.ENTER)
@@ -98,13 +98,13 @@ def test_write_on_stop_and_errors_of_the_server(browsers, address):
     browser = load(browsers, address)
     script(browser, "document.getElementById('mode').value = 'write'")
     ask(browser, "Once")
-    assert "12 tokens" in said(browser)
+    assert "12 tokens" in status_text(browser)
     script(browser, "document.getElementById('clear').click()")
     assert script(browser, "return document.querySelectorAll('article').length") == 0
     script(browser, "document.getElementById('message').value = 'x'.repeat(4000);"
                     "document.getElementById('send').click()")  # fmt: skip
     until(browser, "return document.querySelector('#status.error')")
-    assert "fit in the model's context" in said(browser)
+    assert "fit in the model's context" in status_text(browser)
     assert script(browser, "return document.getElementById('message').value") == "x" * 4000
 
 
@@ -171,7 +171,7 @@ def test_a_key_is_asked_for_and_never_stored(browsers):
         browser = browsers()
         browser.get(address)
         until(browser, "return document.activeElement.id === 'key'")
-        assert "key" in said(browser)
+        assert "key" in status_text(browser)
         browser.find_element(By.ID, "key").send_keys(KEY, Keys.TAB)
         until(browser, "return document.querySelector('#model option')")
         assert script(browser, "return localStorage.length + sessionStorage.length") == 0
@@ -201,5 +201,5 @@ def test_texts_are_compared_by_their_vectors(browsers, address):
     check_readable(browser, False)
     script(browser, "document.getElementById('texts').value = 'one';"
                     "document.getElementById('compare').click()")  # fmt: skip
-    assert "at least two" in said(browser)
+    assert "at least two" in status_text(browser)
     assert not [e for e in browser.get_log("browser") if e["level"] in ("SEVERE", "WARNING")]

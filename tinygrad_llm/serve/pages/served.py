@@ -16,7 +16,7 @@ _FILES = Path(__file__).parent / "files"
 def served_page(title: str, body: str, styles: Sequence[str], scripts: Sequence[str]) -> Page:
     """A page of this body; styles and scripts name files of files/.
 
-    Its policy allows its own styles and scripts by their hashes, and requests to this server only.
+    Its policy allows the styles and scripts in it by their hashes, and requests to this server.
     """
     text = page(
         title, body, styles=[_FILES / name for name in styles],
