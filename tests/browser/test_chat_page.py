@@ -31,7 +31,7 @@ def address():
 
     from tinygrad_llm.serve.pages import chat_pages
 
-    with server(pages=chat_pages()) as (address, _):
+    with server(pages=chat_pages(embeddings=True)) as (address, _):
         yield address
 
 
@@ -52,7 +52,7 @@ def keys(browser, *sent):
     chain.perform()
 
 
-def said(browser):
+def status_text(browser):
     return script(browser, "return document.getElementById('status').textContent")
 
 
@@ -77,7 +77,7 @@ def test_an_answer_and_its_tokens_by_the_keyboard_alone(browsers, address):
             "temperature": 0, "logprobs": True, "top_logprobs": 5}  # fmt: skip
     expected = httpx.post(f"{address}/v1/chat/completions", json=body).json()["choices"][0]
     ask(browser, "Hello")
-    assert "12 tokens" in said(browser) and "limit" in said(browser)
+    assert "12 tokens" in status_text(browser) and "limit" in status_text(browser)
     ActionChains(browser).key_down(Keys.SHIFT).send_keys(Keys.TAB).key_up(Keys.SHIFT).perform()
     assert script(browser, "return document.activeElement.dataset.word") == "tokens"
     keys(browser, Keys.ENTER)
@@ -98,13 +98,13 @@ def test_write_on_stop_and_errors_of_the_server(browsers, address):
     browser = load(browsers, address)
     script(browser, "document.getElementById('mode').value = 'write'")
     ask(browser, "Once")
-    assert "12 tokens" in said(browser)
+    assert "12 tokens" in status_text(browser)
     script(browser, "document.getElementById('clear').click()")
     assert script(browser, "return document.querySelectorAll('article').length") == 0
     script(browser, "document.getElementById('message').value = 'x'.repeat(4000);"
                     "document.getElementById('send').click()")  # fmt: skip
     until(browser, "return document.querySelector('#status.error')")
-    assert "fit in the model's context" in said(browser)
+    assert "fit in the model's context" in status_text(browser)
     assert script(browser, "return document.getElementById('message').value") == "x" * 4000
 
 
@@ -171,10 +171,35 @@ def test_a_key_is_asked_for_and_never_stored(browsers):
         browser = browsers()
         browser.get(address)
         until(browser, "return document.activeElement.id === 'key'")
-        assert "key" in said(browser)
+        assert "key" in status_text(browser)
         browser.find_element(By.ID, "key").send_keys(KEY, Keys.TAB)
         until(browser, "return document.querySelector('#model option')")
         assert script(browser, "return localStorage.length + sessionStorage.length") == 0
         assert script(browser, "return document.cookie") == ""
         browser.get_log("browser")
         browser.get("about:blank")
+
+
+def test_texts_are_compared_by_their_vectors(browsers, address):
+    import numpy as np
+
+    browser = browsers()
+    browser.get(f"{address}/embed")
+    texts = ["ab", "<b>c</b>", "zebra"]
+    script(browser, "document.getElementById('texts').value = arguments[0];"
+                    "document.getElementById('compare').click()", "\n".join(texts))  # fmt: skip
+    until(browser, "return document.querySelector('#neighbours td')")
+    shown = script(browser, "return [...document.querySelectorAll('#matrix td')]"
+                            ".map(c => Number(c.textContent))")  # fmt: skip
+    vectors = np.array([[len(t), ord(t[0])] for t in texts], float)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.testing.assert_allclose(np.reshape(shown, (3, 3)), vectors @ vectors.T, atol=0.0051)
+    near = script(browser, "return [...document.querySelectorAll('#neighbours td.left')]"
+                           ".map(c => c.textContent)")  # fmt: skip
+    best = max((1, 2), key=lambda i: vectors[0] @ vectors[i])
+    assert near[0] == f"{best + 1}  {texts[best]}"
+    check_readable(browser, False)
+    script(browser, "document.getElementById('texts').value = 'one';"
+                    "document.getElementById('compare').click()")  # fmt: skip
+    assert "at least two" in status_text(browser)
+    assert not [e for e in browser.get_log("browser") if e["level"] in ("SEVERE", "WARNING")]

@@ -32,8 +32,8 @@ def made(name):
     """A random model whose weights are far from zero, and its tokenizer."""
     family, tokenizer, sizes = CASES[name]
     torch.manual_seed(3)
-    found = registry.find(family)
-    model = found.model(found.config(**sizes, vocab_size=tokenizer.vocab_size)).eval()
+    entry = registry.find(family)
+    model = entry.model(entry.config(**sizes, vocab_size=tokenizer.vocab_size)).eval()
     for parameter in model.parameters():
         parameter.array[...] += 0.15 * np.random.default_rng(1).normal(size=parameter.shape)
     return model, tokenizer
@@ -184,14 +184,14 @@ def test_what_a_page_cannot_hold_is_one_line(monkeypatch):
     model.tok_emb.weight.array[0, 0] = 1e5
     with pytest.raises(ValueError, match="tok_emb.weight has numbers beyond float16: use --kind"):
         model_page(model, tokenizer)
-    found = registry.find("GPT")
+    entry = registry.find("GPT")
     for change, words in (
         ({"attention": "mla"}, "block 0 has LatentAttention"),
         ({"sinks": True}, "attention with sinks"),
         ({"feed_forward": "moe"}, "block 0 has a MixtureOfExperts"),
         ({"positions": "sinusoidal"}, "positions of SinusoidalPositions"),
     ):
-        other = found.model(found.config(**SIZES, vocab_size=40, **change))
+        other = entry.model(entry.config(**SIZES, vocab_size=40, **change))
         with pytest.raises(ValueError, match=words):
             describe_decoder(other)
     with pytest.raises(ValueError, match="is not among the models"):

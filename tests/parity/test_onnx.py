@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,7 +72,8 @@ def test_the_command_and_its_errors(tmp_path, monkeypatch):
 
     code, output, error = invoke("onnx", tmp_path / "run", tmp_path / "m.onnx")
     assert code == 0 and "MB for ONNX runtimes" in output, error
-    assert (tmp_path / "m.onnx.md").read_text().count("onnxruntime") >= 1
+    card = Path(f"{tmp_path / 'm.onnx'}.md").read_text()
+    assert 'session = onnxruntime.InferenceSession("m.onnx")' in card
     code, output, error = invoke("html", tmp_path / "run", tmp_path / "m.html")
     assert code == 0 and "MB for any browser" in output, error
     code, _, error = invoke("html", tmp_path / "run", tmp_path / "x", "--kind", "Q4_0")

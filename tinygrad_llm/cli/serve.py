@@ -109,7 +109,8 @@ def serve(
         known = name or local_path(model).name.removesuffix(".gguf")
         service = Service(engine, known, end_tokens(loaded, tokenizer), embedder)
         names = {"127.0.0.1", "localhost", "::1", host.strip("[]"), *allow_host}
-        _listen(make_app(service, names, key, chat_pages()), host.strip("[]"), port, known)
+        pages = chat_pages(embeddings=embedder is not None)
+        _listen(make_app(service, names, key, pages), host.strip("[]"), port, known)
 
 
 def _listen(app: Any, host: str, port: int, name: str) -> None:

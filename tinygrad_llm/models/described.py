@@ -58,7 +58,8 @@ def describe_decoder(model: LanguageModel) -> Described:
     positions = getattr(model, "pos_emb", None)
     if positions is not None and type(positions) is not nn.Embedding:
         raise ValueError(f"{name}: positions of {type(positions).__name__} cannot be written so")
-    att, config = blocks[0].att, model.config
+    config: Any = model.config  # of one of _KNOWN
+    att = blocks[0].att
     settings = {
         "context_length": config.context_length, "vocab_size": config.vocab_size,
         "emb_dim": config.emb_dim, "n_layers": len(blocks), "n_heads": att.n_heads,

@@ -235,7 +235,8 @@ async def embeddings(service: Service, http: Any) -> dict[str, Any]:
         row.tolist() if kind == "float" else base64.b64encode(row.astype("<f4").tobytes()).decode()
         for row in vectors
     ]
-    tokens = sum(len(service.embedder.tokenizer.encode(text)) for text in texts)
+    encode = service.embedder.tokenizer.encode  # a text may spell a special token: that is text too
+    tokens = sum(len(encode(text, disallowed_special=())) for text in texts)
     return {
         "object": "list", "model": name,
         "data": [{"object": "embedding", "index": i, "embedding": r} for i, r in enumerate(rows)],

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from ...study.common.html import page, policy_of
 from ..app import Page
+from .embed_page import embed_page
+from .served import served_page
 
 __all__ = ["chat_pages"]
 
-_FILES = Path(__file__).parent / "files"
-_SCRIPTS = ("words.js", "markdown.js", "chat.js")
 _BODY = """<main>
 <div class="top"><h1 data-word="title">Chat</h1><button id="language" type="button"></button></div>
 <details><summary data-word="options">Options</summary>
@@ -43,14 +40,11 @@ _BODY = """<main>
 """
 
 
-def chat_pages() -> dict[str, Page]:
-    """The page at "/", for serve.app.make_app; it asks the routes of OpenAI's clients.
+def chat_pages(embeddings: bool = False) -> dict[str, Page]:
+    """The pages of a server by their paths, for serve.app.make_app: "/" is the chat.
 
-    Its policy allows its own styles and scripts by their hashes, and requests to this server only.
+    embeddings: whether the server has vectors of sentences; then "/embed" compares texts
     """
-    text = page(
-        "Chat", _BODY, styles=[_FILES / "pages.css", _FILES / "chat.css"],
-        scripts=["heat.js", *(_FILES / name for name in _SCRIPTS)], policy="connect-src 'self'",
-    )  # fmt: skip
-    policy = f"{policy_of(text)}; frame-ancestors 'none'"
-    return {"/": Page(text.encode("utf-8"), policy=policy)}
+    scripts = ("words.js", "markdown.js", "chat.js")
+    chat = served_page("Chat", _BODY, ("pages.css", "chat.css"), scripts)
+    return {"/": chat, **({"/embed": embed_page()} if embeddings else {})}

@@ -71,7 +71,7 @@ def page(
     """A whole HTML document; `styles` and `scripts` name files of page/ in addition to base.css.
 
     Paths of files elsewhere may stand there too. policy: parts of a Content-Security-Policy that
-    the page states, beside the hashes of its own styles and scripts; everything else is forbidden
+    the page states, beside the hashes of the styles and scripts in it; everything else is forbidden
     """
     css = "\n" + "\n".join(asset(name) for name in ("base.css", *styles))
     texts = [f"\n{asset(name)}" for name in scripts]
