@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -225,6 +226,7 @@ class Terminal:
         """Reads until the text appears after what was read before; returns what came."""
         deadline, got = time.monotonic() + seconds, self._rest
         while text.encode() not in got:
+            self._rest = got
             assert time.monotonic() < deadline, got.decode(errors="replace")
             try:
                 got += self._read()
@@ -254,6 +256,15 @@ class Terminal:
         while _has_readline() and termios.tcgetattr(self.end)[3] & termios.ICANON:
             assert time.monotonic() < deadline, "readline does not wait for keys"
             time.sleep(0.005)
+
+    def repeat(self, act, text, seconds=60):
+        """Acts until the text appears: readline loses a signal just before it waits for keys."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            act()
+            with contextlib.suppress(AssertionError):
+                return self.until(text, 1)
+        raise AssertionError(f"{text!r} did not appear")
 
     def type(self, text):
         os.write(self.end, text.encode())
@@ -311,10 +322,12 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(tmp_path):
         os.killpg(chat.process.pid, signal.SIGINT)
         assert "; stopped)" in chat.until("tokens/s; stopped)")
         chat.prompted()
-        os.killpg(chat.process.pid, signal.SIGINT)  # at the prompt
-        chat.until("/exit leaves)")
+        chat.repeat(lambda: os.killpg(chat.process.pid, signal.SIGINT), "/exit leaves)")
         chat.prompted()  # before it, the terminal would keep Ctrl-D
-        chat.type("\x04")
-        assert chat.process.wait(60) == 0
+        deadline = time.monotonic() + 60
+        while chat.process.poll() is None and time.monotonic() < deadline:
+            chat.type("\x04")
+            time.sleep(0.3)
+        assert chat.process.poll() == 0
     finally:
         chat.close()

@@ -76,6 +76,14 @@ WRONG = {
         ("return -torch.minimum(ratio * a, limited * a)", "return -(ratio * a)", "[not clipped]"),
         ("(log_p - old).exp()", "(old - log_p).exp()", "[the ratio upside down]"),
     ],
+    "value_loss": [
+        ("torch.maximum(", "torch.minimum(", "[the smaller of the two]"),
+        ("torch.maximum((values - returns) ** 2, (near - returns) ** 2)",
+         "((near - returns) ** 2)", "[only the clipped error]"),
+        ("torch.maximum((values - returns) ** 2, (near - returns) ** 2)",
+         "((values - returns) ** 2)", "[not clipped]"),
+        ("return 0.5 * ", "return ", "[the half forgotten]"),
+    ],
     "distillation_loss": [
         ('if direction == "forward"', 'if direction != "forward"', "[directions exchanged]"),
         (" * temperature**2", "", "[τ² forgotten]"),

@@ -33,7 +33,8 @@ IDS = [f"{call.layer}-{n}" for n, call in enumerate(CALLS)]
 def public_layers():
     """The classes and the loss that layers/ offers; a Protocol only says what others do.
 
-    A named tuple carries arrays from one function to another.
+    A named tuple carries arrays from one function to another; TextsCache computes nothing, it cuts
+    the tokens of several texts apart for their caches.
     """
     names = {"head_loss"}
     prefix = layers_package.__name__ + "."
@@ -42,7 +43,7 @@ def public_layers():
         for name in getattr(module, "__all__", ()):
             kind = getattr(module, name)
             if inspect.isclass(kind) and not getattr(kind, "_is_protocol", False):
-                if not issubclass(kind, tuple):
+                if not issubclass(kind, tuple) and info.name != prefix + "texts_cache":
                     names.add(name)
     return names
 

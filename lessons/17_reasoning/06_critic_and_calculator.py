@@ -47,7 +47,7 @@ for lam, a in curves.items():
 plt.xticks(range(6), tokens)
 plt.ylabel("advantage of the token")
 plt.legend()
-save_plot(plt.gcf(), "06_critic")
+save_plot(plt.gcf(), "06_critic_and_calculator")
 print("λ = 0:", curves[0.0])
 assert curves[0.0] == [0.0, 0.0, 0.0, 0.0, -0.5, 0.0]  # the 8, and nothing else
 assert all(abs(a + 0.5) < 1e-12 for a in curves[1.0][:5])  # all before it share the blame

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import typer
 
+from ..files.paths import local_path
 from ..files.plain_text import say
 from ..training.devices import check_device
 from .errors import blame
@@ -109,7 +110,6 @@ def _text(data: str) -> str:
     Raises: ValueError if it is empty or not UTF-8.
     """
     from ..files.json_files import read_bounded
-    from ..files.paths import local_path
 
     try:
         text = read_bounded(local_path(data), "a text").decode("utf-8-sig")
@@ -130,7 +130,7 @@ def items_of(data: str, with_choices: bool) -> list[Any]:
     from ..finetune.files import read_columns
     from ..finetune.pairs.rows import read_questions
 
-    path = Path(data)
+    path = local_path(data)
     if data in corpora.NAMED and not path.exists():
         path = corpora.path(data)
     n = _choices_in(path)

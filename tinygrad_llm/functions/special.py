@@ -98,7 +98,8 @@ def polygamma(n: int, input: Tensor) -> Tensor:
 def mvlgamma(input: Tensor, p: int) -> Tensor:
     """log Γₚ(x) = p·(p − 1)/4·log π + Σ log Γ(x − j/2) over j = 0 … p − 1, Γ of p dimensions.
 
-    The derivative is Σ ψ(x − j/2). Raises: RuntimeError if p < 1.
+    The derivative is Σ ψ(x − j/2).
+    Raises: RuntimeError if p < 1.
     """
     if p < 1:
         raise RuntimeError("p has to be greater than or equal to 1")

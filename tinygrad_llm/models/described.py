@@ -73,7 +73,7 @@ def describe_decoder(model: LanguageModel) -> Described:
     }  # fmt: skip
     state = model.state_dict()
     weights = {key: np.asarray(to_numpy(v.array), np.float32) for key, v in state.items()}
-    if getattr(config, "tie_weights", False):
+    if config.tie_weights:
         weights.pop("out_head.weight", None)
     if att.rotary is not None:
         settings["attention_factor"] = float(att.rotary.attention_factor)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..files.atomic import atomic_write
+from ..files.paths import local_path
 from .base import LanguageModel
 from .described import Described, describe_decoder
 
@@ -43,9 +44,10 @@ def save_onnx(model: LanguageModel, path: str | Path) -> Path:
         )
     built = _Graph(described, onnx).model(type(model).__name__)
     onnx.checker.check_model(built, full_check=True)
-    with atomic_write(path) as file:
+    target = local_path(path)
+    with atomic_write(target) as file:
         file.write(built.SerializeToString())
-    return Path(path)
+    return target
 
 
 class _Graph:

@@ -40,10 +40,10 @@ wrong_layer(
     ("the smaller of the two", "min(e², e'²): the larger error counts, so that a value that moved "
      "too far from the old one has no gradient that takes it further.",
      {"chosen": lambda self, squares: min(squares, key=lambda square: square.item())}),
-    ("clipped around the return", "The value is kept near R: it is kept near V_old, the value at "
-     "the time when the answer was drawn.",
-     {"squares": lambda self, value, old, returned: [(value - returned) ** 2] + (
-         [] if self.layer.clip is None else [(self.near(value, returned) - returned) ** 2])}),
+    ("only the clipped error", "A value that moved too far would have no gradient even where it "
+     "moved away from R: the larger of both errors counts.",
+     {"squares": lambda self, value, old, returned: [(
+         (value if self.layer.clip is None else self.near(value, old)) - returned) ** 2]}),
     ("not clipped", "Only the plain error: one rollout can move the values as far as it likes.",
      {"squares": lambda self, value, old, returned: [(value - returned) ** 2]}),
     ("the half forgotten", "Without ½ the gradient is twice the error.",
