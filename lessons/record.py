@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import tempfile
+import types
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,9 @@ def plots(folder: Path) -> dict[str, int]:
 def record(lesson: Path) -> list[dict[str, Any]]:
     """Run the cells of a lesson in this process; its standard output goes to a file meanwhile."""
     cells = cells_of(lesson.read_text(encoding="utf-8"))
-    main = sys.modules["__main__"]
+    main = types.ModuleType("__main__")  # its names are not those of this script
     main.__file__ = str(lesson)  # so that processes that the lesson starts import the lesson
+    sys.modules["__main__"] = main
     sys.argv = [str(lesson)]
     sys.path[0] = str(lesson.parent)
     os.chdir(lesson.parent)

@@ -197,9 +197,9 @@ def test_record_writes_each_cells_output(tmp_path):
     lesson = tmp_path / "01_tensors" / "01_a.py"
     lesson.parent.mkdir()
     lesson.write_text(
-        "# %% [markdown]\n# # Title\n#\n# text\n\n# %%\nimport os\n\nx = 3\nprint(1, __name__)\n"
+        "# %% [markdown]\n# # Title\n#\n# text\n\n# %%\nimport os\n\nout = 3\nprint(1, __name__)\n"
         "\n# %%\nos.system('echo two')\nos.makedirs('plots')\nopen('plots/01_a.png', 'w').close()\n"
-        "\n# %%\nassert x == 3\n",
+        "\n# %%\nassert out == 3\n",
         encoding="utf-8",
     )
     out = tmp_path / "out.json"
