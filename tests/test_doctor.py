@@ -354,7 +354,10 @@ def test_packages_and_their_versions():
 
 
 def test_check_lists_every_extra(capsys):
-    extras = importlib.metadata.metadata("tinygrad_llm").get_all("Provides-Extra")
+    try:
+        extras = importlib.metadata.metadata("tinygrad_llm").get_all("Provides-Extra")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("the package is used without having been installed")
     with pytest.raises(SystemExit):
         main(["doctor", "--check", "--json"])
     rows = json.loads(capsys.readouterr().out)
