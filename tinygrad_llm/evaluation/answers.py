@@ -1,6 +1,7 @@
 """Short answers beside the right ones: equal, how many characters, how many members of a set.
 
-The definitions are those of llm-jp-eval, so that figures can be compared.
+They measure what llm-jp-eval's scores of the same names measure, but are not equal to them: its
+character F1 ignores case, punctuation and the order of words, and its sets are divided by lines.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ def contains(answer: str, right: str) -> float:
 def character_f1(answer: str, right: str) -> float:
     """How much of both texts is common, in order: 2·M / (len(answer) + len(right)), 0 to 1.
 
-    M: characters in the matching blocks of difflib.SequenceMatcher, as the fuzzy match that
-    llm-jp-eval takes; 1.0 for two empty texts.
+    M: characters in the matching blocks of difflib.SequenceMatcher; case, punctuation and the order
+    of words count. 1.0 for two empty texts.
     """
     a, b = normalized_answer(answer), normalized_answer(right)
     return difflib.SequenceMatcher(None, a, b, autojunk=False).ratio()

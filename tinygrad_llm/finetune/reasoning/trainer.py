@@ -18,7 +18,7 @@ from ...models.costs import flops_per_token
 from ...tensor import Tensor
 from ...training.loop import Trainer
 from ..data import InstructionDataset, collate_instructions
-from ..prompts import style_of
+from ..prompts import has_chat, style_of
 from ..trainers import batches_in_order
 from ..tuning import Rates, TrainingData, Tuning
 from .advantages import ADVANTAGES
@@ -133,7 +133,7 @@ def grpo_trainer(
         o.group_size, o.batch_size, o.updates, o.answer_tokens, o.temperature, kind, o.boxed,
         o.form_weight, o.seed, (o.gamma, o.lam),
     )  # fmt: skip
-    doctor = Doctor(o.patience, template=style_of(style).name in ("chat", "plain"))
+    doctor = Doctor(o.patience, template=style_of(style).name == "chat" or not has_chat(tokenizer))
     stream = Rollouts(
         model, tokenizer, train, style, end, rollout, reference if o.beta else None, doctor
     )
