@@ -492,8 +492,9 @@ def test_time_runs_out(post):
             first, second = sorted(pool.map(ask, range(2)), key=lambda a: a.status_code)
         assert first.json()["choices"][0]["finish_reason"] == "length"
         assert 0 < first.json()["usage"]["completion_tokens"] < 50_000
-        late = second.json().get("usage", {"completion_tokens": 0})  # a moment was left, or none
-        assert second.status_code == 503 or late["completion_tokens"] < 1000
+        if second.status_code != 503:  # a moment was left after its time in the queue
+            counts = [a.json()["usage"]["completion_tokens"] for a in (first, second)]
+            assert min(counts) < max(counts)
         idle(engine)
 
 

@@ -3,6 +3,7 @@ zero, subclasses of NumPy's arrays, shifts in place. Values, dtypes, gradients a
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import numpy as np
@@ -120,3 +121,28 @@ def test_subclasses_of_arrays(make, tmp_path):
         assert (x * x).tolist() == [[1.0, 4.0], [9.0, 16.0]]
         assert type((tg.ones(2, 2) * a).array) is np.ndarray
         assert (tg.ones(2, 2) * a * a).tolist() == [[1.0, 4.0], [9.0, 16.0]]
+
+
+@pytest.mark.parametrize("shape, k, dim", [((16, 8), 2, -1), ((16, 10), 5, 1), ((7, 3), 2, 0),
+                                           ((40, 64), 3, 1), ((2, 5, 6), 4, 1)])  # fmt: skip
+@pytest.mark.parametrize("largest", [True, False])
+def test_indices_of_topk_are_in_row_order(shape, k, dim, largest):
+    x = np.random.default_rng(0).permutation(math.prod(shape)).reshape(shape).astype(np.float32)
+    ours, theirs = (lib.tensor(x).topk(k, dim, largest) for lib in (tg, torch))
+    for mine, expected in zip(ours, theirs, strict=True):
+        assert mine.is_contiguous() and mine.stride() == expected.stride()
+        assert mine.view(-1).tolist() == expected.view(-1).tolist()
+
+
+@pytest.mark.parametrize("call", [
+    lambda L, x: x.add(1, alpha=2), lambda L, x: x.sub(3, alpha=0.5),
+    lambda L, x: L.add(x, 3, alpha=2),
+    lambda L, x: x.clone().add_(1, alpha=2), lambda L, x: x.clone().sub_(2.5, alpha=0.5),
+    lambda L, x: x.add(np.float64(1.5), alpha=2),
+])  # fmt: skip
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "float16"])
+def test_alpha_times_a_number(call, dtype):
+    ours, theirs = (
+        call(L, L.tensor([1.5, -2.25, 3.0], dtype=getattr(L, dtype))) for L in (tg, torch)
+    )
+    assert str(ours.dtype).split(".")[-1] == dtype and ours.tolist() == theirs.tolist()

@@ -56,7 +56,8 @@ def _scaled(op: Any, input: Any, other: Any, alpha: Any) -> Tensor:
 
 @rounded_once
 def _sum_with_product(op: Any, input: Any, other: Any, alpha: Any) -> Tensor:
-    return binary(op, input, mul(other, alpha))
+    scaled = mul(other, alpha) if isinstance(other, Tensor) else other * alpha
+    return binary(op, input, scaled)
 
 
 @method("__radd__")

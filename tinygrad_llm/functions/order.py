@@ -78,6 +78,7 @@ def topk(
     else:
         order = _sorting_positions(input, dim, largest)
         indices = order[(slice(None),) * dim + (slice(0, k),)]
+    indices = xp.ascontiguousarray(indices)
     return returned(Topk, gathered(input, dim, indices), wrap(indices))
 
 
