@@ -25,14 +25,7 @@ const WORDS = {
 };
 
 (() => {
-  const get = (id) => document.getElementById(id);
-  let messages = [], running = null, said = ["ready"], wrong = false;
-
-  function say(problem, key, ...parts) {
-    [said, wrong] = [[key, ...parts], problem];
-    get("status").textContent = key in WORDS.en ? words(...said) : key; // else what the server said
-    get("status").classList.toggle("error", wrong);
-  }
+  let messages = [], running = null;
 
   function headers() {
     const key = get("key").value.trim();

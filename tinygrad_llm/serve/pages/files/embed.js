@@ -15,14 +15,8 @@ const WORDS = {
 };
 
 (() => {
-  const get = (id) => document.getElementById(id), MOST = 16;
-  let texts = [], vectors = [], said = ["ready"], wrong = false;
-
-  function say(problem, key, ...parts) {
-    [said, wrong] = [[key, ...parts], problem];
-    get("status").textContent = key in WORDS.en ? words(...said) : key;
-    get("status").classList.toggle("error", wrong);
-  }
+  const MOST = 16;
+  let texts = [], vectors = [];
 
   function cosine(a, b) {
     let ab = 0, aa = 0, bb = 0;

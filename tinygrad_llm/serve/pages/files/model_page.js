@@ -25,7 +25,6 @@ const WORDS = {
 };
 
 (() => {
-  const get = (id) => document.getElementById(id);
   const { settings, tensors, kind, tokenizer: fields } = JSON.parse(get("model").textContent);
   const weights = {};
   for (const [name, data] of Object.entries(tensors)) {
@@ -36,18 +35,12 @@ const WORDS = {
   const most = settings.context_length;
   // ids: the whole text; start: the first token that the model sees; read: what is in its cache
   let ids = [], start = 0, read = [], written = Infinity, chosen = -1, shownText = null, task = 0, busy = false;
-  let said = ["ready", 0, most], wrong = false;
+  said = ["ready", 0, most];
 
   const spelled = (i) => {
     const id = ids[i];
     return visible(tokenizer.tokens[id] ? tokenizer.decode([id]) : `#${id}`);
   };
-
-  function say(problem, key, ...parts) {
-    [said, wrong] = [[key, ...parts], problem];
-    get("status").textContent = words(...said);
-    get("status").classList.toggle("error", wrong);
-  }
 
   const breath = () => new Promise((done) => setTimeout(done));
 

@@ -21,6 +21,16 @@ function speak(other, then) {
   if (then) then();
 }
 
+const get = (id) => document.getElementById(id);
+let said = ["ready"], wrong = false; // what the status line says, to say it in another language too
+
+// The status line: a key of WORDS with its parts, or a text as the server wrote it.
+function say(problem, key, ...parts) {
+  [said, wrong] = [[key, ...parts], problem];
+  get("status").textContent = key in WORDS.en ? words(...said) : key;
+  get("status").classList.toggle("error", wrong);
+}
+
 // A token as it can be seen: spaces and line breaks as signs.
 function visible(text) {
   return text.replace(/ /g, "␣").replace(/\n/g, "⏎").replace(/\t/g, "⇥");
