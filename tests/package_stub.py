@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+from tensor_stub import write_or_check
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "tinygrad_llm" / "__init__.py"
 STUB = SOURCE.with_suffix(".pyi")
+SHOWN = ("__version__", "_dynamo", "_inductor")  # although they begin with _
 HEAD = '''\
 """Every public name, for editors and mypy. Written by tests/package_stub.py; do not edit."""
 
@@ -60,20 +62,5 @@ def stub() -> str:
     return HEAD + "\n".join([*sorted(lines), "", "newaxis: None", ""])
 
 
-SHOWN = ("__version__", "_dynamo", "_inductor")
-
-
-def main(arguments: list[str], show: Callable[[str], Any] = print) -> int:
-    """Write the stub, or with --check compare it."""
-    text = stub()
-    if "--check" not in arguments:
-        STUB.write_text(text, encoding="utf-8")
-        return 0
-    current = STUB.read_text(encoding="utf-8") == text
-    if not current:
-        show(f"{STUB.name} is not current: python tests/package_stub.py writes it")
-    return int(not current)
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(write_or_check(STUB, stub(), "package_stub.py", sys.argv[1:]))

@@ -270,16 +270,22 @@ def import_order(line: str) -> tuple[int, str]:
     return (2 if name.startswith(".") else line.startswith("from"), line)
 
 
+def write_or_check(
+    path: Path, text: str, script: str, arguments: list[str], show: Callable[[str], Any] = print
+) -> int:
+    """Write a file that a script generates, or with --check compare it: the exit status."""
+    if "--check" not in arguments:
+        path.write_text(text, encoding="utf-8")
+        return 0
+    current = path.read_text(encoding="utf-8") == text
+    if not current:
+        show(f"{path.name} is not current: python tests/{script} writes it")
+    return int(not current)
+
+
 def main(arguments: list[str], show: Callable[[str], Any] = print) -> int:
     """Write the stub, or with --check compare it."""
-    text = stub()
-    if "--check" not in arguments:
-        STUB.write_text(text, encoding="utf-8")
-        return 0
-    current = STUB.read_text(encoding="utf-8") == text
-    if not current:
-        show(f"{STUB.name} is not current: python tests/tensor_stub.py writes it")
-    return int(not current)
+    return write_or_check(STUB, stub(), "tensor_stub.py", arguments, show)
 
 
 if __name__ == "__main__":

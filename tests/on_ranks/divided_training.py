@@ -14,7 +14,7 @@ import tinygrad_llm as torch
 import tinygrad_llm.distributed as dist
 from on_ranks import shared_batches
 from on_ranks.models import TOLERANCE
-from on_ranks.shared_batches import ADAMW, SGD, numbers, ragged, shared_folder
+from on_ranks.shared_batches import ADAMW, SGD, ragged, same_numbers, shared_folder
 from on_ranks.training import model_of
 from tinygrad_llm import optim
 from tinygrad_llm.distributed.fsdp import whole_model
@@ -58,12 +58,7 @@ def check_losses_and_weights_are_those_of_one_process():
                 for p, q in zip(ours.model.parameters(), one.model.parameters(), strict=True):
                     worst = np.abs(p.array - q.array).max()
                     assert worst <= limit * max(1.0, np.abs(q.array).max()), (shard, worst)
-            assert result.tokens == expected.tokens and result.step == expected.step
-            names = ("step", "tokens", "loss", "val_loss", "grad_norm")
-            for a, b in zip(numbers(ours, *names), numbers(one, *names), strict=True):
-                assert [x is None for x in a] == [x is None for x in b]
-                known = [(x, y) for x, y in zip(a, b, strict=True) if x is not None]
-                assert np.allclose(*zip(*known, strict=True), rtol=10 * limit, atol=0), (a, b)
+            same_numbers(ours, result, one, expected, limit)
 
 
 def check_a_checkpoint_is_that_of_one_process():

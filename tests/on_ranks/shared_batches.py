@@ -54,6 +54,16 @@ def numbers(trainer, *names):
     return [[line.get(name) for name in names] for line in trainer.metrics.lines]
 
 
+def same_numbers(ours, result, one, expected, limit):
+    """Two trainers and their results: the same steps, tokens, losses and norms of gradients."""
+    assert result.tokens == expected.tokens and result.step == expected.step
+    names = ("step", "tokens", "loss", "val_loss", "grad_norm")
+    for a, b in zip(numbers(ours, *names), numbers(one, *names), strict=True):
+        assert [x is None for x in a] == [x is None for x in b]
+        known = [(x, y) for x, y in zip(a, b, strict=True) if x is not None]
+        assert np.allclose(*zip(*known, strict=True), rtol=10 * limit, atol=0), (a, b)
+
+
 SGD = lambda p: optim.SGD(p, lr=0.1)  # noqa: E731
 ZERO = lambda p: dist.optim.ZeroRedundancyOptimizer(  # noqa: E731
     p, optim.AdamW, lr=0.01, weight_decay=0.1
@@ -69,12 +79,7 @@ def check_losses_and_weights_are_those_of_one_process():
             limit = TOLERANCE[dtype]
             all_near(ours.model, one.model, limit)
             equal_on_all_ranks(ours.model.parameters())
-            assert result.tokens == expected.tokens and result.step == expected.step
-            names = ("step", "tokens", "loss", "val_loss", "grad_norm")
-            for a, b in zip(numbers(ours, *names), numbers(one, *names), strict=True):
-                assert [x is None for x in a] == [x is None for x in b]
-                known = [(x, y) for x, y in zip(a, b, strict=True) if x is not None]
-                assert np.allclose(*zip(*known, strict=True), rtol=10 * limit, atol=0), (a, b)
+            same_numbers(ours, result, one, expected, limit)
 
 
 def check_parts_of_rows():

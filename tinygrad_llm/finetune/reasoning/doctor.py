@@ -59,11 +59,8 @@ class Doctor:
     template: whether the prompts are made by the tokenizer's chat template, for the reasons
     """
 
-    def __init__(
-        self, patience: int = 10, farthest: float = 2.0, template: bool = True, ends: bool = True
-    ) -> None:
-        self.patience, self.farthest = patience, farthest
-        self.template, self.ends = template, ends
+    def __init__(self, patience: int = 10, farthest: float = 2.0, template: bool = True) -> None:
+        self.patience, self.farthest, self.template = patience, farthest, template
         self.last: deque[RolloutStatistics] = deque(maxlen=patience)
 
     def forget(self) -> None:
@@ -131,8 +128,6 @@ class Doctor:
         return None
 
     def _endless(self, last: list[RolloutStatistics]) -> str:
-        if not self.ends:
-            return "the tokenizer has no token that ends a text"
         if not self.template:
             return (
                 "the prompts have no chat template, after which a base rarely ends its answer; "

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from .finding import version
+
 __all__ = ["PackageRow", "package_rows"]
 
 NAME = "tinygrad_llm"
@@ -55,7 +57,7 @@ def package_rows(requirements: Iterable[str] | None = None) -> list[PackageRow]:
         if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
             continue  # for another Python or system
         rows.append(
-            _row(requirement.name, str(requirement.specifier), _installed(requirement.name), extra)
+            _row(requirement.name, str(requirement.specifier), version(requirement.name), extra)
         )
     return sorted(rows, key=lambda row: (row.extra != "", row.extra))  # stable
 
@@ -69,13 +71,6 @@ def _row(name: str, needed: str, installed: str, extra: str) -> PackageRow:
         fits = SpecifierSet(needed).contains(installed, prereleases=True)
         state = "OK" if fits else "FAIL"
     return PackageRow(name, needed, installed, extra, state)
-
-
-def _installed(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
 
 
 def _extra_of(requirement: Any) -> str:
