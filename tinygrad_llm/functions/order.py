@@ -78,8 +78,8 @@ def topk(
     else:
         order = _sorting_positions(input, dim, largest)
         indices = order[(slice(None),) * dim + (slice(0, k),)]
-    indices = xp.ascontiguousarray(indices)
-    return returned(Topk, gathered(input, dim, indices), wrap(indices))
+    positions = wrap(indices).contiguous()
+    return returned(Topk, gathered(input, dim, positions.array), positions)
 
 
 def _partition_orders(a: Any, largest: bool) -> bool:
