@@ -28,9 +28,10 @@ from .shape import reorder, views
 _LATER = {
     "activation": "hardshrink relu relu_",
     "comparison": (
-        "__contains__ __eq__ __ge__ __gt__ __le__ __lt__ __ne__ allclose eq equal ge greater "
-        "greater_equal gt isclose isfinite isinf isnan isneginf isposinf le less less_equal lt ne "
-        "not_equal"
+        "__contains__ __eq__ __ge__ __gt__ __le__ __lt__ __ne__ allclose eq eq_ equal ge ge_ "
+        "greater greater_ greater_equal greater_equal_ gt gt_ isclose isfinite isinf isnan "
+        "isneginf isposinf le le_ less less_ less_equal less_equal_ lt lt_ ne ne_ not_equal "
+        "not_equal_"
     ),
     "diagonal": "diag diagonal trace tril triu",
     "elementary": (

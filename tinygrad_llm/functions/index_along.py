@@ -330,7 +330,7 @@ def index_fill_(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
         if inside.size == where.size:
             where = xp_of(where).unique(inside % n)  # each place has one gradient
     parts = Parts(None, (slice(None),) * dim + (where,))
-    put(x, parts, as_value(value, x), "index_fill_")
+    put(x, parts, as_value(value, x, must_fit=True), "index_fill_")
     return input
 
 

@@ -122,6 +122,10 @@ _PRINTED = {
     "bernoulli_": "BernoulliBackward2", "copy_": "CopyBackwards", "fill_": "FillBackward2",
     "exponential_": "ExponentialBackward0", "normal_": "NormalBackward0",
     "random_": "RandomBackward2", "uniform_": "UniformBackward0", "zero_": "ZeroBackward0",
+    "eq_": "EqBackward0", "ne_": "NeBackward0", "not_equal_": "NeBackward0", "lt_": "LtBackward0",
+    "less_": "LtBackward0", "le_": "LeBackward0", "less_equal_": "LeBackward0",
+    "gt_": "GtBackward0", "greater_": "GtBackward0", "ge_": "GeBackward0",
+    "greater_equal_": "GeBackward0",
 }  # fmt: skip
 
 

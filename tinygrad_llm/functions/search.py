@@ -11,8 +11,10 @@ from ..arrays.devices import asarray, to_numpy, use_gpu_of, xp_of
 from ..arrays.layout import in_rows
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim, normal_dims
+from .comparison import operands
 from .creation.ranges import linspace
 from .method import function, method
+from .operands import as_operand
 
 
 @method
@@ -114,7 +116,12 @@ def isin(
     """
     a = elements.array
     xp = xp_of(a)
-    tests = test_elements.array if isinstance(test_elements, Tensor) else xp.asarray(test_elements)
+    if isinstance(test_elements, Tensor):
+        tests = test_elements.array
+    elif as_operand(test_elements) is NotImplemented:
+        tests = xp.asarray(test_elements)
+    else:
+        a, tests = operands(elements, as_operand(test_elements))
     return wrap(asarray(xp.isin(a, tests, invert=invert), a))
 
 

@@ -270,26 +270,48 @@ class Tensor:
     # functions/comparison.py
     def eq(self, other: Any) -> Tensor:
         """input == other, element by element; nan equals nothing. other may be a number."""
+    def eq_(self, other: Any) -> Tensor:
+        """eq in place: the result is written into this tensor."""
     def ne(self, other: Any) -> Tensor:
         """input != other, element by element. other may be a number."""
     def not_equal(self, other: Any) -> Tensor:
         """input != other, element by element. other may be a number."""
+    def ne_(self, other: Any) -> Tensor:
+        """ne in place: the result is written into this tensor."""
+    def not_equal_(self, other: Any) -> Tensor:
+        """not_equal in place: the result is written into this tensor."""
     def lt(self, other: Any) -> Tensor:
         """input < other, element by element. other may be a number."""
     def less(self, other: Any) -> Tensor:
         """input < other, element by element. other may be a number."""
+    def lt_(self, other: Any) -> Tensor:
+        """lt in place: the result is written into this tensor."""
+    def less_(self, other: Any) -> Tensor:
+        """less in place: the result is written into this tensor."""
     def le(self, other: Any) -> Tensor:
         """input <= other, element by element. other may be a number."""
     def less_equal(self, other: Any) -> Tensor:
         """input <= other, element by element. other may be a number."""
+    def le_(self, other: Any) -> Tensor:
+        """le in place: the result is written into this tensor."""
+    def less_equal_(self, other: Any) -> Tensor:
+        """less_equal in place: the result is written into this tensor."""
     def gt(self, other: Any) -> Tensor:
         """input > other, element by element. other may be a number."""
     def greater(self, other: Any) -> Tensor:
         """input > other, element by element. other may be a number."""
+    def gt_(self, other: Any) -> Tensor:
+        """gt in place: the result is written into this tensor."""
+    def greater_(self, other: Any) -> Tensor:
+        """greater in place: the result is written into this tensor."""
     def ge(self, other: Any) -> Tensor:
         """input >= other, element by element. other may be a number."""
     def greater_equal(self, other: Any) -> Tensor:
         """input >= other, element by element. other may be a number."""
+    def ge_(self, other: Any) -> Tensor:
+        """ge in place: the result is written into this tensor."""
+    def greater_equal_(self, other: Any) -> Tensor:
+        """greater_equal in place: the result is written into this tensor."""
     def __eq__(self, other: Any) -> Tensor: ...  # type: ignore[override]
     def __ne__(self, other: Any) -> Tensor: ...  # type: ignore[override]
     def __lt__(self, other: Any) -> Tensor: ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,6 @@ from ..method import function, method
 from .arguments import as_number, as_size, placed_tensor
 from .from_data import tensor
 
-_GREATEST = 3.4028235677973366e38  # from here on a number rounds to infinity in float32
-
 
 def _filled(
     size: tuple[int, ...], value: Any, dtype: Any, device: Any, requires_grad: bool = False
@@ -31,8 +28,6 @@ def _filled(
     if value == 0 and device is None and not defaults.changed:
         return placed_tensor(np.zeros(size, array_dtype), None, requires_grad)
     place = place_of(device)
-    if array_dtype == np.float32 and isinstance(value, float) and _GREATEST < abs(value) < math.inf:
-        raise RuntimeError(f"value cannot be converted to type float without overflow: {value!r}")
     if value not in (0, 1):
         value = fitted(value, array_dtype)
     if place is not None and place.type == "meta":
