@@ -343,6 +343,42 @@ def test_a_spoilt_row_without_a_gradient_spoils_nothing(form, loops, monkeypatch
                 np.testing.assert_allclose(a, b, 1e-3, 1e-5)
 
 
+# ------------------------------------------------------------------------ certain predictions
+CERTAIN = [[-inf, 1.0], [-200.0, 1.0], [3.0, -inf, -inf], [-30.0, 7.3, -40.0], [0.3, -18.0, -25.0],
+           [88.0, -inf], [-inf, -95.0], [1e4, -inf, 0.0], [-0.7, -20.0, -19.0], [5.1, -inf, -30.0],
+           [-inf, -inf, 0.9], [1.7, -17.0]]  # fmt: skip
+
+
+@pytest.mark.parametrize("loops", [False, True])
+@pytest.mark.parametrize("n", [1, 700])
+def test_a_certain_prediction_has_the_loss_0(n, loops, monkeypatch):
+    """Not the rounding error of its logit, which may even be below 0: log p ≤ 0."""
+    if loops:
+        pytest.importorskip("numba")
+    monkeypatch.setattr(twins.large, "least", 0 if loops else twins.NEVER)
+    for row in CERTAIN:
+        best = int(np.argmax(row))
+        x, t = torch.tensor([row] * n), torch.tensor([best] * n)
+        w = torch.full((len(row),), 2.0)
+        head = nn.Parameter(torch.eye(len(row)).nan_to_num())
+        finite = x.nan_to_num(neginf=-1e30)
+        losses = {
+            "mean": F.cross_entropy(x, t), "sum": F.cross_entropy(x, t, reduction="sum"),
+            "none": F.cross_entropy(x, t, reduction="none"),
+            "weights": F.cross_entropy(x, t, weight=w),
+            "log_softmax": -F.log_softmax(x, -1)[:, best],
+            "dim 0": -F.log_softmax(x.t().contiguous(), 0)[best],
+            "nll": F.nll_loss(F.log_softmax(x, 1), t),
+            "head": F.linear_cross_entropy(finite, head, t),
+            "ignored": F.cross_entropy(torch.cat([x, x]), torch.cat([t, t * 0 - 100])),
+        }  # fmt: skip
+        for name, loss in losses.items():
+            assert (loss == 0.0).all(), (row, name, loss)
+    x = torch.tensor([[0.3, -14.0, -13.5]] * n, dtype=torch.float64)
+    loss = F.cross_entropy(x, torch.zeros(n, dtype=torch.int64))
+    assert abs(loss.item() - math.log1p(math.exp(-14.3) + math.exp(-13.8))) < 1e-15
+
+
 # --------------------------------------------------------------------------------- warnings
 def test_the_callers_own_settings_stay():
     x = torch.tensor([3e38, inf])

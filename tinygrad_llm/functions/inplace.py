@@ -23,7 +23,7 @@ from ..arrays.twins import LEAST
 from ..autograd.grad_mode import enable_grad, mode
 from ..autograd.inplace_versions import clock, mark_modified, modified_at
 from ..tensor import Tensor, attach, dtypes, wrap
-from ..tensor.numbers import fitted
+from ..tensor.numbers import filling
 from .method import method
 from .operands import as_operand, cast
 from .printed_names import passed_off_as, printed_as
@@ -277,7 +277,7 @@ def _filled(self: Tensor, value: Any, by: str) -> Tensor:
         return printed_as("FillBackward3", self)
     use_gpu_of(self)
     dtype = self.array.dtype
-    array = xp_of(self.array).full(self.array.shape, fitted(value, dtype), dtype)
+    array = xp_of(self.array).full(self.array.shape, filling(value, dtype, self.array.size), dtype)
     return write(self, wrap(array), by)
 
 

@@ -57,6 +57,12 @@ _GREATEST = {
 }
 
 
+def filling(value: Any, dtype: np.dtype, n_elements: int) -> Any:
+    """What fills n elements: as `fitted`, but one element of a half dtype may be infinite."""
+    single = n_elements == 1 and dtype.itemsize == 2 and dtype.kind in "fV"
+    return stored(value, dtype) if single else fitted(value, dtype)
+
+
 def fitted(value: Any, dtype: np.dtype, name: str | None = None) -> Any:
     """A number within a dtype; negative ones wrap around in unsigned types, as in C.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from ...arrays.silence import silently
 from ...tensor import Tensor, dtypes, wrap
 from ...tensor.device import defaults
 from ...tensor.formats import order_named
-from ...tensor.numbers import fitted
+from ...tensor.numbers import filling
 from ..convert import as_device, place_of
 from ..method import function, method
 from .arguments import as_number, as_size, placed_tensor
@@ -29,7 +30,7 @@ def _filled(
         return placed_tensor(np.zeros(size, array_dtype), None, requires_grad)
     place = place_of(device)
     if value not in (0, 1):
-        value = fitted(value, array_dtype)
+        value = filling(value, array_dtype, math.prod(size))
     if place is not None and place.type == "meta":
         return placed_tensor(without_numbers(size, array_dtype), place, requires_grad)
     if place is not None and place.type != "cpu":
@@ -116,7 +117,7 @@ def _like(
     made = empty_as(a, array_dtype, order_named(format, a.ndim))
     if value is not None:
         if value not in (0, 1):
-            value = fitted(value, array_dtype)
+            value = filling(value, array_dtype, a.size)
         made.fill(value)
     if device is None and not requires_grad:
         return wrap(made)  # where the input is
