@@ -314,6 +314,12 @@ def t_(self: Tensor) -> Tensor:
     return _reshaped(self, self.t())
 
 
+@method("transpose_", "swapaxes_", "swapdims_")
+def transpose_(self: Tensor, dim0: int, dim1: int) -> Tensor:
+    """transpose in place: the same memory under another shape."""
+    return _reshaped(self, self.transpose(dim0, dim1))
+
+
 def _reshaped(self: Tensor, new: Tensor) -> Tensor:
     refuse_leaf(self)
     self.array, self._op, self._out, self._needs = new.array, new._op, new._out, new._needs

@@ -21,8 +21,8 @@ from .operands import as_operand
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """The positions of the elements that are not 0, in row order.
 
-    A tensor (n, input.ndim) of int64, or with as_tuple one tensor (n) per dimension, which can be
-    used as an index.
+    A tensor (n, input.ndim) of int64, whose columns are contiguous, or with as_tuple one tensor (n)
+    per dimension, which can be used as an index.
     """
     a = input.array
     use_gpu_of(a)
@@ -32,10 +32,8 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
         if as_tuple:
             return (wrap(xp.zeros(int(true), np.int64)),)
         return wrap(xp.zeros((int(true), 0), np.int64))
-    positions = xp.nonzero(true)
-    if as_tuple:
-        return tuple(wrap(p) for p in positions)
-    return wrap(xp.stack(positions, -1))  # (n, ndim)
+    positions = xp.stack(xp.nonzero(true))  # (ndim, n)
+    return tuple(wrap(p) for p in positions) if as_tuple else wrap(positions.T)  # (n, ndim)
 
 
 @method

@@ -45,6 +45,11 @@ def number(value: Any) -> Any:
     return unboxed(value)
 
 
+def number_to_fill(value: Any) -> Any:
+    """As `number`; but np.bool_ is a float, as where PyTorch makes a tensor of a number."""
+    return float(value) if isinstance(value, np.bool_) else number(value)
+
+
 _C_NAMES = {
     **{"uint8": "uint8_t", "int8": "int8_t", "int16": "int16_t", "int32": "int"},
     **{"int64": "int64_t", "float32": "float"},
