@@ -102,7 +102,7 @@ class _Finder:
         hint = _INSTEAD.get(name)
         if hint is not None:
             raise ModuleNotFoundError(
-                f"{fullname}: PyTorch has it, {_ROOT} does not. Use {hint}", name=fullname
+                f"{fullname}: PyTorch has it, {_ROOT} does not. Instead: {hint}", name=fullname
             )
         if part := not_done(name.rpartition(".")[2]) or not_done(name.partition(".")[0]):
             raise ModuleNotFoundError(

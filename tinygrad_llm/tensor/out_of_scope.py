@@ -34,7 +34,8 @@ _PARTS = {
         | is_vulkan_available | grid_sampler\w* | affine_grid_generator""",
     "old functions of linear algebra": r"""
         eig | symeig | solve | lstsq | lu | lu_\w+ | ldl_\w+ | qr | svd | cholesky\w* | geqrf
-        | orgqr        | ormqr | triangular_solve | pinverse | pca_lowrank | svd_lowrank | lobpcg | chain_matmul
+        | orgqr | ormqr | triangular_solve | pinverse | pca_lowrank | svd_lowrank | lobpcg
+        | chain_matmul
         | matrix_(rank|exp) | (nuclear|frobenius)_norm | householder_product | tensor(inv|solve)
         | solve_\w+ | inv_ex | vander | vecdot | multi_dot | pinv | cond | cross | eigvals
         | kron""",
