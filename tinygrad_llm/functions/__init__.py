@@ -83,7 +83,7 @@ _LATER = {
     "shape.repeat": "repeat repeat_interleave tile",
     "shape.split": "chunk dsplit hsplit split tensor_split unbind unfold vsplit",
     "seldom": (
-        "H addmv addr adjoint angle diag_embed diagflat gcd isreal lcm logcumsumexp mH "
+        "addmv addr adjoint angle diag_embed diagflat gcd isreal lcm logcumsumexp "
         "matrix_power positive resolve_conj resolve_neg split_with_sizes unique_consecutive"
     ),
     "softmax": "log_softmax logsumexp softmax",

@@ -27,6 +27,8 @@ for _function, *_names in (
     (heaviside, "heaviside_"), (mvlgamma, "mvlgamma_"),
 ):  # fmt: skip
     in_place(_function, *_names, saves_input=True)
+    for _name in _names:
+        vars(Tensor)[_name].__module__ = __name__
 
 # torch.exp_(x) is x.exp_(): PyTorch has such a function for these.
 FUNCTIONS = frozenset(

@@ -1138,12 +1138,6 @@ class Tensor:
         """log Σ exp(x) over the elements up to each place along dim, in log₂ n passes."""
     def adjoint(self) -> Tensor:
         """The last two dimensions swapped, and complex numbers conjugated."""
-    @property
-    def mH(self) -> Tensor:
-        """The last two dimensions swapped, and complex numbers conjugated."""
-    @property
-    def H(self) -> Tensor:
-        """x.H: the adjoint of a matrix, or a 0-d tensor."""
     def addmv(self, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
         """beta·input + alpha·(mat·vec)."""
     def addmv_(self, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
@@ -1260,6 +1254,12 @@ class Tensor:
         """Rows in reverse order."""
     def rot90(self, k: builtins.int = 1, dims: Any = (0, 1)) -> Tensor:
         """Turned by k quarter turns in the plane of two dimensions, from the first to the second."""
+    @property
+    def mH(self) -> Tensor:
+        """x.mH: the last two dimensions swapped, and complex numbers conjugated."""
+    @property
+    def H(self) -> Tensor:
+        """x.H: the adjoint of a matrix, or a 0-d tensor."""
 
     # functions/shape/repeat.py
     def repeat(self, *repeats: Any) -> Tensor:

@@ -22,7 +22,7 @@ _PARTS = {
     "quantization": r"ao | qint(8|32) | quint.* | .*quant(ized?|ization|izable|stub).*",
     "programs as graphs": r"jit | fx | onnx | export | package | hub | script | .*script_?module",
     "kernels of PyTorch's own": r"""
-        (cudnn|miopen|mkldnn|fbgemm|native)_.* | sym_.* | \w+_copy | batch_norm(_\w+)?
+        (cudnn|miopen|mkldnn|fbgemm|native)_.* | sym_.* | \w+_copy | batch_norm_\w+
         | (quantized_)?(lstm|gru|rnn)\w* | (parse|import|merge|unify)_(ir|schema|type)\w*
         | int_repr | convolution | constant_pad_nd | segment_reduce | hash_tensor
         | q_(per_channel_(axis|scales|zero_points)|scale|zero_point) | qscheme
@@ -30,7 +30,10 @@ _PARTS = {
         | (embedding|feature|alpha)_(renorm|dropout|alpha_dropout)_ | slice_inverse
         | (lazy)?_?uninitialized\w* | has_magma | jiterator | cudart | clock_rate | temperature
         | power_draw | memory_usage | utilization | from_file | split_with_sizes_copy
-        | \w*Storage(Base)? | \w*(Type|Graph|Script)\w* | Dispatch\w* | unsafe_\w+ | vulkan\w*
+        | (bfloat16|bool|byte|char|complex\w+|double|float|half|int|long|short|typed)?storage(base)?
+        | (any|await|bool|class|complex|dict|enum|float|future|inferred|int|interface|list|none
+        |number|optional|pyobject|rref|string|symint|tensor|tuple|union)type | dispatch\w*
+        | unsafe_\w+ | vulkan\w*
         | is_vulkan_available | grid_sampler\w* | affine_grid_generator""",
     "old functions of linear algebra": r"""
         eig | symeig | solve | lstsq | lu | lu_\w+ | ldl_\w+ | qr | svd | cholesky\w* | geqrf
