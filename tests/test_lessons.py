@@ -97,7 +97,7 @@ def test_a_lesson_on_backprop_has_all_its_parts(lesson):
         "tinygrad_llm",
         "save_plot(",
         "Break it",
-        "## Exercise",
+        "## Exercises",
     ):
         assert part in text, f"{lesson.name} lacks {part!r}"
     assert len(re.findall(r"^\s*assert ", text, flags=re.M)) >= 3
@@ -120,21 +120,28 @@ def exercises(text: str) -> list[str]:
     return re.findall(r"^# (\d+)\. ", last, flags=re.M)
 
 
-@pytest.mark.parametrize("lesson", CHAPTERS, ids=name_of)
-def test_a_lesson_ends_with_exercises_and_each_has_its_solution(lesson):
+def sections(text: str) -> dict[str, str]:
+    """Number -> the part of a file of solutions that answers the exercise of this number."""
+    parts = re.split(r"^# ## (\d+)\. ", text, flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2]))
+
+
+@pytest.mark.parametrize("lesson", FILES, ids=name_of)
+def test_every_exercise_has_a_solution_and_a_check(lesson):
     numbers = exercises(read(lesson))
     assert numbers and numbers == [str(i + 1) for i in range(len(numbers))]
     solution = run_all.SOLUTIONS / lesson.relative_to(LESSONS)
     assert solution in SOLUTIONS, f"{name_of(solution)} is missing"
     assert f"lessons/{solution.relative_to(LESSONS).as_posix()}" in read(lesson), "it is named"
-    text = read(solution)
-    assert re.findall(r"^# ## (\d+)\. ", text, flags=re.M) == numbers
-    assert len(re.findall(r"^\s*assert ", text, flags=re.M)) >= len(numbers)
+    answers = sections(read(solution))
+    assert list(answers) == numbers
+    unchecked = [n for n, text in answers.items() if not re.search(r"^\s*assert ", text, re.M)]
+    assert not unchecked, f"no assert checks the answer of {unchecked}"
 
 
 def test_every_solution_belongs_to_a_lesson():
     assert [p.relative_to(run_all.SOLUTIONS) for p in SOLUTIONS] == [
-        p.relative_to(LESSONS) for p in CHAPTERS
+        p.relative_to(LESSONS) for p in FILES
     ]
 
 

@@ -127,7 +127,12 @@ print("one gradient forgotten:", s.grad.item(), " instead of 8")
 assert s.grad.item() == 4.0  # exactly half: a sure sign that one gradient is missing
 
 # %% [markdown]
-# ## Exercise
-# Add `power(x, n)` to the tape by hand (its step: `x.grad += out.grad * n * x.value ** (n - 1)`),
-# and compute the gradients of  L = (a·b + c)³. Check them with `torch.tensor(...) ** 3`. More:
-# `tinygrad-llm exercise start pow`.
+# ## Exercises
+# 1. Add `power(x, n)` to the tape by hand (its step: `x.grad += out.grad * n * x.value ** (n - 1)`),
+#    and compute the gradients of  L = (a·b + c)³. Check them with `torch.tensor(...) ** 3`.
+# 2. `x.grad += ...` adds. Write `x.grad = ...` in its place in one step, and find a formula in which the
+#    mistake shows and one in which it does not.
+#
+# More: `tinygrad-llm exercise start pow`.
+#
+# Solutions: `lessons/solutions/00_backprop/01_scalar_tape.py`

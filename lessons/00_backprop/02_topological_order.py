@@ -160,7 +160,13 @@ print("oldest first: ∂c/∂a =", a.grad)
 assert a.grad == 0.0
 
 # %% [markdown]
-# ## Exercise
-# Write `topological(root)` with a list instead of a heap: go through the nodes with an explicit stack,
-# and append a node when all its inputs have been appended. Reverse the list, and compare with newest
-# first.
+# ## Exercises
+# 1. Write `topological(root)` with a list instead of a heap: go through the nodes with an explicit
+#    stack, and append a node when all its inputs have been appended. Reverse the list, and compare with
+#    newest first.
+# 2. `every_path` visits 2ⁿ⁺¹ − 1 nodes in a chain of n additions b = a + a. How many does it visit in a chain
+#    of n steps b = −a, where each step has one input? What makes the difference?
+#
+# More: `tinygrad-llm exercise start topological_order`.
+#
+# Solutions: `lessons/solutions/00_backprop/02_topological_order.py`

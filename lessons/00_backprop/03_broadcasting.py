@@ -111,6 +111,11 @@ else:
     raise AssertionError("a gradient of the wrong shape must be refused")
 
 # %% [markdown]
-# ## Exercise
-# What is ∂L/∂s for a 0-d tensor s in  y = s·x ? Write it with NumPy and compare with `gradcheck`.
+# ## Exercises
+# 1. What is ∂L/∂s for a 0-d tensor s in  y = s·x ? Write it with NumPy and compare with `gradcheck`.
+# 2. mean(x) over N numbers copies 1/N of its gradient to each of them. Sum undoes copying: what does the backward
+#    pass of a sum do, and what that of `expand`? Check that each is the other's forward pass.
+#
 # More: `tinygrad-llm exercise start expand`.
+#
+# Solutions: `lessons/solutions/00_backprop/03_broadcasting.py`

@@ -114,6 +114,11 @@ assert wrong.shape == right.shape and not np.allclose(wrong, right)
 print("a forgotten transpose has the right shape, and is off by up to", np.abs(wrong - right).max())
 
 # %% [markdown]
-# ## Exercise
-# Derive ∂L/∂x and ∂L/∂W for a linear layer as PyTorch stores it, y = x·Wᵀ + b with W (out, in).
+# ## Exercises
+# 1. Derive ∂L/∂x and ∂L/∂W for a linear layer as PyTorch stores it, y = x·Wᵀ + b with W (out, in).
+# 2. A linear layer of 768 x 768 gets 1,024 tokens. How many operations are its forward and its backward pass? And
+#    which of the two backward products is not needed in the first layer, whose input needs no gradient?
+#
 # Then: `tinygrad-llm exercise start linear`.
+#
+# Solutions: `lessons/solutions/00_backprop/04_matmul.py`

@@ -113,6 +113,10 @@ with broken("softmax", as_if_element_wise):
 # 0, and a check whose upstream gradient is all ones compares 0 with almost 0. That is why `gradcheck`
 # draws a random upstream gradient. (Lesson 14 says more about this.)
 #
-# ## Exercise
-# Derive the gradient with label smoothing: the target is 1 − ε at t and ε/C everywhere.
+# ## Exercises
+# 1. Derive the gradient with label smoothing: the target is 1 − ε at t and ε/C is added everywhere.
+# 2. What is the gradient at the start of training, when all C logits are equal? And what is the loss?
+#
 # Then: `tinygrad-llm exercise start cross_entropy`.
+#
+# Solutions: `lessons/solutions/00_backprop/05_softmax_cross_entropy.py`

@@ -111,6 +111,11 @@ with broken("layer_norm", variance_held_constant):
     assert ones.grad.abs().max().item() < 1e-12
 
 # %% [markdown]
-# ## Exercise
-# Group norm takes mean and variance over groups of channels. What changes in the formula? (Almost
-# nothing: what do the means run over?) Then: `tinygrad-llm exercise start layer_norm`.
+# ## Exercises
+# 1. Group norm takes mean and variance over groups of channels. What changes in the formula? (Almost
+#    nothing: what do the means run over?)
+# 2. Multiply x by 10. What happens to y, and what to ∂L/∂x? Say why a layer with large inputs learns slowly.
+#
+# Then: `tinygrad-llm exercise start layer_norm`.
+#
+# Solutions: `lessons/solutions/00_backprop/06_norms.py`

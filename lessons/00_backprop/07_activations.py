@@ -121,6 +121,11 @@ with broken("sigmoid", input_for_output):
         raise AssertionError("the check must detect this")
 
 # %% [markdown]
-# ## Exercise
-# What is the derivative of softplus, ln(1 + eˣ)? You already know it under another name. Then:
-# `tinygrad-llm exercise start gelu`.
+# ## Exercises
+# 1. What is the derivative of softplus, ln(1 + eˣ)? You already know it under another name.
+# 2. For which x is the derivative of GELU larger than 1, and how large is it at most? Can a gradient grow on its
+#    path through many such layers?
+#
+# Then: `tinygrad-llm exercise start gelu`.
+#
+# Solutions: `lessons/solutions/00_backprop/07_activations.py`

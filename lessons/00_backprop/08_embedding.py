@@ -138,6 +138,12 @@ axis.set_xlabel(f"milliseconds for {N} rows of {C} numbers")
 save_plot(figure, "08_embedding")
 
 # %% [markdown]
-# ## Exercise
-# An embedding can have a padding token whose row must stay as it is. Where does the backward pass
-# have to know about it? Then: `tinygrad-llm exercise start embedding`.
+# ## Exercises
+# 1. An embedding can have a padding token whose row must stay as it is. Where does the backward pass
+#    have to know about it?
+# 2. A batch has 4,096 tokens, the vocabulary 50,257. How many rows of ∂L/∂W are zero at least? What does that mean
+#    for an optimizer with momentum?
+#
+# Then: `tinygrad-llm exercise start embedding`.
+#
+# Solutions: `lessons/solutions/00_backprop/08_embedding.py`

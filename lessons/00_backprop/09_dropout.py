@@ -96,6 +96,11 @@ print(f"a new mask: {share_wrong:.0%} of the dropped elements get a gradient")
 assert share_wrong > 0.5
 
 # %% [markdown]
-# ## Exercise
-# p = 1 drops everything. What should y and ∂L/∂x be, and what does 1/(1 − p) give? See what
-# `tinygrad-llm study dropout` says about it. Then: `tinygrad-llm exercise start dropout`.
+# ## Exercises
+# 1. p = 1 drops everything. What should y and ∂L/∂x be, and what does 1/(1 − p) give? See what
+#    `tinygrad-llm study dropout` says about it.
+# 2. Dropout keeps the mean. What does it do to the variance of y? Compute it by hand for x = 1, and measure it.
+#
+# Then: `tinygrad-llm exercise start dropout`.
+#
+# Solutions: `lessons/solutions/00_backprop/09_dropout.py`

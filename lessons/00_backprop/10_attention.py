@@ -132,6 +132,10 @@ for size in (4, 64, 1024):
         print(f"D = {size:4}  {name} 1/√D: largest weight {z.amax(-1).mean().item():.2f}")
 
 # %% [markdown]
-# ## Exercise
-# Several heads: what changes in these five lines? (None of them. Where do the heads go?) Then:
-# `tinygrad-llm exercise start scaled_dot_product_attention`.
+# ## Exercises
+# 1. Several heads: what changes in these five lines? (None of them. Where do the heads go?)
+# 2. All keys are the same vector. What is p, what is y, and what is ∂L/∂q? Say why before you compute it.
+#
+# Then: `tinygrad-llm exercise start scaled_dot_product_attention`.
+#
+# Solutions: `lessons/solutions/00_backprop/10_attention.py`

@@ -153,6 +153,10 @@ assert 0 < wrong.mean() < 1
 assert np.allclose(forget_to_shrink(q[:, :], k[:BLOCK], v[:BLOCK]), forward(q, k[:BLOCK], v[:BLOCK])[0])
 
 # %% [markdown]
-# ## Exercise
-# With a causal mask half of the blocks lie entirely in the future. Which (query block, key block)
-# pairs can be skipped? How much time does that save for 4 blocks, and for very many?
+# ## Exercises
+# 1. With a causal mask half of the blocks lie entirely in the future. Which (query block, key block)
+#    pairs can be skipped? How much time does that save for 4 blocks, and for very many?
+# 2. Two machines have computed attention over two halves of the keys. What must each send so that the results can be
+#    joined, and what is the formula?
+#
+# Solutions: `lessons/solutions/00_backprop/11_attention_in_blocks.py`

@@ -124,6 +124,12 @@ for gradient in (1.0, 100.0):
 assert shrinkage(torch.optim.AdamW, 100.0) > 3.9 > 1 > shrinkage(torch.optim.Adam, 100.0)
 
 # %% [markdown]
-# ## Exercise
-# What does Adam do with a weight whose gradient is always exactly 0, except once? Simulate it, and see
-# for how long that one gradient keeps moving the weight.
+# ## Exercises
+# 1. What does Adam do with a weight whose gradient is always exactly 0, except once? Simulate it, and see
+#    for how long that one gradient keeps moving the weight.
+# 2. Multiply every gradient by 1,000. How do the weights move under SGD, and how under Adam? What does this mean for
+#    a loss that is a sum instead of a mean?
+#
+# More: `tinygrad-llm exercise start adamw_step`.
+#
+# Solutions: `lessons/solutions/00_backprop/12_adamw.py`

@@ -149,6 +149,10 @@ axis.set_xlabel("op"), axis.set_ylabel("MB kept for backward"), axis.legend()
 save_plot(figure, "13_accumulation_and_memory")
 
 # %% [markdown]
-# ## Exercise
-# Twelve blocks, but checkpoint only every third one. What is the largest memory, and how much is
-# computed again? For n blocks, how many should be in a group so that the memory is smallest?
+# ## Exercises
+# 1. Twelve blocks, but checkpoint only every third one. What is the largest memory, and how much is
+#    computed again? For n blocks, how many should be in a group so that the memory is smallest?
+# 2. Two parts have 30 and 10 targets, their mean losses are 2.0 and 4.0. What is the loss of the whole batch, and what
+#    does the mean of means say?
+#
+# Solutions: `lessons/solutions/00_backprop/13_accumulation_and_memory.py`

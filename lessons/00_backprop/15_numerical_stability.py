@@ -108,6 +108,10 @@ print("two steps:", two_steps.tolist(), "  one step:", one_step.tolist())
 assert two_steps[1].item() == float("-inf") and one_step[1].item() == -200.0
 
 # %% [markdown]
-# ## Exercise
-# Write ln(σ(x)) so that it is accurate for x = −200 and x = 200. (The package calls it `logsigmoid`.)
-# Check both ends, and the gradient there.
+# ## Exercises
+# 1. Write ln(σ(x)) so that it is accurate for x = −200 and x = 200. (The package calls it `logsigmoid`.)
+#    Check both ends, and the gradient there.
+# 2. eˣ − 1 for x = 1e-6 in float32: how many digits are right? What does `expm1` do, and which function
+#    does the same for ln(1 + x)?
+#
+# Solutions: `lessons/solutions/00_backprop/15_numerical_stability.py`
