@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
+import re
+import textwrap
 
 import pytest
 
 from tinygrad_llm import cli
+from tinygrad_llm.autograd.engine import OPS
 from tinygrad_llm.study.exercises import Progress, exercise, exercises
+from tinygrad_llm.study.exercises.formula import formula_of, without_formula
 
 NAMES = [e.name for e in exercises()]
 
@@ -55,6 +61,47 @@ def test_start_keeps_what_is_there(capsys, tmp_path, monkeypatch):
     run(capsys, "start", "exp", "--again")
     assert "your lines" in path.read_text("utf-8")
     assert (tmp_path / "exercises" / "exp.old.py").read_text("utf-8") == "mine"
+
+
+def test_no_ops_class_says_the_formula_after_it_was_cut_out():
+    for name in (e.name for e in exercises() if e.is_op):
+        doc = inspect.getdoc(OPS[name])
+        formula = formula_of(doc)
+        source = without_formula(textwrap.dedent(inspect.getsource(OPS[name])), name)
+        cut = ast.get_docstring(ast.parse(source).body[0])
+        assert formula and "Backward: derive it." in cut and "Saves " in cut, name
+        assert not any(line.strip() in cut for line in formula.split("\n") if len(line) > 12), name
+        assert not re.search(r"= [−-]?g[·/.,\s]", cut), name
+
+
+@pytest.mark.parametrize("name", ["neg", "gelu", "matmul", "layer_norm", "rope", "cumprod"])
+def test_the_last_hint_to_derive_is_the_formula(name):
+    e = exercise(name)
+    *earlier, last = e.hints(derive=True)
+    assert last == "The formula: " + " ".join(formula_of(inspect.getdoc(OPS[name])).split())
+    assert last not in earlier and len(earlier) >= 3 and e.hints() != e.hints(derive=True)
+    assert "Backward: derive it." in e.template(derive=True) and ast.parse(e.template(derive=True))
+    assert "Backward: derive it." not in e.template()
+
+
+def test_an_exercise_that_was_started_to_be_derived(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run(capsys, "start", "cross_entropy", "--derive")
+    path = tmp_path / "exercises" / "cross_entropy.py"
+    assert code == 0 and "onehot(t): the predicted minus" not in path.read_text("utf-8")
+    code, out, _ = run(capsys, "hint", "--all")
+    assert code == 0 and "7/7  The formula: " in out
+    head, mark, _ = path.read_text("utf-8").partition("    def backward(self, g):")
+    answer = exercise("cross_entropy").solution().partition(mark)[2]
+    path.write_text(head + mark + answer, "utf-8")
+    code, out, _ = run(capsys, "check")
+    assert code == 0, out
+    run(capsys, "start", "cross_entropy", "--again")
+    assert "the predicted minus" in path.read_text("utf-8")
+    code, out, _ = run(capsys, "hint", "--all")
+    assert "The formula" not in out
+    code, out, _ = run(capsys, "start", "no_grad", "--derive")
+    assert code == 0 and "built, not derived" in out
 
 
 def test_solution_and_errors(capsys, tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ _HELP = """Write the backward pass of every op yourself, and see what is wrong w
 Examples:
   tinygrad-llm exercise list
   tinygrad-llm exercise start layer_norm
+  tinygrad-llm exercise start softmax --derive
   tinygrad-llm exercise check
   tinygrad-llm exercise hint
   tinygrad-llm exercise solution layer_norm
