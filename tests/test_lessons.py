@@ -123,7 +123,7 @@ def exercises(text: str) -> list[str]:
 def sections(text: str) -> dict[str, str]:
     """Number -> the part of a file of solutions that answers the exercise of this number."""
     parts = re.split(r"^# ## (\d+)\. ", text, flags=re.M)
-    return dict(zip(parts[1::2], parts[2::2]))
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 @pytest.mark.parametrize("lesson", FILES, ids=name_of)

@@ -10,7 +10,8 @@ from ...files.program import command_line
 
 __all__ = ["register"]
 
-_HELP = """Write the backward pass of every op yourself, and see what is wrong with it.
+_HELP = """Write the backward pass of every op yourself, and see what is wrong with it. `quiz` asks
+ten questions on a chapter of the lessons.
 
 \b
 Examples:
@@ -20,6 +21,7 @@ Examples:
   tinygrad-llm exercise check
   tinygrad-llm exercise hint
   tinygrad-llm exercise solution layer_norm
+  tinygrad-llm exercise quiz 03_attention
 """
 
 

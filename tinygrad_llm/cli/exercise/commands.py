@@ -1,4 +1,4 @@
-"""tinygrad-llm exercise: list, start, check, hint, solution."""
+"""tinygrad-llm exercise: list, start, check, hint, solution; quiz.py has the quiz."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ...study.exercises.catalogue import Exercise, exercise, exercises
 from ...study.exercises.child import TIME_LIMIT, Report, check_file
 from ...study.exercises.progress import Progress
 from ..errors import BadValue
+from .quiz import quiz
 
 __all__ = ["app"]
 
@@ -155,6 +156,9 @@ def hint(
 def solution(name: str | None = _NAME, folder: str = _FOLDER) -> None:
     """Print the answer: the real op, or the solution of what is built."""
     say(_exercise(name or _current(_progress(folder))).solution(), end="")
+
+
+app.command()(quiz)
 
 
 def show(report: Report) -> None:
