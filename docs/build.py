@@ -94,7 +94,7 @@ def write_pages(pages: Path, recorded: Path) -> None:
     }
     sources |= {HERE / "pages" / name: f"guide/{name}" for name in WRITTEN}
     sources |= lesson_pages.write(recorded, pages)
-    course_pages.write(pages, recorded)
+    sources |= course_pages.write(pages, recorded)
     written = links.Pages(ROOT, pages, sources, os.environ.get("TINYGRAD_LLM_REPOSITORY", ""))
     for source, page in sources.items():
         if source.suffix == ".md":

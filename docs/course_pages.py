@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,8 +122,11 @@ def drawn(course: dict[str, Chapter]) -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def write(pages: Path, recorded: Path) -> None:
-    """The map, and the quiz and the references of each chapter that has a recorded lesson."""
+def write(pages: Path, recorded: Path) -> dict[Path, str]:
+    """Writes the map, and a quiz for each chapter that has a recorded lesson.
+
+    Returns the chapters' references, file -> page, for links.Pages.
+    """
     course = chapters()
     there = [name for name in course if (recorded / name).is_dir()]
     (pages / "course").mkdir(parents=True, exist_ok=True)
@@ -133,22 +135,22 @@ def write(pages: Path, recorded: Path) -> None:
     for name in there:
         (pages / "course" / name).mkdir(exist_ok=True)
         (pages / "course" / name / "quiz.md").write_text(_quiz(name), encoding="utf-8")
-        if (LESSONS / name / REFERENCES).exists():
-            shutil.copyfile(LESSONS / name / REFERENCES, pages / "course" / name / "references.md")
+    return {LESSONS / name / REFERENCES: f"course/{name}/references.md" for name in there}
 
 
 def _map(course: dict[str, Chapter], there: list[str]) -> str:
     rows = []
     for c in course.values():
-        last = f"[quiz]({c.name}/quiz.md)" if c.name in there else "quiz"
-        if c.name in there and (LESSONS / c.name / REFERENCES).exists():
-            last += f", [references]({c.name}/references.md)"
+        last = "quiz, references"
+        if c.name in there:
+            last = f"[quiz]({c.name}/quiz.md), [references]({c.name}/references.md)"
         before = ", ".join(f"`{n}`" for n in c.needs) or "Python, and a little calculus"
         rows.append(f"| `{c.name}` | {c.title} | {before} | {c.hours:g} | {last} |")
     return (
         "# The map of the course\n\n"
         "A chapter stands below those that it needs, and a line leads from each of them to it (an "
-        "orange one passes behind the chapters between). The hours count reading, running, and a quarter of an hour for each exercise.\n\n"
+        "orange one passes behind the chapters between). The hours count reading, running, and a "
+        "quarter of an hour for each exercise.\n\n"
         "![The chapters, each below those that it needs](map.svg)\n\n"
         "The shortest path to a model that writes: `01_tensors`, `02_text`, `03_attention`, "
         "`04_gpt`, `05_pretraining`. Who wants to see every derivative first begins with "

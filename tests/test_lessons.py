@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -155,6 +156,39 @@ def test_a_lesson_opens_as_a_notebook(lesson):
     assert kinds[0] == "markdown" and notebook.cells[0].source.startswith("# ")
     tags = {tag for cell in notebook.cells for tag in cell.metadata.get("tags", ())}
     assert tags <= {"package"}, "the one tag that tests/parity/test_lessons.py knows"
+
+
+REFERENCE = re.compile(r"- \*\*[^*]+ \((\d{4})\)\.\*\* \*[^*]+\*\. [^.].+?\. \S.+\.")
+
+
+@pytest.mark.parametrize("chapter", sorted({p.parent for p in FILES}), ids=lambda p: p.name)
+def test_a_chapter_ends_with_references(chapter):
+    """Authors (year), title, where, and what it adds."""
+    lines = [x for x in read(chapter / "REFERENCES.md").splitlines() if x.startswith("- ")]
+    years = [REFERENCE.fullmatch(line) for line in lines]
+    assert len(lines) >= 5 and all(years), [x for x, y in zip(lines, years, strict=True) if not y]
+    assert all(1950 <= int(match[1]) <= 2026 for match in years)
+    assert len(set(lines)) == len(lines)
+    for page in ("README.md", "README.ja.md"):
+        assert f"({chapter.name}/REFERENCES.md)" in read(LESSONS / page)
+
+
+def test_the_map_of_the_course_names_each_chapter_and_has_no_circle():
+    sys.path.insert(0, str(LESSONS.parent / "docs"))
+    import course_pages
+
+    course = course_pages.chapters()
+    assert list(course) == sorted({p.parent.name for p in FILES})
+    depth = course_pages.levels(course)  # RecursionError if there is a circle
+    for name, chapter in course.items():
+        assert all(depth[before] < depth[name] for before in chapter.needs)
+        assert chapter.hours >= 1 and chapter.exercises >= 2 * chapter.lessons
+        assert chapter.minutes >= 10 * chapter.lessons
+    picture = ElementTree.fromstring(course_pages.drawn(course))
+    kinds = [part.tag.rpartition("}")[2] for part in picture.iter()]
+    assert kinds.count("rect") == len(course) + 1 and kinds.count("text") == 2 * len(course)
+    assert kinds.count("path") == sum(len(chapter.needs) for chapter in course.values())
+    assert course_pages.written("a_b*[c]") == r"a\_b\*\[c\]"
 
 
 def test_full_run_is_asked_for_on_the_command_line(monkeypatch, capsys):
