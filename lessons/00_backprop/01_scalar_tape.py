@@ -10,6 +10,9 @@
 # **Question.** How can a computer find the gradient of a formula that it has only *run*? (The
 # gradient ∂L/∂a says how steeply L rises when a grows: it is the slope of the curve L(a).)
 #
+# **For example.** With a = 2, b = −3, c = 10 we get L = (−6 + 10)² = 16. Make a larger by 0.01: L becomes
+# 15.7609, so it falls by about 24 times the change. −24 is the gradient.
+#
 # **Answer.** While the formula runs, write down each step on a tape. Then read the tape backwards.
 # Each step knows its own small derivative, and the chain rule multiplies them together.
 #
@@ -20,6 +23,8 @@
 #     ∂L/∂a = ∂L/∂p · b          ∂L/∂b = ∂L/∂p · a
 #
 # Every line uses only the line above it. That is the whole of backpropagation.
+#
+# **You need.** Python, and what a derivative is. No other lesson.
 
 # %%
 import matplotlib.pyplot as plt

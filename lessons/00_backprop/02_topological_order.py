@@ -9,12 +9,17 @@
 #
 # **Question.** Backward visits every step. In which order?
 #
+# **For example.** In b = a + a, c = b + b, two gradients of 1 arrive at b: together 2. If b passed on the
+# first 1 at once and then the 2, a would get the wrong sum.
+#
 # Take  a,  b = a + a,  c = b + b.  By hand c = 4·a, so ∂c/∂a = 4.
 #
 # A step may pass its gradient on only when *all* of it has arrived. b gets two gradients from c, so it
 # must wait for both. An order in which every step comes after all steps that used its output is a
 # **topological order** (of the backward pass). There is a very cheap one: *newest first*. A step can
 # only use what already exists, so every step that used b is newer than b.
+#
+# **You need.** Lesson 1 (a tape).
 
 # %%
 import heapq

@@ -9,6 +9,9 @@
 #
 # **Question.** A bias b (3 numbers) is added to every row of x (4 x 3). What is ∂L/∂b?
 #
+# **For example.** Two rows (1, 2) and (3, 4), b = (10, 20): the sums are (11, 22) and (13, 24). If b's first
+# number grows by 1, both 11 and 13 grow by 1.
+#
 #     y_nc = x_nc + b_c
 #
 # b_c reaches the loss by four paths, one for each row n. Gradients from several paths add up:
@@ -17,6 +20,8 @@
 #
 # So: **what was copied forward is summed backward.** This holds for every dimension that broadcasting
 # stretched, those of size 1 and those that were missing.
+#
+# **You need.** Lesson 1, and shapes of NumPy arrays.
 
 # %%
 import matplotlib.pyplot as plt

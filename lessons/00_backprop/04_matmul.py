@@ -9,6 +9,9 @@
 #
 # **Question.** C = A·B. What are ∂L/∂A and ∂L/∂B, given G = ∂L/∂C?
 #
+# **For example.** (1, 2)·(3, 4)ᵀ = 11. If the 1 grows by a small h, the product grows by 3·h: the gradient of
+# one factor is the other one.
+#
 # Write one element and look where each number goes:
 #
 #     C_nm = Σₖ A_nk·B_km
@@ -22,6 +25,8 @@
 #     ∂L/∂B_km = Σₙ A_nk·G_nm      that is   ∂L/∂B = Aᵀ·G
 #
 # **How to remember it:** the shapes leave only one way to write each product.
+#
+# **You need.** Lesson 1, and how a matrix product is computed.
 
 # %%
 import time

@@ -10,6 +10,9 @@
 # **Question.** Attention over T tokens has T x T weights. With T = 1,024 and 12 heads that is 12.6
 # million numbers per layer, and backward needs them again. Can we avoid storing them?
 #
+# **For example.** Softmax of (1, 2, 3) in two blocks: after (1, 2) the sum is e⁻¹ + 1 = 1.37 with the maximum
+# 2; then 3 comes, and the old sum shrinks to 1.37·e⁻¹ = 0.50 before 1 is added.
+#
 # **Forward.** A softmax needs its whole row, but not all of it at the same time. Go through the keys
 # in blocks and keep, for each query, the largest score m so far, the sum l of exp(s − m), and the
 # output so far. When a block brings a larger score m′, the old sum and output are too large:
@@ -25,6 +28,8 @@
 #
 # The price is one more product, and we avoid storing T x T numbers. (Dao et al., 2022,
 # "FlashAttention".)
+#
+# **You need.** Lesson 10.
 
 # %%
 import math

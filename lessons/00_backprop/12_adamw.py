@@ -9,6 +9,9 @@
 #
 # **Question.** Backward gave us the gradient. How far should each weight move?
 #
+# **For example.** Two weights have the gradients 0.1 and −4. Gradient descent with lr = 0.1 moves them by
+# 0.01 and 0.4; Adam moves both by about 0.1.
+#
 # Plain gradient descent moves by lr·g: far where the gradient is large, hardly at all where it is
 # small. Adam keeps two running means for every weight and moves by their ratio, so that every weight
 # moves by about lr:
@@ -20,6 +23,8 @@
 #     w ← w − lr·m̂/(√v̂ + ε)
 #
 # Sources: Kingma and Ba (2015); Loshchilov and Hutter (2019).
+#
+# **You need.** Lesson 1.
 
 # %%
 import math

@@ -10,6 +10,9 @@
 # **Question.** A batch of 64 does not fit into memory. Can four batches of 16 give the same gradient?
 # And what is the memory of a training step used for?
 #
+# **For example.** Three targets with the losses 1, 1, 4 have the mean 2. In parts (1, 1) and (4) the means
+# are 1 and 4, and their mean is 2.5: wrong, because the second part has only one target.
+#
 # The loss is a mean over all targets, and a gradient is linear. With nᵢ targets in part i and N in
 # total:
 #
@@ -18,6 +21,8 @@
 # So run backward for each part, with its loss weighted by nᵢ/N; `.grad` adds the gradients up by
 # itself. If all parts have the same size, all weights are ¼. If they do not (padding, ignored targets),
 # ¼ is *wrong*.
+#
+# **You need.** Lessons 1 and 5.
 
 # %%
 import matplotlib.pyplot as plt

@@ -9,9 +9,14 @@
 #
 # **Question.** How do we know that a backward pass is right?
 #
+# **For example.** f(x) = x² at x = 3: (3.01² − 2.99²)/0.02 = 6.0. A backward pass that returns 3 is caught,
+# without knowing the formula 2x.
+#
 # By asking the function itself:  (f(x + h) − f(x − h)) / 2h  is the derivative, up to an error of about
 # h². It uses no derivative formula, so it cannot make the same mistake. But it can fail in four other
 # ways.
+#
+# **You need.** Lesson 1.
 
 # %%
 import matplotlib.pyplot as plt

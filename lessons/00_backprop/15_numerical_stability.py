@@ -9,9 +9,14 @@
 #
 # **Question.** A formula can be right on paper and wrong in float32. Which formulas, and what helps?
 #
+# **For example.** e¹⁰⁰ is larger than the largest float32: the computer says infinity. e¹⁰⁰/(e¹⁰⁰ + e⁹⁹) is
+# still just 0.73, if 100 is subtracted from both exponents first.
+#
 # float32 has 24 bits: about 7 digits, up to 3.4e38. So there are three dangers: numbers too **large**
 # (eˣ overflows at x = 89), numbers too **close** (10,000² − 10,000·10,000.0001 keeps no digit), and sums too
 # **long** (adding 1 to 16,777,216 changes nothing).
+#
+# **You need.** Lesson 5, and what float32 is.
 
 # %%
 import matplotlib.pyplot as plt

@@ -14,13 +14,15 @@
 # and multiply such numbers. A tensor engine does exactly these additions and multiplications, in another order
 # and many at a time. So both agree in all digits that float64 has.
 #
-# An example of two lines: with a = 2, b = 3 and y = a·b + a we have y = 8, and a reaches y by two paths, so
+# **For example.** With a = 2, b = 3 and y = a·b + a we have y = 8, and a reaches y by two paths, so
 # ∂y/∂a = b + 1 = 4. Each number of the model below gets its gradient in this way, along thousands of paths:
 #
 #     a ──┬──► · ──► + ──► y          ∂y/∂a = (path through the product) b  +  (direct path) 1
 #         │    ▲     ▲
 #     b ──┼────┘     │
 #         └──────────┘
+#
+# **You need.** Lesson 4, and chapter 00, lessons 1 and 2.
 
 # %%
 import inspect

@@ -10,7 +10,12 @@
 # **Question.** A model scores 62 of 100, and after a change 66 of the same 100. Is it better? And a third model scores 90:
 # what must be excluded before anybody believes that?
 #
+# **For example.** 62 of 100 right: if the questions were drawn again, between 52 and 71 would not be
+# surprising.
+#
 # **Predict first.** How wide is the 95 % interval of a score of 62 % on 100 questions: ±1, ±3 or ±10 points?
+#
+# **You need.** Lesson 2.
 
 # %%
 import math
