@@ -53,6 +53,7 @@ def _page(cells: list[dict[str, Any]], name: str, place: str, in_japanese: str) 
             parts.append(cell["text"])
             if len(parts) == 1:  # behind the title's cell
                 parts.append(_offers(name, place))
+                parts += _first_picture(cells)
                 parts += [f'<p lang="ja">問い: {in_japanese}</p>'] if in_japanese else []
             continue
         parts.append(f"````python\n{cell['text']}\n````")
@@ -60,6 +61,12 @@ def _page(cells: list[dict[str, Any]], name: str, place: str, in_japanese: str) 
             parts.append(f'````{{.text title="printed"}}\n{_cut(cell["output"]).rstrip()}\n````')
         parts += [f"![{plot}]({plot})" for plot in cell["plots"]]
     return "\n\n".join(parts) + "\n"
+
+
+def _first_picture(cells: list[dict[str, Any]]) -> list[str]:
+    """The lesson's first plot, before its formulas; it stands again where it is drawn."""
+    plots = [plot for cell in cells for plot in cell["plots"]]
+    return [f"![What this lesson draws]({plots[0]}){{ width=420 }}"] if plots else []
 
 
 def _offers(name: str, place: str) -> str:

@@ -115,6 +115,18 @@ def test_a_lesson_has_all_its_parts(lesson):
     assert f'"{lesson.stem}' in text, "the plot is called as the lesson is"
 
 
+@pytest.mark.parametrize("lesson", FILES, ids=name_of)
+def test_a_lesson_says_what_it_needs_and_has_an_example_before_its_first_formula(lesson):
+    first = read(lesson).split("\n# %%")[1]  # the cell with the question
+    before_formulas = re.split(r"^#     \S", first, flags=re.M)[0]
+    example = re.search(r"\*\*For example\.\*\* (.+?)\n#\n", before_formulas, re.S)
+    assert example and re.search(r"\d|\"", example[1]), "numbers, or words of a text"
+    assert re.search(r"\*\*You need\.\*\* [^\n]{5}", first)
+    named = re.findall(r"[Cc]hapters? (\d\d|[A-Z])\b", first.partition("**You need.**")[2])
+    chapters = {p.parent.name.partition("_")[0] for p in FILES}
+    assert set(named) <= chapters
+
+
 def exercises(text: str) -> list[str]:
     """The numbers of a lesson's exercises."""
     _, _, last = text.partition("\n# ## Exercises\n")

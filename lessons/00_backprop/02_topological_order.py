@@ -10,7 +10,7 @@
 # **Question.** Backward visits every step. In which order?
 #
 # **For example.** In b = a + a, c = b + b, two gradients of 1 arrive at b: together 2. If b passed on the
-# first 1 at once and then the 2, a would get the wrong sum.
+# first 1 as soon as it came and then the 2, a would get the wrong sum.
 #
 # Take  a,  b = a + a,  c = b + b.  By hand c = 4·a, so ∂c/∂a = 4.
 #

@@ -10,8 +10,8 @@
 # **Question.** Attention keeps every key and value, so its cache grows with the text. Can a layer remember a long
 # text in a memory that does *not* grow?
 #
-# **For example.** Memory 0. Write 5 under key 1: it returns 5. Write 7 under key 1: first 5 is subtracted,
-# and it returns 7, not 12.
+# **For example.** Write 5 under key 1: the memory returns 5. Write 7 under key 1: a memory that only adds
+# returns 12.
 #
 # **Predict first.** Store a value v under a key k, then another value under the *same* key. A memory that
 # simply adds returns the sum of the two. What would you subtract before you add?

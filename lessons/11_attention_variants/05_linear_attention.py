@@ -10,8 +10,8 @@
 # **Question.** Attention compares every query with every key: T·T products. What must change in the formula so
 # that the sum over all keys can be computed *before* the query is known?
 #
-# **For example.** (q·k₁)·v₁ + (q·k₂)·v₂ = q·(k₁·v₁ + k₂·v₂): the right side adds over the keys before any q
-# is known. With exp(q·k) that does not work.
+# **For example.** A query 2, keys 3 and 5: (2·3)·v₁ + (2·5)·v₂ = 2·(3·v₁ + 5·v₂). The right side adds over
+# the keys before the 2 is known. With exp(q·k) that does not work.
 #
 # **Predict first.** (q·k)·v can be read as (k·vᵀ)ᵀ·q. Which part of softmax attention forbids this?
 #

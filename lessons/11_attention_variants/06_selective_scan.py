@@ -10,8 +10,8 @@
 # **Question.** A recurrence h ← a·h + b·x forgets at a fixed rate. How can it keep one number for a thousand
 # tokens and drop another after one, and still be computed for many tokens together?
 #
-# **For example.** h = 0.9·h + x keeps a number for long, h = 0.1·h + x forgets it at once. If the factor
-# depends on the token, the model chooses.
+# **For example.** h = 0.9·h + x keeps a number for long, h = 0.1·h + x forgets it within two steps. If the
+# factor depends on the token, the model chooses.
 #
 # **Predict first.** Two steps of h ← a·h + u in a row are one step of the same form. Which a and u has it?
 #

@@ -11,8 +11,8 @@
 # could collect everything, add, and send the sum back. But then one link carries everything. Can all links work
 # all the time?
 #
-# **For example.** Three ranks hold (1, 2, 3), (10, 20, 30), (100, 200, 300). After the ring each has (111,
-# 222, 333), and each has sent 4 numbers.
+# **For example.** Three ranks hold (1, 2, 3), (10, 20, 30), (100, 200, 300). Afterwards each of them has
+# (111, 222, 333).
 #
 # **Predict first.** With R processes and N numbers, how many numbers does each process send? Does it grow with R?
 #

@@ -10,8 +10,8 @@
 # **Question.** R processes have the same weights. Each computes the gradients of one part of the batch. What
 # must they send each other, and when, so that afterwards all have the weights that one process would have?
 #
-# **For example.** Rank 0 has 3 examples with the mean gradient 1, rank 1 has 1 example with 5. The gradient
-# of all four is (3·1 + 1·5)/4 = 2, not 3.
+# **For example.** Rank 0 has three examples with the gradients 0, 1 and 2, rank 1 has one with 5. One process
+# with all four would have the mean 8/4 = 2.
 #
 # **Predict first.** One rank has 5 examples, the other 3. Is the mean of the two ranks' gradients the gradient of
 # the mean over all 8?

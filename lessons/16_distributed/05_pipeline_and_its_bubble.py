@@ -11,8 +11,8 @@
 # machine the other half. But the second half needs the output of the first, and the backward pass runs in the
 # other direction: is one of the two machines always idle?
 #
-# **For example.** Two stages, one micro-batch: while one works, the other waits, half of the time. With 8
-# micro-batches one ninth is lost.
+# **For example.** 2 stages and 1 batch: while one stage works, the other waits. In 4 pieces, the second stage
+# can begin when the first piece is through.
 #
 # **Predict first.** The batch is cut into 8 micro-batches, which pass through 2 stages one after the other. What
 # share of the time is a stage idle? And with 32 micro-batches?

@@ -10,8 +10,8 @@
 # **Question.** GRPO gives every token of an answer the same advantage. But a wrong answer often has one wrong token: "3+4=8"
 # was fine up to the "=". Can a model learn which token it was?
 #
-# **For example.** A critic says 0.5 after "3+4=", and 0 after "3+4=8". The advantage of "8" is 0 − 0.5 =
-# −0.5, that of the tokens before it 0.
+# **For example.** A critic says 0.5 before a token and 0.9 behind it: this token has made a right answer
+# likelier by 0.4.
 #
 # **Predict first.** A critic says how likely a right answer still is: 0.5 after "3+4=", and 0.0 after "3+4=8". Which token
 # should be blamed?
