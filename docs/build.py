@@ -33,6 +33,7 @@ import reference  # noqa: E402
 PAGES = {  # page -> the file that it is made from
     "index.md": "README.md",
     "course/index.md": "lessons/README.md",
+    "course/book.md": "lessons/BOOK.md",
     "project/closeness.md": "tests/CLOSENESS.md",
     "project/folders.md": "tinygrad_llm/HOUSE.md",
     "project/contributing.md": "CONTRIBUTING.md",

@@ -185,6 +185,18 @@ def test_a_chapter_ends_with_references(chapter):
         assert f"({chapter.name}/REFERENCES.md)" in read(LESSONS / page)
 
 
+def test_the_table_of_the_books_exercises_names_exercises_that_are_there():
+    rows = [x for x in read(LESSONS / "BOOK.md").splitlines() if re.match(r"\| [A\d]\S* \|", x)]
+    assert len([x for x in rows if "." in x.split("|")[1]]) == 25
+    for row in rows:
+        for file, some in re.findall(r"\]\((\w+/\w+\.py)\)([^;\[|]*)", row):
+            asked = [
+                n for part in re.findall(r"exercises? (.+)", some) for n in re.findall(r"\d", part)
+            ]
+            assert set(asked) <= set(exercises(read(LESSONS / file))), row
+        assert re.search(r"\]\(|`tinygrad-llm ", row), row
+
+
 def test_the_map_of_the_course_names_each_chapter_and_has_no_circle():
     sys.path.insert(0, str(LESSONS.parent / "docs"))
     import course_pages
