@@ -240,22 +240,79 @@ def test_missing_data_is_named_and_what_happens_instead(tmp_path, monkeypatch, c
         get_or_explain(lambda: load("the-verdicts"), "-")
 
 
-def test_a_lesson_runs_as_a_notebook(tmp_path):
-    jupytext = pytest.importorskip("jupytext")
-    preprocessors = pytest.importorskip("nbconvert.preprocessors")
+def executed(lesson, folder):
+    """The lesson as a notebook after its run in a kernel, with its outputs."""
+    jupytext, nbclient = pytest.importorskip("jupytext"), pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
-    notebook = jupytext.read(BACKPROP[0])
+    notebook = jupytext.read(lesson)
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    package = str(LESSONS.parent)
     first = next(c for c in notebook.cells if c.cell_type == "code")
-    first.source = f"import sys; sys.path.insert(0, {package!r})\n" + first.source
-    runner = preprocessors.ExecutePreprocessor(timeout=120, kernel_name="python3")
-    runner.preprocess(notebook, {"metadata": {"path": str(tmp_path)}})
+    first.source = f"import sys; sys.path.insert(0, {str(LESSONS.parent)!r})\n" + first.source
+    options = {
+        "timeout": 240,
+        "kernel_name": "python3",
+        "resources": {"metadata": {"path": folder}},
+    }
+    return nbclient.NotebookClient(notebook, **options).execute()
+
+
+def printed_by(notebook):
+    cells = [c for c in notebook.cells if c.cell_type == "code"]
+    return "".join(out.get("text", "") for c in cells for out in c.outputs)
+
+
+def test_a_lesson_runs_as_a_notebook(tmp_path):
+    notebook = executed(BACKPROP[0], tmp_path)
     assert (tmp_path / "plots" / f"{BACKPROP[0].stem}.png").stat().st_size > 5000
-    printed = "".join(
-        out.get("text", "") for c in notebook.cells if c.cell_type == "code" for out in c.outputs
-    )
-    assert "L = 16.0" in printed
+    assert "L = 16.0" in printed_by(notebook)
+
+
+QUICK = (  # a lesson of each chapter that runs as a notebook, except chapter 00's above
+    "01_tensors/01_tensors",
+    "02_text/05_embeddings",
+    "03_attention/01_plain",
+    "04_gpt/06_scalar_gpt",
+    "05_pretraining/01_loss_and_perplexity",
+    "06_classification/01_data",
+    "07_instructions/01_instructions",
+    "08_preferences/01_dpo_loss",
+    "09_families/02_grouped_queries",
+    "10_quantisation/01_blocks",
+    "11_attention_variants/05_linear_attention",
+    "12_translation/01_encoder_decoder",
+    "13_encoders/01_three_tokenizers",
+    "14_tagging_and_similarity/01_crf",
+    "15_summaries/01_scores_of_texts",
+    "16_distributed/01_all_reduce_by_hand_in_a_ring",
+    "17_reasoning/01_verifiers",
+    "18_evaluation/04_chance_and_duplicates",
+    "19_retrieval/02_words_or_vectors",
+    "20_data_and_scaling/02_packing",
+    "A_lora/01_low_rank",
+    "B_training_extras/02_cosine",
+)
+IN_CI = ("01_tensors/01_tensors", "03_attention/01_plain")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.ci] if n in IN_CI else []) for n in QUICK]
+)
+def test_a_lesson_of_each_chapter_runs_as_a_notebook(name, tmp_path):
+    notebook = executed(LESSONS / f"{name}.py", tmp_path)
+    text = printed_by(notebook)
+    assert len(text) > 100 and f"plot: plots/{Path(name).name}" in text
+    kinds = {out.output_type for c in notebook.cells if c.cell_type == "code" for out in c.outputs}
+    assert "error" not in kinds
+    assert [c.execution_count for c in notebook.cells if c.cell_type == "code"][-1] is not None
+    assert list((tmp_path / "plots").glob(f"{Path(name).name}*.png"))
+
+
+def test_each_chapter_has_a_lesson_that_runs_as_a_notebook():
+    assert {n.partition("/")[0] for n in QUICK} | {BACKPROP[0].parent.name} == {
+        p.parent.name for p in FILES
+    }
+    assert all((LESSONS / f"{n}.py").exists() for n in QUICK) and set(IN_CI) <= set(QUICK)
 
 
 def test_record_writes_each_cells_output(tmp_path):
