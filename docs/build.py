@@ -25,6 +25,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path.insert(0, str(HERE))
 
+import course_pages  # noqa: E402
 import lesson_pages  # noqa: E402
 import links  # noqa: E402
 import reference  # noqa: E402
@@ -32,6 +33,7 @@ import reference  # noqa: E402
 PAGES = {  # page -> the file that it is made from
     "index.md": "README.md",
     "course/index.md": "lessons/README.md",
+    "course/book.md": "lessons/BOOK.md",
     "project/closeness.md": "tests/CLOSENESS.md",
     "project/folders.md": "tinygrad_llm/HOUSE.md",
     "project/contributing.md": "CONTRIBUTING.md",
@@ -93,6 +95,7 @@ def write_pages(pages: Path, recorded: Path) -> None:
     }
     sources |= {HERE / "pages" / name: f"guide/{name}" for name in WRITTEN}
     sources |= lesson_pages.write(recorded, pages)
+    sources |= course_pages.write(pages, recorded)
     written = links.Pages(ROOT, pages, sources, os.environ.get("TINYGRAD_LLM_REPOSITORY", ""))
     for source, page in sources.items():
         if source.suffix == ".md":
@@ -118,7 +121,13 @@ def configure(work: Path) -> None:
                 "guide/options.md",
             ]
         },
-        {"Course": ["course/index.md", *({c.name: _listed(pages, c)} for c in chapters)]},
+        {
+            "Course": [
+                "course/index.md",
+                "course/map.md",
+                *({c.name: _listed(pages, c)} for c in chapters),
+            ]
+        },
         {"Explained": ["explain/index.md"]},
         {"Reference": ["reference/ops.md", *_listed(pages, pages / "api")]},
         {"Figures": _listed(pages, pages / "figures")},
