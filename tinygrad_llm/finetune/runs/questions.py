@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from ..data import InstructionDataset
 from ..files import read_entries
 from ..options import InstructionOptions
 from ..prompts import has_chat
+from ..reasoning.rewards import judged
 from ..reasoning.tasks import ALL_TASKS, make_questions
 from ..reasoning.trainer import right_answers
 from ..trainers import instruction_trainer
@@ -147,6 +149,7 @@ class Questions(Finetuning):
         return {"style": self.style, "before": before}
 
     def report(self, result: Result) -> None:
+        o = self.o
         after, texts = self.answered("after        {done} of {of} answered")
         common = max({e["output"] for e in self.train}, key=[e["output"] for e in self.train].count)
         guesses = np.array([float(e["output"] == common) for e in self.test])
@@ -158,12 +161,18 @@ class Questions(Finetuning):
         self.note(f"  after minus before        {gain}")
         numbers = {name: list(_three(bootstrap(rights))) for name, rights in scores.items()}
         self.write("test.json", {**numbers, "difference": list(_three(gain))})
-        rows = [
-            {"question": e["instruction"], "expected": e["output"], "before": b, "after": a}
-            for e, b, a in zip(self.test, self.texts_before, texts, strict=True)
+        rules = [
+            judged(a, e["output"], o.boxed).rule for e, a in zip(self.test, texts, strict=True)
         ]
+        rows = [
+            {"question": e["instruction"], "expected": e["output"], "before": b, "after": a,
+             "read_by": rule}
+            for e, b, a, rule in zip(self.test, self.texts_before, texts, rules, strict=True)
+        ]  # fmt: skip
         self.write("answers.json", rows)
-        for row in rows[: self.o.show]:
+        counts = ", ".join(f"{rule} {n}" for rule, n in Counter(rules).most_common())
+        self.note(f"  answers were read by      {counts}")
+        for row in rows[: o.show]:
             self.note(f"\n{row['question']}  = {row['expected']}")
             self.note(f"  before  {row['before']}\n  after   {row['after']}")
         self.note(
