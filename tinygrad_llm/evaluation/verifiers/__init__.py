@@ -19,5 +19,6 @@ from .verifying import Disagreements, Verdict, compare_verifiers, verify
 
 __all__ = [
     "Disagreements", "Found", "ParseError", "SymbolicJudge", "Verdict", "compare_verifiers",
-    "extract_answer", "find_answer", "last_boxed", "normalise", "numerically_equal", "parse", "verify",
+    "extract_answer", "find_answer", "last_boxed", "normalise", "numerically_equal", "parse",
+    "verify",
 ]  # fmt: skip
