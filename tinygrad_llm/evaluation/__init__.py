@@ -33,6 +33,6 @@ __all__ = [
     "bradley_terry_intervals", "character_f1", "choose", "contains", "continuation_scores",
     "corpus_bleu", "correlation_intervals", "elo", "entity_report", "exact_match", "kendall",
     "match_tokens", "measure_ids", "measure_text", "normalized_answer", "paired_difference",
-    "pearson", "plot_entities", "ranks", "rouge", "set_f1", "shared_characters", "spearman", "tag_report",
-    "win_rates",
+    "pearson", "plot_entities", "ranks", "rouge", "set_f1", "shared_characters", "spearman",
+    "tag_report", "win_rates",
 ]  # fmt: skip
