@@ -34,6 +34,7 @@ COMMANDS = {
         "translation",
         "a translation run beside PyTorch's nn.Transformer",
     ),
+    "distillation": ("distillation", "six students of a teacher that knows the 81 sums"),
     "evaluation": ("evaluation", "language models on texts and questions, with paired differences"),
     "retrieval": ("retrieval", "search, BPR, Faiss; answers with passages and without"),
     "serve": ("serve", "a server under load: 32 clients against one, kill -9"),

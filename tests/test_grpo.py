@@ -386,7 +386,9 @@ def test_a_run_and_its_resumption(tmp_path):
     run = GRPO(resolved(GRPO.options, {**TINY, "folder": str(folder)}), False)
     run.run()
     test = json.loads((folder / "test.json").read_text())
-    assert set(test) == {"before", "after", "the most frequent answer", "difference"}
+    assert set(test) == {
+        "before", "after", "the most frequent answer", "difference", "lengths"
+    }  # fmt: skip
     assert len(json.loads((folder / "answers.json").read_text())) == 81
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     validated = [line for line in lines if "val_accuracy" in line]

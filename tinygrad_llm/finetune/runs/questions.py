@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from ..trainers import instruction_trainer
 from .base import padding_of, with_dropout
 from .finetuning import Finetuning
 
-__all__ = ["Questions"]
+__all__ = ["Questions", "lengths_of"]
 
 
 class Questions(Finetuning):
@@ -160,7 +161,16 @@ class Questions(Finetuning):
             self.note(f"  {name:<25} {bootstrap(rights)}")
         self.note(f"  after minus before        {gain}")
         numbers = {name: list(_three(bootstrap(rights))) for name, rights in scores.items()}
-        self.write("test.json", {**numbers, "difference": list(_three(gain))})
+        lengths = {
+            name: lengths_of(self.tokenizer, some)
+            for name, some in (("before", self.texts_before), ("after", texts))
+        }
+        for name, each in lengths.items():
+            self.note(
+                f"  tokens {name:<18} {each['mean']:.1f}; {each['low']:.0f}, {each['middle']:.0f}, "
+                f"{each['high']:.0f} (5 %, half, 95 %)"
+            )
+        self.write("test.json", {**numbers, "difference": list(_three(gain)), "lengths": lengths})
         rules = [
             judged(a, e["output"], o.boxed).rule for e, a in zip(self.test, texts, strict=True)
         ]
@@ -180,6 +190,13 @@ class Questions(Finetuning):
             f"plot              {result.plot}\n"
             f"checkpoint        {result.checkpoint}"
         )
+
+
+def lengths_of(tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, float]:
+    """Tokens of texts, without end tokens: "mean", and those at 5, 50 and 95 % of the texts."""
+    lengths = [len(tokenizer.encode(text)) for text in texts]
+    low, middle, high = np.percentile(lengths, [5, 50, 95]).tolist()
+    return {"mean": float(np.mean(lengths)), "low": low, "middle": middle, "high": high}
 
 
 def _three(interval: Any) -> tuple[float, float, float]:
