@@ -242,7 +242,7 @@ def test_a_run_whose_right_answers_never_end(ends):
         after = idx[:, -logits.shape[1] :].numpy()  # (B, T)
         chosen = np.where(after == ids["="], ids["5"], end if ends else ids["+"])
         logits.numpy()[np.indices(after.shape)[0], np.indices(after.shape)[1], chosen] = 0.0
-        logits.numpy()[after == ids["="], end] = 0.0  # and as often it ends at once
+        logits.numpy()[after == ids["="], end] = 0.0  # and as often it ends immediately
         return logits
 
     model.forward = forward

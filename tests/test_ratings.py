@@ -174,7 +174,7 @@ def test_character_f1_is_llm_jp_evals(a, b):
 
 
 @given(st.text("abc", max_size=9), st.text("abc", max_size=9))
-def test_the_common_subsequence_beside_its_recursion(a, b):
+def test_the_common_subsequence_equals_its_recursion(a, b):
     table = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
     for i, x in enumerate(a):
         for j, y in enumerate(b):

@@ -112,7 +112,7 @@ def test_what_a_text_states_as_its_answer(text, answer, rule):
     ["answer is " + "* " * 3000, "answer to " * 2000, "*" * 5000 + "1", "answer is " + "1=" * 3000,
      "\\(" * 3000, "is " + "1 " * 4000, "(1," * 3000, "$1" * 3000, "= " + "a " * 4000],
 )  # fmt: skip
-def test_long_texts_of_marks_are_read_at_once(text):
+def test_long_texts_of_marks_are_read_in_linear_time(text):
     """Linear: a pattern that tries every way to divide such a text would take minutes."""
     before = time.process_time()
     find_answer(text, "stated")

@@ -43,7 +43,7 @@ def contains(answer: str, right: str) -> float:
 def common_subsequence(a: str, b: str) -> int:
     """The length of the longest text whose characters stand in a and in b, in this order.
 
-    Computed for all characters of a at once, as bits of one number.
+    Computed for all characters of a together, as bits of one number.
     Source: Hyyrö (2004), "Bit-parallel LCS-length computation revisited".
     """
     places: dict[str, int] = {}

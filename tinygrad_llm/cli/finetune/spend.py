@@ -43,7 +43,7 @@ def spend(
     seed: int = typer.Option(7, help="Of the questions and the draws."),
     plot: str = typer.Option("spending.png", help="Where the picture goes."),
     save: str | None = typer.Option(
-        None, help="A JSON file of the tasks that are done: the same command goes on from there."
+        None, help="A JSON file of the tasks that are done: the same command continues after them."
     ),
 ) -> None:
     """Print accuracy against tokens for every way to answer, and draw it.

@@ -1,6 +1,6 @@
 """The answer in a text that a model wrote: its last box, what it states, or its last number.
 
-find_answer("It is 7. I checked 3 times.", "stated")      # Found(answer="7", rule="sentence")
+find_answer("It is 7. I checked 3 times.", "stated")      # Extracted(answer="7", rule="sentence")
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-__all__ = ["FALLBACKS", "Found", "extract_answer", "find_answer", "last_boxed"]
+__all__ = ["FALLBACKS", "Extracted", "extract_answer", "find_answer", "last_boxed"]
 
 FALLBACKS = ("none", "number", "text", "stated")
 
@@ -47,7 +47,7 @@ _WORDS = re.compile(
 )
 
 
-class Found(NamedTuple):
+class Extracted(NamedTuple):
     """answer: what was found, or None; rule: the one that found it, of these, or "none":
 
     "box": the last \\boxed{...}; "hashes": after the last ####; "named": after the last "answer
@@ -90,54 +90,56 @@ def extract_answer(text: str, fallback: str = "none") -> str | None:
     return find_answer(text, fallback).answer
 
 
-def find_answer(text: str, fallback: str = "none") -> Found:
+def find_answer(text: str, fallback: str = "none") -> Extracted:
     """The last boxed answer of a text, or, where it has none, what `fallback` says.
 
     fallback: "none"; "number" for the last number; "text" for the last number or else the whole
-    text; "stated" for what the text says its answer is, by the rules of Found in their order. Which
-    one is used changes scores a lot, so a comparison has to use one.
+    text; "stated" for what the text says its answer is, by the rules of Extracted in their order.
+    Which one is used changes scores a lot, so a comparison has to use one.
     Raises: ValueError for another fallback.
     """
     if fallback not in FALLBACKS:
         raise ValueError(f"fallback must be one of {', '.join(FALLBACKS)}, got {fallback!r}")
     boxed = last_boxed(text)
     if boxed is not None:
-        return Found(boxed, "box")
+        return Extracted(boxed, "box")
     if fallback == "none" or _BOX.search(text):
-        return Found(None, "none")
-    found = _stated(text) if fallback == "stated" else None
-    if found is not None:
-        return found
+        return Extracted(None, "none")
+    stated = _stated(text) if fallback == "stated" else None
+    if stated is not None:
+        return stated
     numbers = _NUMBER.findall(text)
     if numbers:
-        return Found(_plain(numbers[-1]), "number")
+        return Extracted(_plain(numbers[-1]), "number")
     whole = text.strip()
     if fallback == "number" or not whole:
-        return Found(None, "none")
+        return Extracted(None, "none")
     words = _last(_WORDS, whole) if fallback == "stated" else None
     if words is not None:
-        return Found(words["value"].strip(" *_`'\"“”「」:"), "words")
-    return Found(whole, "text")
+        return Extracted(words["value"].strip(" *_`'\"“”「」:"), "words")
+    return Extracted(whole, "text")
 
 
-def _stated(text: str) -> Found | None:
+def _stated(text: str) -> Extracted | None:
     """The answer that a text names, or None if it names none."""
     hashes, named = _last(_HASHES, text), _last(_NAMED, text)
     if hashes is not None:
-        return Found(_plain(hashes["value"]), "hashes")
+        return Extracted(_plain(hashes["value"]), "hashes")
     if named is not None:
-        return Found(_plain(named["value"] or named["before"]), "named")
+        return Extracted(_plain(named["value"] or named["before"]), "named")
     bold = [m["value"] for m in _BOLD.finditer(text) if _NUMBER.search(m["value"])]
     if bold:
-        said = _last(_SENTENCE, bold[-1])
-        value = (said["value"] or said["right"]) if said else _NUMBER.findall(bold[-1])[-1]
-        return Found(_plain(value), "bold")
-    said = _last(_SENTENCE, text)
-    if said is None:
+        sentence = _last(_SENTENCE, bold[-1])
+        value = (
+            (sentence["value"] or sentence["right"]) if sentence else _NUMBER.findall(bold[-1])[-1]
+        )
+        return Extracted(_plain(value), "bold")
+    sentence = _last(_SENTENCE, text)
+    if sentence is None:
         return None
-    if said["equals"]:
-        return Found(_plain(said["right"]), "equation")
-    return Found(_plain(said["value"]), "sentence")
+    if sentence["equals"]:
+        return Extracted(_plain(sentence["right"]), "equation")
+    return Extracted(_plain(sentence["value"]), "sentence")
 
 
 def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:

@@ -18,8 +18,8 @@ __all__ = ["Disagreements", "Verdict", "compare_verifiers", "verify"]
 class Verdict(NamedTuple):
     """correct: whether the answer is equal; answer: what was extracted, None if there is none;
     how: "text" (the same after normalisation), "judge", or why it is not correct: "no answer",
-    "not a formula", "not decided", "different"; rule: what found the answer, see Found: "text" if
-    the whole text is the answer.
+    "not a formula", "not decided", "different"; rule: what found the answer, see Extracted, and
+    "text" if the whole text is the answer.
     """
 
     correct: bool

@@ -73,7 +73,7 @@ class Asker:
     def ask(
         self, entries: Sequence[Entry], n: int = 1, temperature: float = 0.0, seed: int = 0
     ) -> Asked:
-        """n answers to each entry, greedy for temperature 0, each with a stream of its own.
+        """n answers to each entry, greedy for temperature 0, each with its own random stream.
 
         The answers to one question share its prompt, and a text leaves the batch when it ends.
         """

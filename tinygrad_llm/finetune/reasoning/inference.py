@@ -242,7 +242,8 @@ def plot_spending(tasks: Mapping[str, Sequence[Way]], path: str | Path, title: s
                 x, y, errors, fmt="o-" if len(members) > 1 else "s", markersize=4, capsize=3,
                 color=f"C{k}", alpha=0.8,
             )  # fmt: skip
-        axes.set_xscale("log")
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:.0f}")
         axes.set_xlabel("tokens written per question")
         axes.set_ylabel("right answers (95 % interval)")
         axes.set_title(label_text(f"{task}, {len(ways[0].rights)} questions"), fontsize=10)
