@@ -37,6 +37,7 @@ COMMANDS = {
     "distillation": ("distillation", "six students of a teacher that knows the 81 sums"),
     "evaluation": ("evaluation", "language models on texts and questions, with paired differences"),
     "retrieval": ("retrieval", "search, BPR, Faiss; answers with passages and without"),
+    "rewards": ("rewards", "PPO, GRPO, RLOO and REINFORCE on the 81 sums, three seeds each"),
     "serve": ("serve", "a server under load: 32 clients against one, kill -9"),
     "prepare": ("prepare", "MB/s of each stage of a corpus's preparation, and a whole run"),
     "tokenizer": ("tokenizer", "training and encoding against the textbook loop and tiktoken"),
