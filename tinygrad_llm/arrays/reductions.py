@@ -20,6 +20,7 @@ __all__ = [
     "exp_total",
     "is_few",
     "max_along",
+    "normal_of_few",
     "row_dot",
     "row_mean",
     "row_sum",
@@ -55,6 +56,7 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
 
 
 _GROUP = 1024  # rows that are added up as one group
+_WIDTH = 16  # numbers of a row, up to which their plain sum is within 4ε of the true one
 _SHORT = 16  # up to so many numbers a list is faster than looking for the extremes
 SMALLEST = 1e-3  # a sum of exponentials of which no term that matters became 0
 SPREAD = 1 << 14  # products for which a matrix of ones is faster than a column
@@ -106,6 +108,12 @@ def _row_sum_by_products(rows: np.ndarray) -> np.ndarray:
 def _ones(n: int | tuple[int, int], dtype: Any) -> np.ndarray:
     """n ones, or a matrix of them, made once: nobody writes into them."""
     return np.ones(n, dtype)
+
+
+@functools.lru_cache(32)
+def _shares(n: int, dtype: Any) -> np.ndarray:
+    """A matrix (n, n) of 1/n, whose product is a mean. Not to be changed."""
+    return np.full((n, n), 1.0 / n, dtype)
 
 
 def _times_vector(x: np.ndarray, v: np.ndarray) -> Any:
@@ -296,19 +304,60 @@ def variance(
     Of equal numbers it is exactly 0, though their mean may be rounded; and of large float32 numbers
     it is computed in float64, where their squares are infinite in float32.
     """
-    n = math.prod(x.shape[d] for d in dims)
+    one = len(dims) == 1
+    n = x.shape[dims[0]] if one else math.prod([x.shape[d] for d in dims])
     divisor = max(n - correction, 0)
+    if n <= _WIDTH and is_few(x) and (dims[0] == x.ndim - 1 if one else len(dims) == x.ndim):
+        centred, squares = _variance_of_few(x if one else x.reshape(1, n), n)  # (..., n) -> (1, n)
+        if centred is not None:
+            squares /= divisor
+            if keepdim:
+                squares = squares[..., None] if one else squares.reshape((1,) * x.ndim)
+            return centred.reshape(x.shape), divisor, squares if one or keepdim else squares[0]
     mean = sum_over(x, dims, True) / max(n, 1)
     centred = asarray(x - mean, x)
     squares = sum_over(centred * centred, dims, True)
     if isinstance(x, np.ndarray) and x.size:
+        known = squares.item(squares.argmax()) < math.inf  # of NaN argmax is the place, too
         usual = squares > mean * mean * (n * _ROUNDING[x.itemsize])
-        usual &= squares < math.inf
-        if not usual.all():
+        if not (known and usual.item(usual.argmin())):  # faster than all(), if they are few
             return _unusual_variance(x, centred, dims, keepdim, correction)
     if not keepdim:
         squares = squares.reshape([k for i, k in enumerate(squares.shape) if i not in dims])
     return centred, divisor, squares / divisor
+
+
+def normal_of_few(x: np.ndarray, eps: float) -> tuple[Any, Any]:
+    """(x − μ)·r, and r = 1/√(σ² + eps), of rows for which `is_few` holds: (..., C), (..., 1).
+
+    Every number is there C times, as in exp_of_few.
+    """
+    n = x.shape[-1]
+    r = x.dot(_ones((n, n), x.dtype))
+    r /= n  # μ
+    normal = x - r
+    r = (normal * normal).dot(_shares(n, x.dtype))  # σ²
+    r += eps
+    np.sqrt(r, r)
+    np.reciprocal(r, r)
+    normal *= r
+    return normal, r[..., :1]  # (..., C) -> (..., 1)
+
+
+def _variance_of_few(x: np.ndarray, n: int) -> tuple[Any, Any]:
+    """x − μ and Σ (x − μ)² of a few rows (..., n) of up to _WIDTH numbers; twice None where
+    `variance` has to look closer."""
+    mean = x.dot(_ones((n, n), x.dtype))  # n times in each row, as in exp_of_few
+    mean /= n
+    centred = x - mean
+    squares = (centred * centred).dot(_ones(n, x.dtype))  # (..., n) -> (...)
+    bound = n * _ROUNDING[x.itemsize]
+    if x.ndim == 1:
+        squares, mean = np.asarray(squares), mean[:1]
+    for square, m in zip(squares.ravel().tolist(), mean[..., 0].tolist()):  # noqa: B905
+        if not m * m * bound < square < math.inf:
+            return None, None
+    return centred, squares
 
 
 def _unusual_variance(

@@ -6,11 +6,13 @@ from typing import Any
 
 from .. import ops
 from ..arrays.devices import xp_of
+from ..arrays.masks import lower_triangle, upper_triangle
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim
 from .creation.arguments import placed_tensor
 from .method import function, method
 from .printed_names import printed_as
+from .unrecorded import direct
 
 
 @method
@@ -21,6 +23,8 @@ def tril(input: Tensor, diagonal: int = 0) -> Tensor:
     """
     if input.array.ndim < 2:
         raise RuntimeError("tril: input tensor must have at least 2 dimensions")
+    if direct(ops.Tril, input):
+        return wrap(lower_triangle(input.array, diagonal))
     return ops.Tril.apply(input, diagonal=diagonal)
 
 
@@ -32,6 +36,8 @@ def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     """
     if input.array.ndim < 2:
         raise RuntimeError("triu: input tensor must have at least 2 dimensions")
+    if direct(ops.Triu, input):
+        return wrap(upper_triangle(input.array, diagonal))
     return ops.Triu.apply(input, diagonal=diagonal)
 
 

@@ -41,7 +41,10 @@ def _normalize_last(
             f"Given normalized_shape={list(shape)}, expected input with shape "
             f"[*, {', '.join(map(str, shape))}], but got input of size{list(x.shape)}"
         )
-    need_same_dtype(name, input=input, **parameters)
+    if all(p is None for p in parameters.values()):
+        parameters = {}
+    else:
+        need_same_dtype(name, input=input, **parameters)
     if len(shape) == 1:
         return op.apply(input, *parameters.values(), eps=eps)
     flat = input.reshape(*x.shape[: -len(shape)], math.prod(shape))  # (..., C₁, C₂) -> (..., C)

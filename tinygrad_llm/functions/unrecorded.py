@@ -39,6 +39,11 @@ def plain(x: Tensor) -> bool:
     return type(x.array) is ndarray and not recorded(x)
 
 
+def direct(op: Any, x: Tensor) -> bool:
+    """Whether op on x may go straight to NumPy: plain(x), and nobody has replaced op's forward."""
+    return type(x.array) is ndarray and not recorded(x) and op.forward is op._written[0]
+
+
 def view_of(x: Tensor, array: Any) -> Tensor:
     """A tensor that shows `array`, a part of x's memory, where nothing is recorded."""
     y = wrap(array)

@@ -7,6 +7,7 @@ that was added; `spread` repeats it to the input's shape without copying.
 import math
 
 from ..arrays.devices import xp_of
+from ..arrays.layout import expanded
 from ..arrays.masks import equal_or_nan, selected
 from ..arrays.reductions import sum_over, variance
 from ..autograd.engine import Op
@@ -16,7 +17,7 @@ def spread(g, shape, dims, keepdim):
     """The gradient of a reduction over `dims`, repeated to the shape before it (read-only)."""
     if not keepdim:
         g = g.reshape([1 if i in dims else n for i, n in enumerate(shape)])
-    return xp_of(g).broadcast_to(g, shape)
+    return expanded(g, shape)
 
 
 class Sum(Op):
@@ -137,17 +138,17 @@ class Extreme(Op):
         return selected(spread(share, x.shape, self.dims, True), ties)
 
 
-def _running(op, function, x, dim):
+def running(op, function, x, dim):
     """x.cumsum or x.cumprod along dim, of float32 through float64 and then rounded, as PyTorch."""
     kind = x.dtype if x.dtype.kind == "f" else "int64"
-    wide = "float64" if kind == "float32" and op.half is None else kind
+    wide = float if x.dtype.char == "f" and op.half is None else kind
     return getattr(x, function)(dim, dtype=wide).astype(kind, copy=False)
 
 
 def _behind(op, g):
     """gᵢ + … + gₙ along the op's dim."""
     flip = xp_of(g).flip
-    return flip(_running(op, "cumsum", flip(g, op.dim), op.dim), op.dim)
+    return flip(running(op, "cumsum", flip(g, op.dim), op.dim), op.dim)
 
 
 class Prod(Op):
@@ -191,8 +192,8 @@ class Prod(Op):
             return g * self.stored(y / x)
         rows = xp.moveaxis(x, self.dim, -1)  # (..., n)
         before, after = xp.ones_like(rows), xp.ones_like(rows)
-        before[..., 1:] = _running(self, "cumprod", rows[..., :-1], -1)
-        after[..., :-1] = _running(self, "cumprod", rows[..., :0:-1], -1)[..., ::-1]
+        before[..., 1:] = running(self, "cumprod", rows[..., :-1], -1)
+        after[..., :-1] = running(self, "cumprod", rows[..., :0:-1], -1)[..., ::-1]
         return g * xp.moveaxis(before * after, -1, self.dim)
 
 
@@ -207,7 +208,7 @@ class Cumsum(Op):
 
     def forward(self, x, dim):
         self.dim = dim
-        return _running(self, "cumsum", x, dim)
+        return running(self, "cumsum", x, dim)
 
     def backward(self, g):
         return _behind(self, g)
@@ -229,7 +230,7 @@ class Cumprod(Op):
 
     def forward(self, x, dim):
         self.dim = dim
-        y = _running(self, "cumprod", x, dim)
+        y = running(self, "cumprod", x, dim)
         self.saved = x, y
         return y
 

@@ -15,7 +15,15 @@ import numpy as np
 
 from ..arrays.silence import silently
 from ..arrays.twins import cpu_twins, large
-from .sequences import check_weights, cumulative, digits, in_memory_order, representable, shuffled
+from .sequences import (
+    check_weights,
+    cumulative,
+    digits,
+    in_memory_order,
+    representable,
+    shuffled,
+    shuffled_few,
+)
 from .sharing import new_lock, one_at_a_time
 
 if TYPE_CHECKING:
@@ -413,6 +421,9 @@ class Generator:
             raise RuntimeError(f"randperm: n must be below {_LONGEST_PERMUTATION}, got {n}")
         if n < 2:
             return np.arange(n).astype(dtype)
+        if n <= 4 * _FEW:  # the same draws with less overhead
+            order = shuffled_few(self._stream._bit_generator.random_raw(n - 1))
+            return order if dtype is _INT64 else order.astype(dtype)
         choices = np.arange(n, 1, -1, dtype=np.uint32)  # n − i for step i
         partner = (self._draw32(n - 1) % choices).astype(np.int64)
         partner += np.arange(n - 1)

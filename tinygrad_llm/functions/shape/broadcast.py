@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ... import ops
+from ...arrays.layout import expanded
 from ...tensor import Size, Tensor
 from ..method import function, method
+from ..unrecorded import plain, view_of
 from .views import as_shape
 
 
@@ -38,6 +40,8 @@ def expand(input: Tensor, *size: Any) -> Tensor:
                 f"Tensor sizes: {list(shape)}"
             )
         full.append(n)
+    if plain(input):
+        return view_of(input, expanded(input.array, tuple(full)))
     return ops.Expand.apply(input, shape=tuple(full))
 
 
