@@ -56,7 +56,7 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
 
 
 _GROUP = 1024  # rows that are added up as one group
-_WIDTH = 16  # numbers of a row, up to which their plain sum is within 4ε of the true one
+_WIDTH = 12  # numbers of a row, up to which a plain mean of equal ones is within 4ε of them
 _SHORT = 16  # up to so many numbers a list is faster than looking for the extremes
 SMALLEST = 1e-3  # a sum of exponentials of which no term that matters became 0
 SPREAD = 1 << 14  # products for which a matrix of ones is faster than a column
@@ -308,12 +308,14 @@ def variance(
     n = x.shape[dims[0]] if one else math.prod([x.shape[d] for d in dims])
     divisor = max(n - correction, 0)
     if n <= _WIDTH and is_few(x) and (dims[0] == x.ndim - 1 if one else len(dims) == x.ndim):
-        centred, squares = _variance_of_few(x if one else x.reshape(1, n), n)  # (..., n) -> (1, n)
+        rows = x if one and x.ndim == 2 else x.reshape(-1, n)  # (..., n) -> (N, n)
+        centred, squares = _variance_of_few(rows, n)
         if centred is not None:
             squares /= divisor
-            if keepdim:
-                squares = squares[..., None] if one else squares.reshape((1,) * x.ndim)
-            return centred.reshape(x.shape), divisor, squares if one or keepdim else squares[0]
+            if rows is x and not keepdim:
+                return centred, divisor, squares
+            shape = x.shape[: x.ndim - len(dims)] + ((1,) * len(dims) if keepdim else ())
+            return centred.reshape(x.shape), divisor, squares.reshape(shape)  # (N) -> (..., 1)
     mean = sum_over(x, dims, True) / max(n, 1)
     centred = asarray(x - mean, x)
     squares = sum_over(centred * centred, dims, True)
@@ -345,16 +347,13 @@ def normal_of_few(x: np.ndarray, eps: float) -> tuple[Any, Any]:
 
 
 def _variance_of_few(x: np.ndarray, n: int) -> tuple[Any, Any]:
-    """x − μ and Σ (x − μ)² of a few rows (..., n) of up to _WIDTH numbers; twice None where
-    `variance` has to look closer."""
-    mean = x.dot(_ones((n, n), x.dtype))  # n times in each row, as in exp_of_few
-    mean /= n
+    """x − μ and Σ (x − μ)² of a few rows (N, n), n up to _WIDTH; twice None where `variance` has
+    to look closer."""
+    mean = x.dot(_shares(n, x.dtype))  # n times in each row, as in exp_of_few
     centred = x - mean
-    squares = (centred * centred).dot(_ones(n, x.dtype))  # (..., n) -> (...)
+    squares = (centred * centred).dot(_ones(n, x.dtype))  # (N, n) -> (N)
     bound = n * _ROUNDING[x.itemsize]
-    if x.ndim == 1:
-        squares, mean = np.asarray(squares), mean[:1]
-    for square, m in zip(squares.ravel().tolist(), mean[..., 0].tolist()):  # noqa: B905
+    for square, m in zip(squares.tolist(), mean[:, 0].tolist()):  # noqa: B905
         if not m * m * bound < square < math.inf:
             return None, None
     return centred, squares

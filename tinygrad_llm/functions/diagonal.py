@@ -6,13 +6,12 @@ from typing import Any
 
 from .. import ops
 from ..arrays.devices import xp_of
-from ..arrays.masks import lower_triangle, upper_triangle
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim
 from .creation.arguments import placed_tensor
 from .method import function, method
 from .printed_names import printed_as
-from .unrecorded import direct
+from .unrecorded import past_the_engine
 
 
 @method
@@ -23,9 +22,8 @@ def tril(input: Tensor, diagonal: int = 0) -> Tensor:
     """
     if input.array.ndim < 2:
         raise RuntimeError("tril: input tensor must have at least 2 dimensions")
-    if direct(ops.Tril, input):
-        return wrap(lower_triangle(input.array, diagonal))
-    return ops.Tril.apply(input, diagonal=diagonal)
+    few = past_the_engine(ops.Tril, input, diagonal)
+    return ops.Tril.apply(input, diagonal=diagonal) if few is None else few
 
 
 @method
@@ -36,9 +34,8 @@ def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     """
     if input.array.ndim < 2:
         raise RuntimeError("triu: input tensor must have at least 2 dimensions")
-    if direct(ops.Triu, input):
-        return wrap(upper_triangle(input.array, diagonal))
-    return ops.Triu.apply(input, diagonal=diagonal)
+    few = past_the_engine(ops.Triu, input, diagonal)
+    return ops.Triu.apply(input, diagonal=diagonal) if few is None else few
 
 
 @function

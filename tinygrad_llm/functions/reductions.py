@@ -12,7 +12,6 @@ from ..arrays.devices import asarray, xp_of
 from ..arrays.indexing import take_along
 from ..arrays.layout import in_rows
 from ..arrays.memory import ndarray
-from ..ops.reduce import running
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.numbers import plain
 from ..tensor.shapes import normal_dim, normal_dims
@@ -20,7 +19,7 @@ from .checks import need_floating
 from .half_precision import rounded_once
 from .method import method
 from .operands import cast
-from .unrecorded import direct, recorded
+from .unrecorded import past_the_engine, recorded
 
 _EMPTY = (
     "{}(): Expected reduction dim to be specified for input.numel() == 0. "
@@ -75,7 +74,11 @@ def _variance(
     if unbiased is not None:
         correction = 1 if unbiased else 0
     _floating(input, name)
-    return op.apply(input, dims=_dims(input, dim), keepdim=keepdim, correction=correction)
+    dims = _dims(input, dim)
+    few = past_the_engine(op, input, dims, keepdim, correction)
+    if few is not None:
+        return few
+    return op.apply(input, dims=dims, keepdim=keepdim, correction=correction)
 
 
 @method
@@ -217,9 +220,8 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
         whole = dtype is None and input.array.dtype.kind in "iub"
         return cast(input, "int64") if whole else input.clone()
     dim = normal_dim(dim, input.array.ndim)
-    if dtype is None and input.array.dtype.char in "fd" and direct(ops.Cumsum, input):
-        return wrap(in_rows(running(ops.Cumsum, "cumsum", input.array, dim)))
-    return asked(ops.Cumsum.apply(input, dim=dim), dtype)
+    few = past_the_engine(ops.Cumsum, input, dim) if dtype is None else None
+    return asked(ops.Cumsum.apply(input, dim=dim), dtype) if few is None else few
 
 
 @method

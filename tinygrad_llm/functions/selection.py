@@ -6,9 +6,7 @@ from typing import Any
 
 from .. import ops
 from ..arrays.devices import asarray, xp_of
-from ..arrays.memory import as_array
 from ..arrays.silence import quiet
-from ..arrays.twins import LEAST
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.numbers import fitted, unboxed
 from .comparison import isnan, isneginf, isposinf
@@ -16,7 +14,7 @@ from .inplace import in_place
 from .method import function, method
 from .operands import binary, cast, differentiated, pair, promote
 from .printed_names import printed_as
-from .unrecorded import direct
+from .unrecorded import past_the_engine
 
 _REAL = frozenset({int, float, type(None)})  # bounds that change no floating dtype
 
@@ -33,9 +31,10 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     if isinstance(min, Tensor) or isinstance(max, Tensor):
         return _between(input, min, max)
     min, max = unboxed(min), unboxed(max)
-    if input.array.dtype.char in "fd" and type(min) in _REAL and type(max) in _REAL:
-        if direct(ops.Clamp, input) and input.array.size < LEAST:
-            return wrap(as_array(ops.Clamp.between(input.array, min, max)))
+    if type(min) in _REAL and type(max) in _REAL:
+        few = past_the_engine(ops.Clamp, input, min, max)
+        if few is not None:
+            return few
     x = promote(input, *[b for b in (min, max) if b is not None])[0]
     low, high = (None if b is None else fitted(b, x.array.dtype) for b in (min, max))
     return cast(ops.Clamp.apply(x, low=low, high=high), x.array.dtype)

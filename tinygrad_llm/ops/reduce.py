@@ -75,7 +75,7 @@ class Var(Op):
         if self.half is not None:
             centred = _centred_in_half(self, x, dims)
         self.saved = (centred,)
-        return y.astype(x.dtype, copy=False)
+        return y if y.dtype is x.dtype else y.astype(x.dtype)
 
     def backward(self, g):
         (centred,) = self.saved
@@ -138,7 +138,7 @@ class Extreme(Op):
         return selected(spread(share, x.shape, self.dims, True), ties)
 
 
-def running(op, function, x, dim):
+def _running(op, function, x, dim):
     """x.cumsum or x.cumprod along dim, of float32 through float64 and then rounded, as PyTorch."""
     kind = x.dtype if x.dtype.kind == "f" else "int64"
     wide = float if x.dtype.char == "f" and op.half is None else kind
@@ -148,7 +148,7 @@ def running(op, function, x, dim):
 def _behind(op, g):
     """gᵢ + … + gₙ along the op's dim."""
     flip = xp_of(g).flip
-    return flip(running(op, "cumsum", flip(g, op.dim), op.dim), op.dim)
+    return flip(_running(op, "cumsum", flip(g, op.dim), op.dim), op.dim)
 
 
 class Prod(Op):
@@ -192,8 +192,8 @@ class Prod(Op):
             return g * self.stored(y / x)
         rows = xp.moveaxis(x, self.dim, -1)  # (..., n)
         before, after = xp.ones_like(rows), xp.ones_like(rows)
-        before[..., 1:] = running(self, "cumprod", rows[..., :-1], -1)
-        after[..., :-1] = running(self, "cumprod", rows[..., :0:-1], -1)[..., ::-1]
+        before[..., 1:] = _running(self, "cumprod", rows[..., :-1], -1)
+        after[..., :-1] = _running(self, "cumprod", rows[..., :0:-1], -1)[..., ::-1]
         return g * xp.moveaxis(before * after, -1, self.dim)
 
 
@@ -208,7 +208,7 @@ class Cumsum(Op):
 
     def forward(self, x, dim):
         self.dim = dim
-        return running(self, "cumsum", x, dim)
+        return _running(self, "cumsum", x, dim)
 
     def backward(self, g):
         return _behind(self, g)
@@ -230,7 +230,7 @@ class Cumprod(Op):
 
     def forward(self, x, dim):
         self.dim = dim
-        y = running(self, "cumprod", x, dim)
+        y = _running(self, "cumprod", x, dim)
         self.saved = x, y
         return y
 

@@ -26,13 +26,8 @@ class Clamp(Op):
             if high is not None:
                 inside &= x <= high
             self.saved = (inside,)
-        return self.between(x, low, high)
-
-    @staticmethod
-    def between(x, low, high):
-        """min(max(x, low), high)."""
-        y = x if low is None else xp_of(x).maximum(x, low)
-        return y if high is None else xp_of(x).minimum(y, high)
+        y = x if low is None else xp.maximum(x, low)
+        return y if high is None else xp.minimum(y, high)
 
     def backward(self, g):
         return selected(g, self.saved[0])

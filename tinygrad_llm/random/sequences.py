@@ -22,6 +22,7 @@ __all__ = [
     "shuffled_few",
 ]
 
+
 def digits(dtype: np.dtype) -> int:
     """Bits of the mantissa of a floating-point dtype, the hidden one included."""
     return {"float64": 53, "float32": 24, "float16": 11}.get(dtype.name, 8)
