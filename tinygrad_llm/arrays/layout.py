@@ -37,9 +37,11 @@ def expanded(x: Any, shape: tuple[int, ...]) -> Any:
     """
     if type(x) is not np.ndarray or not x.flags.c_contiguous or not x.size or x.dtype.kind == "V":
         return xp_of(x).broadcast_to(x, shape)
-    steps = [0 if n == 1 else step for n, step in zip(x.shape, x.strides)]  # noqa: B905
-    view = np.ndarray(shape, x.dtype, x, 0, (0,) * (len(shape) - x.ndim) + tuple(steps))
-    view.flags.writeable = False
+    steps = x.strides
+    if 1 in x.shape:
+        steps = tuple([0 if n == 1 else step for n, step in zip(x.shape, steps)])  # noqa: B905
+    view = np.ndarray(shape, x.dtype, x, 0, (0,) * (len(shape) - x.ndim) + steps)
+    view.setflags(False)  # a quarter of the time of view.flags.writeable = False
     return view
 
 

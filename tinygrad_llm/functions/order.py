@@ -87,7 +87,7 @@ def topk(
         indices = xp.take_along_axis(chosen, order, dim)
     else:
         order = _sorting_positions(input, dim, largest)
-        indices = order[(slice(None),) * dim + (slice(0, k),)]
+        indices = order[..., :k] if dim == a.ndim - 1 else order[(slice(None),) * dim + (slice(k),)]
     indices = in_rows(indices)
     return returned(Topk, gathered(input, dim, indices), wrap(indices))
 

@@ -411,7 +411,6 @@ class Generator:
                 part[:] = numbers
         return out.reshape(shape)
 
-    @one_at_a_time
     def randperm(self, n: int, dtype: DTypeLike = np.int64) -> np.ndarray:
         """The numbers 0, ..., n − 1 in random order: (n).
 
@@ -422,10 +421,14 @@ class Generator:
         if n < 2:
             return np.arange(n).astype(dtype)
         if n <= 4 * _FEW:  # the same draws with less overhead
-            order = shuffled_few(self._stream._bit_generator.random_raw(n - 1))
+            with self._lock.inner:
+                draws = self._stream._bit_generator.random_raw(n - 1)
+            order = shuffled_few(draws)
             return order if dtype is _INT64 else order.astype(dtype)
         choices = np.arange(n, 1, -1, dtype=np.uint32)  # n − i for step i
-        partner = (self._draw32(n - 1) % choices).astype(np.int64)
+        with self._lock.inner:
+            draws = self._draw32(n - 1)
+        partner = (draws % choices).astype(np.int64)
         partner += np.arange(n - 1)
         return shuffled(partner).astype(dtype, copy=False)
 
