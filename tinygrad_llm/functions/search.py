@@ -14,6 +14,8 @@ from ..tensor.shapes import normal_dim, normal_dims
 from .creation.ranges import linspace
 from .method import function, method
 
+_FEW = 1024  # numbers whose positions are copied twice sooner than by stack
+
 
 @method
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
@@ -33,6 +35,8 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     positions = xp.nonzero(true)
     if as_tuple:
         return tuple(wrap(p) for p in positions)
+    if type(a) is np.ndarray and a.size < _FEW:
+        return wrap(np.array(positions).T.copy())  # (n, ndim): stack begins slowly
     return wrap(xp.stack(positions, -1))  # (n, ndim)
 
 
