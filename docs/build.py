@@ -23,6 +23,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+SCRIPTS = ROOT / "tinygrad_llm" / "study" / "common" / "page"
 sys.path.insert(0, str(HERE))
 
 import lesson_pages  # noqa: E402
@@ -98,6 +99,7 @@ def write_pages(pages: Path, recorded: Path) -> None:
         if source.suffix == ".md":
             written.write(source, page)
     shutil.copyfile(HERE / "extra.css", pages / "extra.css")
+    shutil.copyfile(SCRIPTS / "formulas.js", pages / "formulas.js")
     reference.write_ops(pages / "reference" / "ops.md")
     reference.write_explained(pages / "explain")
     reference.write_api(pages / "api")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import inspect
 import re
 from collections.abc import Iterator
@@ -79,8 +78,10 @@ def _parts(doc: str) -> tuple[str, str, str]:
 
 
 def _cell(text: str) -> str:
-    """A text in a cell of a table, its lines kept."""
-    lines = [html.escape(line.strip()) for line in text.splitlines() if line.strip()]
+    """A text in a cell of a table, its lines kept and its formulas as MathML."""
+    from tinygrad_llm.study.common.formulas import with_formulas
+
+    lines = [with_formulas(line.strip()) for line in text.splitlines() if line.strip()]
     return "<br>".join(lines).replace("|", "&#124;").replace("*", "&#42;").replace("_", "&#95;")
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..common.formulas import with_formulas
+from ..common.highlight import highlighted
 from ..common.html import escape, table
 from ..common.html import page as whole
-from .sections import Code, Grid, Lines, Prose, Sides, sections
+from .prose import prose
+from .sections import Code, Doc, Grid, Lines, Prose, Sides, sections
 
 __all__ = ["page"]
+
+BESIDE = 62  # columns of code for which two pieces have room side by side
 
 
 def page(data: dict[str, Any]) -> str:
     """The page as HTML."""
     parts = [
-        f"<main>\n<h1>{escape(data['name'])}</h1>\n<p>{escape(data['title'])}</p>",
+        f"<main>\n<h1>{escape(data['name'])}</h1>\n<p>{with_formulas(data['title'])}</p>",
         f'<p class="soft mono">{escape(data["file"])}</p>',
     ]
     for section in sections(data):
@@ -22,24 +27,28 @@ def page(data: dict[str, Any]) -> str:
         parts += [_shown(part) for part in section.parts]
         parts.append("</section>")
     parts.append("</main>")
-    return whole(f"{data['name']} · tinygrad_llm", "\n".join(parts), styles=("explain.css",))
+    title, body = f"{data['name']} · tinygrad_llm", "\n".join(parts)
+    return whole(title, body, styles=("explain.css",), scripts=("formulas.js",))
 
 
 def _shown(part: Any) -> str:
+    if isinstance(part, Doc):
+        return prose(part.text)
     if isinstance(part, Prose):
         return f"<pre class=prose>{escape(part.text)}</pre>"
     if isinstance(part, Code):
         return f"<h3>{escape(part.title)}</h3>\n{_code(part.text)}"
     if isinstance(part, Sides):
-        return (
-            f'<div class="two"><div>{_shown(part.left)}</div><div>{_shown(part.right)}</div></div>'
-        )
+        sides = (part.left, part.right)
+        columns = max(len(line) for code in sides for line in code.text.splitlines())
+        shown = "".join(f"<div>{_shown(code)}</div>" for code in sides)
+        return f'<div class="two">{shown}</div>' if columns <= BESIDE else shown
     if isinstance(part, Grid):
         left = [i for i in range(len(part.head)) if i not in part.right]
         return table(part.head, part.rows, left, head_row=any(part.head))
     if isinstance(part, Lines):
         rows = "".join(
-            f"<tr><td>{escape(code)}</td><td>{escape(values)}</td></tr>"
+            f"<tr><td>{highlighted(code)}</td><td>{escape(values)}</td></tr>"
             for code, values in part.rows
         )
         return (
@@ -50,4 +59,4 @@ def _shown(part: Any) -> str:
 
 
 def _code(source: str) -> str:
-    return f'<pre tabindex="0"><code>{escape(source)}</code></pre>'
+    return f'<pre tabindex="0"><code>{highlighted(source)}</code></pre>'

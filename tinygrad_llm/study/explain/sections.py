@@ -17,7 +17,7 @@ from ..common.numbers import (
 
 LAYER_LIMIT = 24  # elements: a layer has many arrays, so larger ones are shown as shape and range
 
-__all__ = ["Code", "Grid", "Lines", "Prose", "Section", "Sides", "sections"]
+__all__ = ["Code", "Doc", "Grid", "Lines", "Prose", "Section", "Sides", "sections"]
 
 
 @dataclass
@@ -25,6 +25,10 @@ class Prose:
     """Text whose line breaks and indentation are kept."""
 
     text: str
+
+
+class Doc(Prose):
+    """A docstring: text whose formulas and arguments a page can show as such."""
 
 
 @dataclass
@@ -92,7 +96,7 @@ def _of_op(data: dict[str, Any]) -> list[Section]:
                 )
             ],
         ),
-        Section("What it does, and its backward pass", [Prose(data["doc"])]),
+        Section("What it does, and its backward pass", [Doc(data["doc"])]),
         Section(
             "The code",
             [Sides(Code("forward", data["forward"]), Code("backward", data["backward"]))],
@@ -172,7 +176,7 @@ def _of_collective(data: dict[str, Any]) -> list[Section]:
     mistakes = [[m["name"], m["sentence"]] for m in data["mistakes"]]
     return [
         Section("Which loss", [Prose(data["loss"])]),
-        Section("What it does, and its backward pass", [Prose(data["doc"])]),
+        Section("What it does, and its backward pass", [Doc(data["doc"])]),
         Section(
             "The code",
             [Sides(Code("forward", data["forward"]), Code("backward", data["backward"]))],
@@ -288,7 +292,7 @@ def _indented(text: str) -> str:
 # ------------------------------------------------------------------------------- layers, optimizers
 def _of_layer(data: dict[str, Any]) -> list[Section]:
     result = [
-        Section("What it does", [Prose(data["doc"])]),
+        Section("What it does", [Doc(data["doc"])]),
         Section("The code", [Code(data["constructor"], data["forward"])]),
     ]
     example, memory = data["example"], data["memory"]
@@ -381,7 +385,7 @@ def _of_optimizer(data: dict[str, Any]) -> list[Section]:
         state = [[name, value_text(v)] for name, v in step["state"].items()]
         steps.append(Grid(("afterwards", ""), [["p", value_text(step["parameters"])], *state]))
     return [
-        Section("What it does", [Prose(data["doc"])]),
+        Section("What it does", [Doc(data["doc"])]),
         Section("The code", [Code(data["constructor"], data["update"])]),
         Section("Its update, line by line", steps),
         Section("What it keeps from step to step, for GPT-2's parameters", _memory(data["memory"])),
