@@ -94,9 +94,10 @@ def _file(name: str) -> str:
 def write_explained(folder: Path) -> None:
     """A page for each op, layer, model, optimizer and collective, and the index of all of them."""
     from tinygrad_llm.study import explain
-    from tinygrad_llm.study.explain.names import catalogue
+    from tinygrad_llm.study.explain.diagrams import drawing_of
+    from tinygrad_llm.study.explain.names import catalogue, lookup
 
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "steps").mkdir(parents=True, exist_ok=True)
     parts = [
         "# Explained\n\nFormula, derivation, source, an example with numbers, memory, and a live "
         "check of each."
@@ -110,7 +111,13 @@ def write_explained(folder: Path) -> None:
                     f"- `{name}`: {_cell(first)} (`tinygrad-llm study {name}`, on two processes)"
                 )
                 continue
-            (folder / _file(name)).write_text(explain(name).html(), encoding="utf-8")
+            explanation = explain(name)
+            links = {"All pages that explain": "index.html", "Start": "../index.html"}
+            drawing = drawing_of(explanation.data, lookup(name))
+            if drawing is not None and drawing.steps:
+                links["Step through its backward pass"] = f"steps/{_file(name)}"
+                drawing.html(folder / "steps" / _file(name))
+            explanation.html(folder / _file(name), links)
             rows.append(f"- [`{name}`]({_file(name)}): {_cell(first)}")
         parts.append("\n".join(rows))
     (folder / "index.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")

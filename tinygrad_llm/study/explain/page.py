@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from ..common.formulas import with_formulas
@@ -16,19 +18,40 @@ __all__ = ["page"]
 BESIDE = 62  # columns of code for which two pieces have room side by side
 
 
-def page(data: dict[str, Any]) -> str:
-    """The page as HTML."""
+def page(
+    data: dict[str, Any],
+    diagram: tuple[str, str] = ("", ""),
+    links: Mapping[str, str] | None = None,
+) -> str:
+    """The page as HTML.
+
+    diagram: SVG and the words under it; links: word -> address, shown at the top
+    """
+    leads = " · ".join(
+        f'<a href="{escape(to)}">{escape(word)}</a>' for word, to in (links or {}).items()
+    )
     parts = [
-        f"<main>\n<h1>{escape(data['name'])}</h1>\n<p>{with_formulas(data['title'])}</p>",
+        f"<main>\n{f'<nav>{leads}</nav>' if leads else ''}<h1>{escape(data['name'])}</h1>\n<p>{with_formulas(data['title'])}</p>",
         f'<p class="soft mono">{escape(data["file"])}</p>',
     ]
     for section in sections(data):
         parts.append(f"<section>\n<h2>{escape(section.title)}</h2>")
         parts += [_shown(part) for part in section.parts]
         parts.append("</section>")
+        if section.title.startswith("What it does") and diagram[0]:
+            parts.append(_figure(*diagram))
     parts.append("</main>")
     title, body = f"{data['name']} · tinygrad_llm", "\n".join(parts)
     return whole(title, body, styles=("explain.css",), scripts=("formulas.js",))
+
+
+def _figure(svg: str, words: str) -> str:
+    """A section with the diagram, which scrolls in its own box where the page is narrow."""
+    svg = re.sub(r' xmlns="[^"]*"', "", svg, count=1)  # within HTML no address is needed
+    return (
+        f'<section>\n<h2>Its graph, forward and backward</h2>\n<p class="soft">{escape(words)}</p>'
+        f'<div class="diagram" tabindex="0">{svg}</div></section>'
+    )
 
 
 def _shown(part: Any) -> str:
