@@ -13,7 +13,7 @@ from functools import lru_cache
 from .html import escape
 from .mathml import Formula, NotAFormula
 
-__all__ = ["equations", "with_formulas"]
+__all__ = ["equations", "with_formulas", "with_lines"]
 
 BEGINS = re.compile(r"(?<![\w.\-/'\"`=°])[A-Za-zÀ-ÖØ-öø-ſα-ωΑ-Ω∂√|(\[⌊⌈\d−½∫]")
 WORD = re.compile(r"[A-Za-z]{2,}(?:_[A-Za-z]+)*")
@@ -30,6 +30,12 @@ def with_formulas(text: str) -> str:
     return "".join(_words(t) if m is None else _math(t, m) for t, m in pieces(text))
 
 
+def with_lines(text: str) -> str:
+    """The lines of a text as paragraphs with their formulas, for a page."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return '<div class="doc">' + "".join(f"<p>{with_formulas(line)}</p>" for line in lines) + "</div>"
+
+
 def _words(text: str) -> str:
     """Escaped text; what stands in backticks is code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
@@ -38,7 +44,7 @@ def _words(text: str) -> str:
 @lru_cache(4096)
 def pieces(text: str) -> tuple[tuple[str, str | None], ...]:
     """The text in pieces: (text, None) for words, (formula's text, MathML) for a formula."""
-    found: list[tuple[str, str | None]] = []
+    parts: list[tuple[str, str | None]] = []
     plain = at = 0
     while at < len(text):
         if text[at] in '`"':  # code and quotations stay
@@ -59,12 +65,12 @@ def pieces(text: str) -> tuple[tuple[str, str | None], ...]:
             at = word.end() if word else start + 1
             continue
         if start > plain:
-            found.append((text[plain:start], None))
-        found.append((text[start : formula.end], formula.content))
+            parts.append((text[plain:start], None))
+        parts.append((text[start : formula.end], formula.content))
         plain = at = formula.end
     if plain < len(text):
-        found.append((text[plain:], None))
-    return tuple(found)
+        parts.append((text[plain:], None))
+    return tuple(parts)
 
 
 def _formula(text: str, start: int) -> Formula | None:

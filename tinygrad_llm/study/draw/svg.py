@@ -14,7 +14,7 @@ from .steps import Step
 __all__ = ["svg"]
 
 GAP_X, GAP_Y, PAD, HEAD, LETTER, LINE = 18, 30, 14, 22, 7.0, 15
-BESIDE = 5.0  # half the distance between an edge and its gradient's arrow
+HALF_GAP = 5.0  # half the distance between an edge and its gradient's arrow
 
 STYLE = """
 svg { font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: 12px;
@@ -212,9 +212,9 @@ def _edge(a: Placed, b: Placed, at: dict[int, Placed], lanes: list[float], both:
     if not between:
         if not both:
             return _curve(x1, y1, x2, y2) + _tip(x2, y2, 0)
-        down = _curve(x1 - BESIDE, y1, x2 - BESIDE, y2) + _tip(x2 - BESIDE, y2, 0)
-        up = _curve(x1 + BESIDE, y1, x2 + BESIDE, y2, " back")
-        return down + up + _tip(x1 + BESIDE, y1, 180, " back")
+        down = _curve(x1 - HALF_GAP, y1, x2 - HALF_GAP, y2) + _tip(x2 - HALF_GAP, y2, 0)
+        up = _curve(x1 + HALF_GAP, y1, x2 + HALF_GAP, y2, " back")
+        return down + up + _tip(x1 + HALF_GAP, y1, 180, " back")
     y1, y2 = a.y + a.height / 2, b.y + b.height / 2
     same_height = [p for p in at.values() if p.y < y1 < p.y + p.height]
     on_right = any(p.x >= a.x + a.width for p in same_height)
@@ -225,17 +225,17 @@ def _edge(a: Placed, b: Placed, at: dict[int, Placed], lanes: list[float], both:
         return p.x + p.width if side > 0 else -p.x
 
     lane = max(map(edge, (a, b, *between))) + 10
-    wide = 2 * BESIDE if both else 0
+    wide = 2 * HALF_GAP if both else 0
     while any(abs(lane * side - other) < 6 + wide for other in lanes):
         lane += 7
     lanes += [lane * side, (lane + wide) * side]
     x1, x2 = edge(a) * side, edge(b) * side
     if not both:
         return _around(x1, y1, x2, y2, lane * side) + _tip(x2, y2, 90 * side)
-    up = _around(x1, y1 - BESIDE, x2, y2 + BESIDE, (lane + wide) * side, " back")
-    down = _around(x1, y1 + BESIDE, x2, y2 - BESIDE, lane * side)
-    back = _tip(x1, y1 - BESIDE, 90 * side, " back")
-    return up + back + down + _tip(x2, y2 - BESIDE, 90 * side)
+    up = _around(x1, y1 - HALF_GAP, x2, y2 + HALF_GAP, (lane + wide) * side, " back")
+    down = _around(x1, y1 + HALF_GAP, x2, y2 - HALF_GAP, lane * side)
+    back = _tip(x1, y1 - HALF_GAP, 90 * side, " back")
+    return up + back + down + _tip(x2, y2 - HALF_GAP, 90 * side)
 
 
 def _curve(x1: float, y1: float, x2: float, y2: float, kind: str = "") -> str:

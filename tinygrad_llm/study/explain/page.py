@@ -6,16 +6,16 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..common.formulas import with_formulas
+from ..common.formulas import with_formulas, with_lines
 from ..common.highlight import highlighted
 from ..common.html import escape, table
 from ..common.html import page as whole
 from .prose import prose
-from .sections import Code, Doc, Grid, Lines, Prose, Sides, sections
+from .sections import Code, Doc, Grid, Lines, Prose, Sides, Voices, sections
 
 __all__ = ["page"]
 
-BESIDE = 62  # columns of code for which two pieces have room side by side
+SIDE_BY_SIDE = 62  # columns of code for which two pieces have room side by side
 
 
 def page(
@@ -31,7 +31,8 @@ def page(
         f'<a href="{escape(to)}">{escape(word)}</a>' for word, to in (links or {}).items()
     )
     parts = [
-        f"<main>\n{f'<nav>{leads}</nav>' if leads else ''}<h1>{escape(data['name'])}</h1>\n<p>{with_formulas(data['title'])}</p>",
+        f"<main>\n{f'<nav>{leads}</nav>' if leads else ''}<h1>{escape(data['name'])}</h1>",
+        f"<p>{with_formulas(data['title'])}</p>",
         f'<p class="soft mono">{escape(data["file"])}</p>',
     ]
     for section in sections(data):
@@ -61,11 +62,18 @@ def _shown(part: Any) -> str:
         return f"<pre class=prose>{escape(part.text)}</pre>"
     if isinstance(part, Code):
         return f"<h3>{escape(part.title)}</h3>\n{_code(part.text)}"
+    if isinstance(part, Voices):
+        return "".join(
+            f"<h3>{escape(step)}</h3>"
+            f'<div class="plain"><span class="voice">in plain words</span>{escape(plain)}</div>'
+            f'<div class="exact"><span class="voice">exactly</span>{with_lines(exact)}</div>'
+            for step, plain, exact in part.rows
+        )
     if isinstance(part, Sides):
         sides = (part.left, part.right)
         columns = max(len(line) for code in sides for line in code.text.splitlines())
         shown = "".join(f"<div>{_shown(code)}</div>" for code in sides)
-        return f'<div class="two">{shown}</div>' if columns <= BESIDE else shown
+        return f'<div class="two">{shown}</div>' if columns <= SIDE_BY_SIDE else shown
     if isinstance(part, Grid):
         left = [i for i in range(len(part.head)) if i not in part.right]
         return table(part.head, part.rows, left, head_row=any(part.head))

@@ -17,7 +17,7 @@ from ..common.numbers import (
 
 LAYER_LIMIT = 24  # elements: a layer has many arrays, so larger ones are shown as shape and range
 
-__all__ = ["Code", "Doc", "Grid", "Lines", "Prose", "Section", "Sides", "sections"]
+__all__ = ["Code", "Doc", "Grid", "Lines", "Prose", "Section", "Sides", "Voices", "sections"]
 
 
 @dataclass
@@ -37,6 +37,13 @@ class Code:
 
     title: str
     text: str
+
+
+@dataclass
+class Voices:
+    """Steps, each in plain words and exactly: (step, in plain words, the formula)."""
+
+    rows: list[tuple[str, str, str]]
 
 
 @dataclass
@@ -96,6 +103,7 @@ def _of_op(data: dict[str, Any]) -> list[Section]:
                 )
             ],
         ),
+        Section("In plain words, and exactly", [Voices(data["voices"])] if data["voices"] else []),
         Section("What it does, and its backward pass", [Doc(data["doc"])]),
         Section(
             "The code",
@@ -315,6 +323,8 @@ def _of_layer(data: dict[str, Any]) -> list[Section]:
         Section("A worked example", [Grid(("", ""), rows)]),
         Section("The ops that it runs; backward visits them from the last to the first",
                 [Grid(("", "op", "output"), ops, right=(0,))] if ops else []),
+        Section("Its steps in plain words, and exactly",
+                [Voices(data["voices"])] if data["voices"] else []),
     ]  # fmt: skip
     if memory["parameters"]:
         table = [[p["name"], p["shape"], f"{p['elements']:,}"] for p in memory["parameters"][:40]]
