@@ -134,8 +134,13 @@ def test_draw_mistakes(capsys, script):
     (script / "flat.py").write_text("import tinygrad_llm as t\nloss = t.ones(2)\n", "utf-8")
     code, _, err = run(capsys, "draw", "flat.py")
     assert code == 2 and "has no graph" in err
-    assert "of this name (scalar, attention, gpt, training, masks)" in run(capsys, "draw", "scalr")[2]
-    assert "the examples: scalar, attention, gpt, training, masks" in run(capsys, "draw", "scalr.py")[2]
+    assert (
+        "of this name (scalar, attention, gpt, training, masks)" in run(capsys, "draw", "scalr")[2]
+    )
+    assert (
+        "the examples: scalar, attention, gpt, training, masks"
+        in run(capsys, "draw", "scalr.py")[2]
+    )
     assert "did you mean Llama" in run(capsys, "draw", "Lama")[2]
     for name in ("layer_norm", "AttentionCache", "AdamW"):
         assert f"{name} has no example with a graph" in run(capsys, "draw", name)[2]

@@ -12,8 +12,8 @@ from tinygrad_llm.study.explain.diagrams import drawn_op
 from tinygrad_llm.study.explain.names import catalogue, lookup
 
 SVG = "{http://www.w3.org/2000/svg}"
-# An op, one with several outputs, one without a gradient; a layer, a loss, a model; the others.
-SAMPLE = ("layer_norm", "split", "step", "FeedForward", "CrossEntropyLoss", "Llama", "StreamingCache",
+# An op, one with several outputs, one without a gradient; a layer, a loss; the others.
+SAMPLE = ("layer_norm", "split", "step", "FeedForward", "CrossEntropyLoss", "StreamingCache",
           "AdamW", "all_gather")  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Pages that explain, in a browser: labels do not overlap, formulas are drawn, copying is Unicode."""
+"""Pages that explain, in a browser: labels do not overlap, and copied formulas are Unicode."""
 
 from __future__ import annotations
 

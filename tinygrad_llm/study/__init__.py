@@ -31,6 +31,7 @@ from .draw import (
     AttentionMaps,
     Drawing,
     Masks,
+    Tokens,
     Training,
     all_exchanges,
     draw,
@@ -39,6 +40,7 @@ from .draw import (
     draw_positions,
     draw_ranks,
     draw_similarities,
+    draw_tokens,
     draw_training,
 )
 from .explain import Explanation, explain
@@ -58,6 +60,7 @@ __all__ = [
     "GradcheckError",
     "Masks",
     "Mistake",
+    "Tokens",
     "Trace",
     "Training",
     "all_exchanges",
@@ -70,6 +73,7 @@ __all__ = [
     "draw_positions",
     "draw_ranks",
     "draw_similarities",
+    "draw_tokens",
     "draw_training",
     "explain",
     "gradcheck",

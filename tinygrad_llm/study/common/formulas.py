@@ -33,7 +33,9 @@ def with_formulas(text: str) -> str:
 def with_lines(text: str) -> str:
     """The lines of a text as paragraphs with their formulas, for a page."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return '<div class="doc">' + "".join(f"<p>{with_formulas(line)}</p>" for line in lines) + "</div>"
+    return (
+        '<div class="doc">' + "".join(f"<p>{with_formulas(line)}</p>" for line in lines) + "</div>"
+    )
 
 
 def _words(text: str) -> str:

@@ -6,12 +6,14 @@ from .masks import Masks, draw_masks
 from .position_maps import draw_positions
 from .ranks import all_exchanges, draw_ranks
 from .similarity_maps import draw_similarities
+from .tokens import Tokens, draw_tokens
 from .training import Training, draw_training
 
 __all__ = [
     "AttentionMaps",
     "Drawing",
     "Masks",
+    "Tokens",
     "Training",
     "all_exchanges",
     "draw",
@@ -20,5 +22,6 @@ __all__ = [
     "draw_positions",
     "draw_ranks",
     "draw_similarities",
+    "draw_tokens",
     "draw_training",
 ]

@@ -15,8 +15,11 @@ from typing import Any
 import numpy as np
 
 from ... import random
+from ...files.paths import local_path
+from ...models.encoder_decoder import EncoderDecoder
 from ...models.transformer import Transformer, TransformerConfig
 from ...tensor import Tensor, wrap
+from ..common.formulas import with_formulas
 from ..common.html import FilePath, InNotebooks, data, escape, written
 from ..common.html import page as whole
 from .attention_maps import draw_attention
@@ -88,8 +91,6 @@ sums to 1. ↑ ↓ choose a row, ← → a picture.</p>
 
         Raises: ValueError for another ending.
         """
-        from ...files.paths import local_path
-
         path = local_path(file)
         if path.suffix not in (".html", ""):
             raise ValueError(f"masks are written as .html, not {path.suffix}: {path}")
@@ -119,11 +120,12 @@ def draw_masks(
     tokens          the words of the first source and of the first target; None: the ids
     file            where to write the page
 
-    Raises: ValueError if the model has no encoder self-attention, decoder self-attention and
-    cross-attention.
+    Raises: ValueError if the model is not an EncoderDecoder.
     """
     if model is None:
         model, ids, decoder_ids, attention_mask, tokens = _example()
+    if not isinstance(model, EncoderDecoder):
+        raise ValueError(f"draw_masks: {type(model).__name__} is not an EncoderDecoder, as T5 is")
     ids, decoder_ids = _as_tensor(ids), _as_tensor(decoder_ids)
     kept = np.ones(tuple(ids.shape), bool)
     if attention_mask is not None:
@@ -140,8 +142,6 @@ def draw_masks(
     padding = ~kept[0]
     layers = [weights for _, weights in maps.maps]
     n_encoder = len(model.encoder.trf_blocks)
-    if len(layers) < n_encoder + 2:
-        raise ValueError("draw_masks: the model has no encoder, or no cross-attention")
     chosen = (layers[0], layers[n_encoder], layers[n_encoder + 1])
     sides = ((0, 0, padding), (1, 1, None), (1, 0, padding))
     panels = [
@@ -197,4 +197,4 @@ def _panel(panel: Panel) -> str:
 <div class="wide" tabindex="0"><table class="map"><thead><tr><th></th>{head}</tr></thead>
 <tbody>{"".join(rows)}</tbody></table></div>
 <p class="plain"><span class="voice">in plain words</span>{escape(plain)}</p>
-<p class="exact"><span class="voice">exactly</span>{escape(exact)}</p></section>"""
+<p class="exact"><span class="voice">exactly</span>{with_formulas(exact)}</p></section>"""

@@ -199,8 +199,7 @@ class _Recording:
                 "back": [self._back(step) for step in drawing.steps],
                 "totals": self._totals(drawing.graph, drawing.steps),
                 "update": [
-                    self._update(name, before[name], p)
-                    for name, p in self.model.named_parameters()
+                    self._update(name, before[name], p) for name, p in self.model.named_parameters()
                 ],
                 "loss": self.losses[-1],
                 "curve": outputs,
@@ -256,7 +255,9 @@ class _Recording:
 
     def _rule(self) -> str:
         name, lr = type(self.optimizer).__name__, self.optimizer.param_groups[0]["lr"]
-        rule = f"p − {number_text(lr)}·g takes the place of p" if self._is_plain() else "see its page"
+        rule = (
+            f"p − {number_text(lr)}·g takes the place of p" if self._is_plain() else "see its page"
+        )
         return with_lines(f"{name}, learning rate {number_text(lr)}: {rule}")
 
     def contents(self) -> dict[str, Any]:
