@@ -13,7 +13,10 @@ __all__ = ["write_examples", "write_index", "write_japanese", "write_played"]
 ROOT = Path(__file__).resolve().parent.parent
 LESSONS = ROOT / "lessons"
 TITLE = re.compile(r"^# (.+)$", re.M)
-ROW = re.compile(r"^\| (?P<question>.+?) \| \[`(?P<name>\w+)\.py`\]\((?P<path>[^)]+)\) \| (?P<minutes>\d+) \| (?P<able>.+?) \|$")  # fmt: skip
+ROW = re.compile(
+    r"^\| (?P<question>.+?) \| \[`(?P<name>\w+)\.py`\]\((?P<path>[^)]+)\) \| (?P<minutes>\d+)"
+    r" \| (?P<able>.+?) \|$"
+)
 FOLDERS = {  # folder of the site's pages -> its name in the index
     "guide": "Guide",
     "course": "Course",

@@ -22,8 +22,8 @@ pytestmark = [
     pytest.mark.skipif(not (SITE / "index.html").exists(), reason="the site has not been built"),
 ]
 ALWAYS = (
-    "index", "reference/ops", "explain/index", "course/index", "guide/find", "ja/index", "all-pages",
-    "play/training", "play/masks", "examples/index", "guide/lora-csv",
+    "index", "reference/ops", "explain/index", "course/index", "guide/find", "ja/index",
+    "all-pages", "play/training", "play/masks", "examples/index", "guide/lora-csv",
 )  # fmt: skip
 
 

@@ -40,7 +40,8 @@ class Tokens:
                 spans.append("<br>")
         count = f"{len(self.ids):,} token{'s' * (len(self.ids) != 1)}"
         style = asset("tokens.css")
-        return f'<style>{style}</style>\n<div class="tokens">{"".join(spans)}</div><p>{count}; · is a space</p>'
+        shown = f'<div class="tokens">{"".join(spans)}</div><p>{count}; · is a space</p>'
+        return f"<style>{style}</style>\n{shown}"
 
     def html(self, file: FilePath | None = None) -> str:
         """The tokens as an HTML page, which is written if `file` is given."""
