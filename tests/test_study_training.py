@@ -9,7 +9,9 @@ import tinygrad_llm as torch
 from tinygrad_llm import nn, optim, study
 from tinygrad_llm.autograd.engine import OPS
 from tinygrad_llm.models import GPT, GPTConfig
+from tinygrad_llm.study.common.plain_steps import COLLECTIVE_WORDS, OPTIMIZER_WORDS
 from tinygrad_llm.study.common.plain_words import PLAIN_WORDS
+from tinygrad_llm.study.explain.names import collectives, optimizers
 
 
 def small():
@@ -110,6 +112,14 @@ def test_masks_of_a_model_of_yours():
     with pytest.raises(ValueError, match="GPT is not an EncoderDecoder"):
         gpt = GPT(GPTConfig(vocab_size=16, context_length=8, emb_dim=8, n_heads=2, n_layers=1))
         study.draw_masks(gpt, [[3, 4]], [[0, 5]])
+
+
+def test_every_optimizer_and_collective_has_plain_words():
+    assert set(OPTIMIZER_WORDS) == set(optimizers())
+    assert set(COLLECTIVE_WORDS) == set(collectives())
+    for name in ("Muon", "all_gather"):
+        page = study.explain(name).html()
+        assert "in plain words" in page and "exactly" in page
 
 
 def test_every_op_has_plain_words():

@@ -22,7 +22,7 @@ NO_FORMULA = re.compile(  # a name with an underscore, a call of names, a list, 
     r"[a-z]_[a-z_]{3,}|[A-Za-z0-9_.]{2,}(?:\([A-Za-z0-9_.,= ]*\))?|[(\[][A-Za-z0-9_\s,.=]*[)\]]"
     r"|[A-Za-z0-9_/]*[A-Za-z]{2,}[A-Za-z0-9_/]*"
 )
-EQUATION = re.compile(r"\S +(?:\+?=|≈) +\S")
+EQUATION = re.compile(r"\S +(?:\+?=|≈|←) +\S")
 
 
 def with_formulas(text: str) -> str:
@@ -98,7 +98,7 @@ def _math(text: str, content: str) -> str:
 def equations(doc: str) -> list[tuple[str, bool]]:
     """(text, whether it is shown as a formula) of every equation in a docstring.
 
-    An equation is what contains "=" or "≈" between spaces, between the gaps of three spaces and
+    An equation is what contains "=", "≈" or "←" between spaces, between the gaps of three spaces and
     the ends of lines that separate formulas, outside of code.
     """
     result = []

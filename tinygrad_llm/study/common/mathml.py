@@ -32,14 +32,14 @@ NEVER = frozenset(  # words that no formula contains as an operand
 )
 TOKEN = re.compile(
     r"""(?P<space>[ \t]+)
-    | (?P<number>\d+(?:[.,]\d+)*(?:e[−+]?\d+)?|[½¼¾∞…])
-    | (?P<relation>\+=|[=≤≥<>≈≠~∈])
+    | (?P<number>\d+(?:[.,]\d+)*(?:e[−+]?\d+)?|[½¼¾∞…]|\.\.\.)
+    | (?P<relation>\+=|[=≤≥<>≈≠~∈←])
     | (?P<operator>[·×∘/+−±^])
     | (?P<prefix>[ΣΠ∫√∂])
     | (?P<open>[(\[⌊⌈{])
     | (?P<close>[)\]⌋⌉}])
     | (?P<bar>\|)
-    | (?P<comma>,)
+    | (?P<comma>[,;])
     | (?P<sup>[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ᵀᵖˣⁿⁱᵏᵗᵈᐟ]+)
     | (?P<sub>[₀₁₂₃₄₅₆₇₈₉₊₋₍₎ᵢⱼₖₗₘₙₚₜₛₕₑₓₐᵣ]+(?:[≤≥=][₀₁₂₃₄₅₆₇₈₉₊₋ᵢⱼₖₗₘₙₚₜₛ]+)?)
     | (?P<word>[A-Za-z][A-Za-z]+(?:_[A-Za-z]+)*\d*)
@@ -281,8 +281,7 @@ class Formula:
         self.depth += 1
         parts = [] if self._is("close", closing) else [self._relation()]
         while self._is("comma"):
-            self._next()
-            parts += ["<mo>,</mo>", self._relation()]
+            parts += [f"<mo>{self._next().text}</mo>", self._relation()]
         if not self._is("close", closing):
             raise NotAFormula(self.text)
         self._next()

@@ -184,6 +184,7 @@ def _of_collective(data: dict[str, Any]) -> list[Section]:
     mistakes = [[m["name"], m["sentence"]] for m in data["mistakes"]]
     return [
         Section("Which loss", [Prose(data["loss"])]),
+        Section("In plain words, and exactly", [Voices(data["voices"])]),
         Section("What it does, and its backward pass", [Doc(data["doc"])]),
         Section(
             "The code",
@@ -394,7 +395,9 @@ def _of_optimizer(data: dict[str, Any]) -> list[Section]:
         steps.append(Lines(f"step {i}, g = {value_text(step['gradient'])}", _lines(step["lines"])))
         state = [[name, value_text(v)] for name, v in step["state"].items()]
         steps.append(Grid(("afterwards", ""), [["p", value_text(step["parameters"])], *state]))
+    voices = [Voices([("one step", data["plain"], data["title"])])] if data["plain"] else []
     return [
+        Section("In plain words, and exactly", voices),
         Section("What it does", [Doc(data["doc"])]),
         Section("The code", [Code(data["constructor"], data["update"])]),
         Section("Its update, line by line", steps),
