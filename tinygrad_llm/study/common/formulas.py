@@ -98,7 +98,7 @@ def _math(text: str, content: str) -> str:
 def equations(doc: str) -> list[tuple[str, bool]]:
     """(text, whether it is shown as a formula) of every equation in a docstring.
 
-    An equation is what contains "=", "≈" or "←" between spaces, between the gaps of three spaces and
+    An equation is what contains "=", "≈" or "←" between spaces, between gaps of three spaces and
     the ends of lines that separate formulas, outside of code.
     """
     result = []
