@@ -61,13 +61,14 @@ def write_ops(path: Path) -> None:
             "| " + " | ".join([*cells, f"`{file.removeprefix('tinygrad_llm/')}:{line}`"]) + " |"
         )
     head = (
-        "---\nhide: [toc]\n---\n\n# Every op\n\nThe formula, the derivative and what is kept, "
+        "---\nhide: [toc, navigation]\n---\n\n# Every op\n\nThe formula, the derivative and what is kept, "
         "as they stand in the docstrings; g is ∂L/∂y. The name leads to the page that explains "
         "the op with numbers.\n\n"
+        '<div class="ops" markdown>\n\n'
         "| op | y | backward | saves | source |\n|---|---|---|---|---|\n"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(head + "\n".join(rows) + "\n", encoding="utf-8")
+    path.write_text(head + "\n".join(rows) + "\n\n</div>\n", encoding="utf-8")
 
 
 def _parts(doc: str) -> tuple[str, str, str]:
@@ -79,10 +80,24 @@ def _parts(doc: str) -> tuple[str, str, str]:
 
 def _cell(text: str) -> str:
     """A text in a cell of a table, its lines kept and its formulas as MathML."""
-    from tinygrad_llm.study.common.formulas import with_formulas
+    from tinygrad_llm.study.common.formulas import with_gaps
 
-    lines = [with_formulas(line.strip()) for line in text.splitlines() if line.strip()]
+    lines = [with_gaps(line) for line in _joined(text)]
     return "<br>".join(lines).replace("|", "&#124;").replace("*", "&#42;").replace("_", "&#95;")
+
+
+def _joined(text: str) -> list[str]:
+    """The lines of a text; sentences that were wrapped are one line again."""
+    lines: list[str] = []
+    wraps = False
+    for line in text.splitlines():
+        indented = line.startswith("    ") or not line.strip()
+        if wraps and not indented:
+            lines[-1] += f" {line.strip()}"
+        elif line.strip():
+            lines.append(line.strip())
+        wraps = not indented
+    return lines
 
 
 def _file(name: str) -> str:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from .html import escape
 from .mathml import Formula, NotAFormula
 
-__all__ = ["equations", "with_formulas", "with_lines"]
+__all__ = ["GAP", "equations", "with_formulas", "with_gaps", "with_lines"]
 
 BEGINS = re.compile(r"(?<![\w.\-/'\"`=°])[A-Za-zÀ-ÖØ-öø-ſα-ωΑ-Ω∂√|(\[⌊⌈\d−½∫]")
 WORD = re.compile(r"[A-Za-z]{2,}(?:_[A-Za-z]+)*")
@@ -22,6 +22,7 @@ NO_FORMULA = re.compile(  # a name with an underscore, a call of names, a list, 
     r"[a-z]_[a-z_]{3,}|[A-Za-z0-9_.]{2,}(?:\([A-Za-z0-9_.,= ]*\))?|[(\[][A-Za-z0-9_\s,.=]*[)\]]"
     r"|[A-Za-z0-9_/]*[A-Za-z]{2,}[A-Za-z0-9_/]*"
 )
+GAP = re.compile(r" {3,}")
 EQUATION = re.compile(r"\S +(?:\+?=|≈|←) +\S")
 
 
@@ -30,12 +31,16 @@ def with_formulas(text: str) -> str:
     return "".join(_words(t) if m is None else _math(t, m) for t, m in pieces(text))
 
 
+def with_gaps(text: str) -> str:
+    """A text whose formulas are separated by three spaces or more, for a page."""
+    return "<span class=gap> </span>".join(map(with_formulas, GAP.split(text)))
+
+
 def with_lines(text: str) -> str:
     """The lines of a text as paragraphs with their formulas, for a page."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return (
-        '<div class="doc">' + "".join(f"<p>{with_formulas(line)}</p>" for line in lines) + "</div>"
-    )
+    paragraphs = "".join(f"<p>{with_gaps(line)}</p>" for line in lines)
+    return f'<div class="doc">{paragraphs}</div>'
 
 
 def _words(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -86,7 +87,8 @@ def voices_of(op: type[Op]) -> list[tuple[str, str, str]]:
         return []
     forward, backward = PLAIN_WORDS[op.name]
     formula = first_line(op).partition("   Backward")[0]
-    return [("forward", forward, formula), ("backward", backward, backward_text(op))]
+    derivation = re.split(r"\s+(?=Saves\b)", backward_text(op))[0]
+    return [("forward", forward, formula), ("backward", backward, derivation)]
 
 
 # ------------------------------------------------------------------------------ the worked example

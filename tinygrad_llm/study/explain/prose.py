@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from ..common.formulas import with_formulas
+from ..common.formulas import GAP, with_formulas, with_gaps
 from ..common.html import escape
 
 __all__ = ["prose"]
@@ -17,7 +17,6 @@ __all__ = ["prose"]
 NEW = re.compile(r"(Backward|Saves|Sources?|Raises|Computed|Forward)\b[ :,]")
 ARGUMENT = re.compile(r"([A-Za-z_][\w, .]*?) {2,}(\S.*)")
 DRAWN = re.compile(r"[─│┌┐└┘├┬►▼]")
-GAP = re.compile(r" {3,}")
 
 
 def prose(doc: str) -> str:
@@ -84,7 +83,7 @@ def _goes_on(kind: str, lines: list[str], at: int) -> bool:
 def _paragraph(lines: list[str]) -> str:
     """One paragraph, broken where a gap of three spaces separates formulas."""
     text = " ".join(line.strip() if not GAP.search(line.strip()) else line for line in lines)
-    return f"<p>{'<span class=gap> </span>'.join(map(with_formulas, GAP.split(text.strip())))}</p>"
+    return f"<p>{with_gaps(text.strip())}</p>"
 
 
 def _formulas(lines: list[str]) -> str:

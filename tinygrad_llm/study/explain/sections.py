@@ -395,7 +395,11 @@ def _of_optimizer(data: dict[str, Any]) -> list[Section]:
         steps.append(Lines(f"step {i}, g = {value_text(step['gradient'])}", _lines(step["lines"])))
         state = [[name, value_text(v)] for name, v in step["state"].items()]
         steps.append(Grid(("afterwards", ""), [["p", value_text(step["parameters"])], *state]))
-    voices = [Voices([("one step", data["plain"], data["title"])])] if data["plain"] else []
+    voices = (
+        [Voices([("one step", data["plain"], data["doc"].partition("\n\n")[0])])]
+        if data["plain"]
+        else []
+    )
     return [
         Section("In plain words, and exactly", voices),
         Section("What it does", [Doc(data["doc"])]),
