@@ -61,8 +61,8 @@ def write_ops(path: Path) -> None:
             "| " + " | ".join([*cells, f"`{file.removeprefix('tinygrad_llm/')}:{line}`"]) + " |"
         )
     head = (
-        "---\nhide: [toc, navigation]\n---\n\n# Every op\n\nThe formula, the derivative and what is kept, "
-        "as they stand in the docstrings; g is ∂L/∂y. The name leads to the page that explains "
+        "---\nhide: [toc, navigation]\n---\n\n# Every op\n\nThe formula, the derivative and what is "
+        "kept, as they stand in the docstrings; g is ∂L/∂y. The name leads to the page that explains "
         "the op with numbers.\n\n"
         '<div class="ops" markdown>\n\n'
         "| op | y | backward | saves | source |\n|---|---|---|---|---|\n"
@@ -121,11 +121,6 @@ def write_explained(folder: Path) -> None:
         parts.append(f"## {family}\n")
         rows = []
         for name, first in entries:
-            if family.startswith("collectives"):
-                rows.append(
-                    f"- `{name}`: {_cell(first)} (`tinygrad-llm study {name}`, on two processes)"
-                )
-                continue
             explanation = explain(name)
             links = {"All pages that explain": "index.html", "Start": "../index.html"}
             drawing = drawing_of(explanation.data, lookup(name))

@@ -1,7 +1,7 @@
 """The small diagram on a page that explains: values downwards, gradients upwards.
 
-It is the drawing of the worked example, with the engine's numbers. What has no graph of ops (an
-optimizer, a cache, a collective) has a diagram of what goes in and what comes out.
+It is the drawing of the worked example, with the engine's numbers. An optimizer, a cache and a
+collective are not a graph of ops: their diagram has what goes in and what comes out.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def diagram_of(
 def drawing_of(
     data: dict[str, Any], kind: type, inputs: Sequence[Any] | None = None, **options: Any
 ) -> Drawing | None:
-    """The drawing of an op's or a layer's example, to step through; None of what has no graph."""
+    """The drawing of an op's or a layer's example, to step through; None if it is not a graph."""
     if data["kind"] == "op":
         return drawn_op(kind, inputs, **options)
     if data["kind"] == "layer" and data["example"] is not None and data["example"]["ops"]:
@@ -103,7 +103,7 @@ def _constant(op: type[Op], outputs: list[Tensor], names: dict[str, Tensor]) -> 
     return Drawing(_graph([tops, [middle]], edges), [], set(), op.name)
 
 
-# ------------------------------------------------------------------- what has no graph of ops
+# -------------------------------------------------------- optimizers, caches and collectives
 def _node(number: int, kind: str, label: str, values: list[Any]) -> Node:
     arrays = [np.asarray(v) for v in values]
     dtype = str(arrays[0].dtype) if arrays else ""
