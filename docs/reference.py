@@ -61,9 +61,9 @@ def write_ops(path: Path) -> None:
             "| " + " | ".join([*cells, f"`{file.removeprefix('tinygrad_llm/')}:{line}`"]) + " |"
         )
     head = (
-        "---\nhide: [toc, navigation]\n---\n\n# Every op\n\nThe formula, the derivative and what is "
-        "kept, as they stand in the docstrings; g is ∂L/∂y. The name leads to the page that explains "
-        "the op with numbers.\n\n"
+        "---\nhide: [toc, navigation]\n---\n\n# Every op\n\nThe formula, the derivative and what "
+        "is kept, as they stand in the docstrings; g is ∂L/∂y. The name leads to the page that "
+        "explains the op with numbers.\n\n"
         '<div class="ops" markdown>\n\n'
         "| op | y | backward | saves | source |\n|---|---|---|---|---|\n"
     )
@@ -129,7 +129,8 @@ def write_explained(folder: Path) -> None:
                 drawing.html(folder / "steps" / _file(name))
             explanation.html(folder / _file(name), links)
             rows.append(f"- [`{name}`]({_file(name)}): {_cell(first)}")
-        parts.append("\n".join(rows))
+        listed = "\n".join(rows)
+        parts.append(f'<div class="listed" markdown>\n\n{listed}\n\n</div>')
     (folder / "index.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 

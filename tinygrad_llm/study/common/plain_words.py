@@ -46,10 +46,10 @@ PLAIN_WORDS: dict[str, tuple[str, str]] = {
         "Prediction minus truth: the right token's score is pushed up by what its probability "
         "lacks, every other one down by its probability."),
     "cumprod": ("Multiplies along a row and keeps every product on the way.",
-                "A number is a factor of the product at its place and of all later ones, so it gets a share "
+                "A number is a factor of its product and of all later ones, so it gets a share "
                 "from each of them."),
     "cumsum": ("Adds along a row and keeps every sum on the way.",
-               "A number is part of the sum at its place and of all later ones: it gets the sum of their "
+               "A number is part of its sum and of all later ones: it gets the sum of their "
                "gradients."),
     "diagonal": ("Takes the diagonal of a matrix.",
                  "The diagonal gets the gradient, everything beside it zero."),
@@ -71,7 +71,7 @@ PLAIN_WORDS: dict[str, tuple[str, str]] = {
     "erf": ("A smooth step from minus one to one.",
             DERIVATIVE + "It is a bell: large near zero, almost nothing far away."),
     "exp": ("The exponential of each number.",
-            DERIVATIVE + "The exponential has itself as its derivative, so the output is used again."),
+            DERIVATIVE + "It is the exponential itself: the output."),
     "expand": ("Repeats an array along an axis without copying it.",
                "The copies' gradients are added up."),
     "expm1": ("The exponential minus one, exact for tiny numbers.",
