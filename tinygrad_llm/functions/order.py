@@ -9,7 +9,10 @@ import numpy as np
 
 from ..arrays.devices import xp_of
 from ..arrays.indexing import stable_order
+from ..arrays.layout import in_rows
 from ..arrays.masks import equal_or_nan
+from ..arrays.memory import as_array
+from ..arrays.twins import LEAST
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim
 from .gather import gather, gathered
@@ -17,6 +20,9 @@ from .method import method
 from .reductions import amax, amin
 from .return_types import Aminmax, Kthvalue, Median, Nanmedian, Sort, Topk, ValuesIndices, returned
 from .selection import where
+from .unrecorded import plain
+
+_SHORT = 64  # numbers that are sorted sooner than divided at their middle
 
 
 def _sorting_positions(input: Tensor, dim: int, descending: bool) -> Any:
@@ -24,6 +30,10 @@ def _sorting_positions(input: Tensor, dim: int, descending: bool) -> Any:
     a = input.array
     if not descending:
         return stable_order(a, dim)
+    if type(a) is np.ndarray and 0 < a.size < LEAST and a.dtype.char in "fd":
+        largest = a.item(a.argmax())
+        if largest == largest:  # NaN is not
+            return stable_order(-a, dim)
     reverse = (slice(None),) * dim + (slice(None, None, -1),)
     order = stable_order(a[reverse], dim)[reverse]  # of the reverse, read from its end
     return a.shape[dim] - 1 - order
@@ -85,9 +95,9 @@ def topk(
         indices = xp.take_along_axis(chosen, order, dim)
     else:
         order = _sorting_positions(input, dim, largest)
-        indices = order[(slice(None),) * dim + (slice(0, k),)]
-    positions = wrap(indices).contiguous()
-    return returned(Topk, gathered(input, dim, positions.array), positions)
+        indices = order[..., :k] if dim == a.ndim - 1 else order[(slice(None),) * dim + (slice(k),)]
+    indices = in_rows(indices)
+    return returned(Topk, gathered(input, dim, indices), wrap(indices))
 
 
 def _partition_orders(a: Any, largest: bool) -> bool:
@@ -142,6 +152,8 @@ def _middle_of(input: Tensor, dim: Any, keepdim: bool, kind: Any) -> Any:
         empty = math.nan if a.dtype.kind in "fV" else dtypes.iinfo(input.dtype).min
         return wrap(xp.asarray(empty, a.dtype))
     middle = (n - 1) // 2
+    if dim is None and plain(flat) and a.dtype.kind in "fiu":
+        return _middle_number(a[a == a] if kind is Nanmedian else a, a)
     order = _sorting_positions(flat, d, False)
     if a.dtype.kind in "fV":
         unknown = xp.isnan(a).sum(d, keepdims=True)  # they come last in order
@@ -164,6 +176,21 @@ def _middle_of(input: Tensor, dim: Any, keepdim: bool, kind: Any) -> Any:
     if not keepdim:
         values, indices = values.squeeze(d), indices.squeeze(d)
     return returned(kind, values.contiguous(), indices.contiguous())
+
+
+def _middle_number(known: Any, a: Any) -> Tensor:
+    """The middle one of the numbers of a vector that count, outside the graph; NaN if one is.
+
+    known: they; a: all of them, which are NaN if none counts.
+    """
+    rising = known.copy() if known.size else a.copy()
+    middle = (rising.size - 1) // 2
+    if rising.size < _SHORT:
+        rising.sort()
+    else:
+        rising.partition((middle, rising.size - 1))
+    last = rising[-1]  # NaN, if one is
+    return wrap(as_array(rising[middle] if last == last else last))
 
 
 _INTERPOLATIONS = ("linear", "lower", "higher", "nearest", "midpoint")

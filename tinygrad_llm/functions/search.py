@@ -16,6 +16,8 @@ from .creation.ranges import linspace
 from .method import function, method
 from .operands import as_operand
 
+_FEW = 1024  # numbers whose positions np.array joins sooner than stack
+
 
 @method
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
@@ -32,7 +34,11 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
         if as_tuple:
             return (wrap(xp.zeros(int(true), np.int64)),)
         return wrap(xp.zeros((int(true), 0), np.int64))
-    positions = xp.stack(xp.nonzero(true))  # (ndim, n)
+    found = xp.nonzero(true)
+    if type(a) is np.ndarray and a.size < _FEW:
+        positions = np.array(found)  # (ndim, n): stack begins slowly
+    else:
+        positions = xp.stack(found)  # (ndim, n)
     return tuple(wrap(p) for p in positions) if as_tuple else wrap(positions.T)  # (n, ndim)
 
 

@@ -14,6 +14,9 @@ from .inplace import in_place
 from .method import function, method
 from .operands import binary, cast, differentiated, pair, promote
 from .printed_names import printed_as
+from .unrecorded import past_the_engine
+
+_REAL = frozenset({int, float, type(None)})  # bounds that change no floating dtype
 
 
 @method("clamp", "clip")
@@ -28,6 +31,10 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     if isinstance(min, Tensor) or isinstance(max, Tensor):
         return _between(input, min, max)
     min, max = unboxed(min), unboxed(max)
+    if type(min) in _REAL and type(max) in _REAL:
+        few = past_the_engine(ops.Clamp, input, min, max)
+        if few is not None:
+            return few
     x = promote(input, *[b for b in (min, max) if b is not None])[0]
     low, high = (None if b is None else fitted(b, x.array.dtype) for b in (min, max))
     return cast(ops.Clamp.apply(x, low=low, high=high), x.array.dtype)

@@ -34,7 +34,7 @@ class Softmax(Op):
     @staticmethod
     def of_few(x):
         """softmax(x) along the last dim of a few numbers; None where it takes more than that."""
-        if not x.ndim or not is_few(x, SPREAD // (x.shape[-1] or 1)):
+        if not is_few(x, SPREAD) or x.size * x.shape[-1] >= SPREAD:
             return None
         y, total = exp_of_few(x, spread=True)  # (..., C), (..., C)
         y /= total
