@@ -22,7 +22,8 @@ _PARTS = {
     "quantization": r"ao | qint(8|32) | quint.* | .*quant(ized?|ization|izable|stub).*",
     "programs as graphs": r"jit | fx | onnx | export | package | hub | script | .*script_?module",
     "kernels of PyTorch's own": r"""
-        (cudnn|miopen|mkldnn|fbgemm|native)_.* | sym_.* | (alias|as_strided|c?col_indices|c?row_indices|crow_indices|detach|diagonal|expand|indices
+        (cudnn|miopen|mkldnn|fbgemm|native)_.* | sym_.*
+        | (alias|as_strided|c?col_indices|c?row_indices|crow_indices|detach|diagonal|expand|indices
         |permute|select|slice|split|squeeze|t|transpose|unbind|unfold|unsqueeze|values|view
         |view_as_complex|view_as_real)_copy | batch_norm_\w+
         | (quantized_)?(lstm|gru|rnn)\w* | (parse|import|merge|unify)_(ir|schema|type)\w*
