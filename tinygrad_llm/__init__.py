@@ -204,7 +204,7 @@ _LATER = {
     "functions.search": (
         "argwhere bincount bucketize count_nonzero histc histogram isin nonzero searchsorted unique"
     ),
-    "functions.seldom": (
+    "functions.rare": (
         "addmv addr adjoint angle diag_embed diagflat gcd ger isreal lcm logcumsumexp matrix_power "
         "positive resolve_conj resolve_neg rsub split_with_sizes unique_consecutive"
     ),
