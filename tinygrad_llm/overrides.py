@@ -17,24 +17,24 @@ __all__ = [
 
 
 def has_torch_function(relevant_args: Iterable[Any]) -> bool:
-    """False: no argument has functions of its own."""
+    """False: no argument overrides functions."""
     return False
 
 
 def has_torch_function_unary(tensor: Any) -> bool:
-    """False: the argument has no functions of its own."""
+    """False: the argument overrides no functions."""
     return False
 
 
 def has_torch_function_variadic(*args: Any) -> bool:
-    """False: no argument has functions of its own."""
+    """False: no argument overrides functions."""
     return False
 
 
 def handle_torch_function(
     public_api: Any, relevant_args: Iterable[Any], *args: Any, **kwargs: Any
 ) -> Any:
-    """The function itself is called, because no argument has one of its own."""
+    """The function itself is called, because no argument overrides it."""
     return public_api(*args, **kwargs)
 
 
