@@ -11,7 +11,12 @@
 # mathematics a program can. But "14/3", "\frac{14}{3}" and "4.666..." are written in three ways: which of them are equal,
 # and how does a program decide without running what a model wrote?
 #
+# **For example.** "0.5", "1/2" and "50 %" are one number. "\boxed{1/2}" at the end of an answer is what
+# counts, not the 1 in the middle of it.
+#
 # **Predict first.** The model ends with "... so \boxed{1} is wrong, and \boxed{\frac{1}{2}". What is its answer?
+#
+# **You need.** Python.
 
 # %%
 import re
