@@ -22,7 +22,7 @@ __all__ = ["Described", "describe_decoder"]
 
 _KNOWN = (GPT, Llama, Qwen2, Qwen3)  # logits = W·norm(blocks(embedding)), nothing in between
 _NOT_OFFERED = {"gate": False, "position_bias": None, "dilation": 1, "keep_first": 0, "sinks": None,
-                "softcap": None, "qk_norm_flat": False, "cross": False, "causal": True}  # fmt: skip
+                "softcap": None, "value_gate": None, "qk_norm_flat": False, "cross": False, "causal": True}  # fmt: skip
 
 
 class Described(NamedTuple):
@@ -58,6 +58,8 @@ def describe_decoder(model: LanguageModel) -> Described:
     positions = getattr(model, "pos_emb", None)
     if positions is not None and type(positions) is not nn.Embedding:
         raise ValueError(f"{name}: positions of {type(positions).__name__} cannot be written so")
+    if type(model.head) is not nn.Linear or model.width_multiplier != 1.0:
+        raise ValueError(f"{name}: logit_softcap and mup_base cannot be written so")
     config: Any = model.config  # of one of _KNOWN
     att = blocks[0].att
     settings = {

@@ -66,7 +66,10 @@ def make_schedule(optimizer: Optimizer, options: Any) -> LRScheduler:
     o = options
     warmup = min(o.warmup, o.steps // 10)
     kind = o.schedule or ("constant" if o.optimizer == "schedule-free" else "cosine")
-    least = o.lr / 10.0 if o.min_lr is None else o.min_lr
+    least: Any = o.lr / 10.0 if o.min_lr is None else o.min_lr
+    rates = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
+    if any(rate != o.lr for rate in rates):  # µP: each group falls by the same factor
+        least = [least * (rate / o.lr) for rate in rates]
     if kind == "cosine":
         return WarmupCosineLR(optimizer, warmup, o.steps, least)
     fall = min(round(o.decay * o.steps), o.steps - warmup) if kind == "wsd" else 0
