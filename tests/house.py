@@ -44,7 +44,8 @@ cuda.amp  compiler
 cuda
 backends  distributions  jit  profiler  special  types
 nn  optim  utils  linalg
-serialization  testing  optim.swa_utils  distributed.optim  distributed.device_mesh  distributed.sharded
+serialization  testing  optim.swa_utils
+distributed.optim  distributed.device_mesh  distributed.sharded
 distributed.fsdp  distributed.tensor  distributed.pipelining
 layers
 weights.families  text

@@ -14,6 +14,7 @@ from ..tensor import Tensor
 
 __all__ = ["ACTIVATIONS", "FeedForward", "GatedFeedForward", "activation_module", "gated"]
 
+
 class _SquaredReLU(Module):
     """relu(x)². So et al. (2021), "Primer: Searching for Efficient Transformers"."""
 

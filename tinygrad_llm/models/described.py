@@ -22,7 +22,8 @@ __all__ = ["Described", "describe_decoder"]
 
 _KNOWN = (GPT, Llama, Qwen2, Qwen3)  # logits = W·norm(blocks(embedding)), nothing in between
 _NOT_OFFERED = {"gate": False, "position_bias": None, "dilation": 1, "keep_first": 0, "sinks": None,
-                "softcap": None, "value_gate": None, "qk_norm_flat": False, "cross": False, "causal": True}  # fmt: skip
+                "softcap": None, "value_gate": None, "qk_norm_flat": False, "cross": False,
+                "causal": True}  # fmt: skip
 
 
 class Described(NamedTuple):
@@ -92,6 +93,8 @@ def _unknown_part(block: Any) -> str | None:
     for name, value in _NOT_OFFERED.items():
         if getattr(block.att, name) != value:
             return f"attention with {name}"
+    if block.att.q_norm is not None and type(block.att.q_norm) is not type(block.norm1):
+        return f"a {type(block.att.q_norm).__name__} of queries beside {type(block.norm1).__name__}"
     return _unknown_rotary(block.att.rotary) or _unknown_feed_forward(block.ff)
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
-from functools import partial
 from typing import Any, NamedTuple
 
 from .. import nn
@@ -80,7 +79,7 @@ def _attention(c: Any, shared: Shared, **more: Any) -> nn.Module:
     return Attention(
         c.emb_dim, c.n_heads, head_dim=c.head_dim, bias=c.qkv_bias, out_bias=True,
         dropout=c.drop_rate, rotary=shared.rotary, position_bias=shared.bias, sinks=c.sinks,
-        qk_norm=nn.RMSNorm if c.qk_norm else None, value_gate=c.value_embeddings, **more,
+        qk_norm=_rms_norm if c.qk_norm else None, value_gate=c.value_embeddings, **more,
     )  # fmt: skip
 
 
@@ -148,6 +147,10 @@ def _experts(c: Any) -> nn.Module:
     )
 
 
+def _rms_norm(dim: int) -> nn.Module:
+    return nn.RMSNorm(dim, 1e-5)  # Llama's ε
+
+
 def _gated(c: Any) -> nn.Module:
     """SwiGLU as wide as costs what a dense one does: 3·C·F = 8·C² numbers, F a multiple of 8."""
     return GatedFeedForward(c.emb_dim, max(8, round(c.emb_dim / 3) * 8))
@@ -159,7 +162,7 @@ FEED_FORWARD: dict[str, Callable[[Any], nn.Module]] = {
     "swiglu": _gated,
     "moe": _experts,
 }
-NORMS: dict[str, Callable[[int], nn.Module]] = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
+NORMS: dict[str, Callable[[int], nn.Module]] = {"layer": nn.LayerNorm, "rms": _rms_norm}
 INIT = ("gpt2", "normal", "torch", "zero")
 
 # ------------------------------------------------------------------------------------- positions
@@ -211,7 +214,7 @@ class SwitchConfig(ModelConfig):
                   share, times a learned factor of each head and block, is added to its values
     logit_softcap c: the logits are c·tanh(logits/c)
     init          how weights are drawn: "gpt2", "normal" (all from normal(0, 0.02)), "torch" (as
-                  PyTorch's layers are), "zero" (gpt2, but the layers that add to the shortcut are 0)
+                  PyTorch's layers are), "zero" (gpt2, and 0 in layers that add to the shortcut)
     mup_base      the emb_dim at which the learning rate was found, for µP: see models/mup.py
 
     Raises: ValueError for a field that its choice does not use, or positions that no block knows.

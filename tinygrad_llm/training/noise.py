@@ -79,9 +79,8 @@ class NoiseScale:
         """
         if state is None:
             return
-        numbers = [state.get(k) for k in self.state_dict()] if isinstance(state, dict) else []
-        if len(state) != len(numbers) or not all(
-            type(n) in (int, float) and math.isfinite(n) for n in numbers
-        ):
+        if not isinstance(state, dict) or set(state) != set(self.state_dict()):
             raise ValueError(f"noise scale is {describe(state)}")
-        self.steps, self.signal, self.noise = numbers
+        if not all(type(n) in (int, float) and math.isfinite(n) for n in state.values()):
+            raise ValueError(f"noise scale is {describe(state)}")
+        self.steps, self.signal, self.noise = state["steps"], state["signal"], state["noise"]

@@ -332,9 +332,7 @@ class TrainingOptions(Options):
             raise OptionError(f"graph=True needs accumulation=1, got {self.accumulation}")
         for name in ("batch_ramp", "noise_scale"):
             if getattr(self, name) and self.accumulation == 1:
-                raise OptionError(
-                    f"`{name}` needs several batches in a step: `accumulation` is 1"
-                )
+                raise OptionError(f"`{name}` needs several batches in a step: `accumulation` is 1")
 
     @property
     def validation_steps(self) -> int:

@@ -182,12 +182,11 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
                 f"takes an equal share of the channels; {best} heads are possible"
             )
         C, memory = self.emb_dim, machine_memory()
-        squares = 12 if self.feed_forward == "dense" else 4 + 12 * self.n_experts
-        n = (self.vocab_size + self.context_length) * C + squares * self.n_layers * C * C
-        if not self.device.startswith("cuda") and memory is not None and 16 * n > memory:
+        state = self._state_bytes()
+        if not self.device.startswith("cuda") and memory is not None and state > memory:
             raise OptionError(
                 f"`emb_dim` {C} and `n_layers` {self.n_layers} make a model whose weights, "
-                f"gradients and moments take {16 * n >> 30:,} GiB in training, and this machine "
+                f"gradients and moments take {state >> 30:,} GiB in training, and this machine "
                 f"has {memory >> 30:,} GiB"
             )
         layers = 1 if self.gradient_checkpointing else self.n_layers
@@ -199,6 +198,18 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
                 f"{memory >> 30:,} GiB"
             )
         model_config(self, self.vocab_size)
+
+    def _state_bytes(self) -> int:
+        """About how many bytes weights, gradients, optimizer and average take in training."""
+        from ..models.optimizer_numbers import KEPT
+
+        C = self.emb_dim
+        squares = 4 + 12 * self.n_experts if self.feed_forward == "moe" else 12
+        hidden = squares * self.n_layers * C * C
+        n = (self.vocab_size + self.context_length) * C + hidden
+        of_hidden, of_others = KEPT[self.optimizer]
+        kept = n * of_others + hidden * (of_hidden - of_others)
+        return 4 * (2 * n + kept + (n if self.ema is not None else 0))
 
     def _check_average(self) -> None:
         """Raises: OptionError for an average, a noise scale or µP that does not fit the others."""

@@ -102,9 +102,7 @@ class WarmupCosineLR(LRScheduler):
         done = min(1.0, (step - self.warmup_steps) / (self.total_steps - self.warmup_steps))
         cosine = (1 + math.cos(math.pi * done)) / 2
         lows = each_group("min_lr", self.min_lr, len(self.base_lrs))
-        return [
-            low + (base - low) * cosine for low, base in zip(lows, self.base_lrs, strict=True)
-        ]
+        return [low + (base - low) * cosine for low, base in zip(lows, self.base_lrs, strict=True)]
 
 
 class OneCycleLR(LRScheduler):
