@@ -171,8 +171,8 @@ def estimate_ranks(
     sent_tp = 4 * (L / mesh.pp) * all_reduce_bytes(texts * T * C * W, mesh.tp)
     sent_pp = texts * T * C * W if mesh.pp > 1 else 0.0
     costs = []
-    for scheme, (weights, gradients, optimizer) in SCHEMES.items():
-        d = [mesh.dp if divided else 1 for divided in (weights, gradients, optimizer)]
+    for scheme, (weights, gradients, state) in SCHEMES.items():
+        d = [mesh.dp if divided else 1 for divided in (weights, gradients, state)]
         once = part * w * (mesh.dp - 1) / mesh.dp  # a reduce-scatter or an all-gather
         sent_dp = once * _times(gradients, weights, mesh.micro_batches)
         layer = 2 * w * part / (L / mesh.pp) if weights else 0.0  # one whole, and its gradient
