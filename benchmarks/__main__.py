@@ -29,6 +29,7 @@ COMMANDS = {
         "training_ladder",
         "what each idea of training brings a small GPT",
     ),
+    "mup": ("mup", "the best learning rate by the width of a GPT, with µP and without"),
     "import": ("import_time", "import tinygrad_llm against import numpy"),
     "small": ("small", "calls on a few numbers, and notebooks' loops, against PyTorch"),
     "overhead": ("overhead", "microseconds per op on tiny tensors"),

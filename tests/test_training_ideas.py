@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 import tinygrad_llm as tg
+from tinygrad_llm.cli import main
 from tinygrad_llm.data.batches import EvaluationBatches, TokenBatches
 from tinygrad_llm.models import GPT, GPTConfig, save_pretrained
 from tinygrad_llm.models.described import describe_decoder
+from tinygrad_llm.models.estimate_ranks import Mesh, estimate_ranks
+from tinygrad_llm.models.optimizer_numbers import optimizer_numbers
 from tinygrad_llm.models.stages import cut_into_stages
 from tinygrad_llm.optim.lr_scheduler import WarmupCosineLR, WarmupStableDecayLR
 from tinygrad_llm.training import Trainer, find_checkpoint
 from tinygrad_llm.training.checkpoint import StorageError, save_checkpoint
 from tinygrad_llm.training.noise import NoiseScale, two_unknowns
-from tinygrad_llm.training.options import OptionError
+from tinygrad_llm.training.options import OPTIMIZERS, OptionError
 from tinygrad_llm.training.presets import model_config, resolve
-from tinygrad_llm.training.runs import make_schedule
+from tinygrad_llm.training.runs import check_disk, make_schedule
 from tinygrad_llm.training.step import evaluate
 from tinygrad_llm.training.weight_decay import make_optimizer
 
@@ -127,7 +131,7 @@ def test_a_ramp_rises_from_one_batch_to_all():
     assert trainer(20, accumulation=4).setup.batches_of(1) == 4
 
 
-# ---------------------------------------------------------------------------- the noise of gradients
+# --------------------------------------------------------------------------- the noise of gradients
 def test_the_noise_scale_of_known_gradients():
     """Gradients that are drawn from normal(G, σ²): |G|² = 4·0.5², tr(Σ) = 4·σ²."""
     rng = np.random.default_rng(0)
@@ -245,6 +249,61 @@ def test_a_list_of_lowest_rates():
         np.testing.assert_allclose(course.get_last_lr(), [0.1, 0.2])
     with pytest.raises(ValueError, match="min_lr must have the same length"):
         WarmupCosineLR(optimizer, 0, 2, [0.1]).step()
+
+
+# --------------------------------------------------------------------- what an optimizer keeps
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_numbers_that_an_optimizer_keeps(kind):
+    """The closed form against the state after a step; a checkpoint's, with the average in place."""
+    model = GPT(GPTConfig(**CONFIG, tie_weights=False))
+    made = make_optimizer(kind, model, "none", lr=0.01, betas=(0.9, 0.99), weight_decay=0.1)
+    model.loss(tg.from_numpy(IDS[:8][None]), tg.from_numpy(IDS[1:9][None])).backward()
+    made.step()
+    for saved in (False, True):
+        if saved and hasattr(made, "eval"):
+            made.eval()
+        kept = sum(
+            value.numel() for entry in made.state.values() for name, value in entry.items()
+            if name not in type(made).scalars
+        )  # fmt: skip
+        assert kept == optimizer_numbers(model, kind, saved)
+    with pytest.raises(ValueError, match="there is no optimizer sgd"):
+        optimizer_numbers(model, "sgd")
+
+
+def test_the_plan_of_ranks_counts_the_optimizer(capsys):
+    config, sizes = GPTConfig(**CONFIG), {}
+    P = GPT(config).n_parameters()
+    for kind in OPTIMIZERS:
+        for dtype, size in (("float32", 4), ("bfloat16", 4)):
+            cost = estimate_ranks(config, Mesh(1), batch=1, dtype=dtype, optimizer=kind)[0]
+            master = 4 * P if dtype == "bfloat16" else 0
+            kept = optimizer_numbers(GPT(config), kind)
+            assert cost.optimizer == pytest.approx(master + size * kept)
+            sizes[kind] = kept
+    assert sizes["lion"] == P < sizes["muon"] < sizes["adamw"] == 2 * P > sizes["adafactor"]
+    main(["estimate", "gpt2", "--ranks", "1", "--optimizer", "lion", "--dtype", "float32"])
+    assert "0.50" in capsys.readouterr().out.splitlines()[-4].split()[3]
+    with pytest.raises(SystemExit):
+        main(["estimate", "gpt2", "--optimizer", "lion"])
+    assert "--optimizer needs --ranks" in capsys.readouterr().err
+
+
+def test_the_disk_and_the_memory_are_asked_for_as_much(tmp_path, monkeypatch):
+    model = tg.nn.Linear(10, 10)
+    disk = shutil.disk_usage(tmp_path)
+    for kind, averaged, numbers in (("lion", False, 2), ("adamw", True, 4), ("adamw", False, 3)):
+        free = 2 * numbers * 110 * 4
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: disk._replace(free=free))
+        check_disk(tmp_path, 1, model, None, kind, averaged)
+        monkeypatch.setattr(
+            shutil, "disk_usage", lambda path, free=free: disk._replace(free=free - 1)
+        )
+        with pytest.raises(OptionError, match="2 checkpoints take"):
+            check_disk(tmp_path, 1, model, None, kind, averaged)
+    sizes = {kind: resolve({"optimizer": kind}, {})._state_bytes() for kind in OPTIMIZERS}
+    assert sizes["adafactor"] < sizes["lion"] < sizes["muon"] < sizes["adamw"]
+    assert resolve({"ema": 0.9}, {})._state_bytes() == sizes["adamw"] * 5 // 4
 
 
 # ------------------------------------------------------------------------------- a GPT's switches

@@ -38,7 +38,7 @@ Examples:
 
 # Fields of the config that can be given, with their types and help
 _FIELDS: dict[str, tuple[Any, str]] = {
-    "feed_forward": (str | None, "Of a GPT: dense or moe."),
+    "feed_forward": (str | None, "Of a GPT: dense, relu2, swiglu or moe."),
     "positions": (str | None, "Of a GPT: learned, rotary, alibi, ..."),
     "context_length": (int | None, "Tokens of a text [the model's]."),
     "vocab_size": (int | None, "Different tokens."),

@@ -143,8 +143,8 @@ def estimate_ranks(
             float32: w = 4, g = 4, o = 8
     optimizer   as of pretrain; o is for AdamW's two moments, another keeps as many numbers as
             models.optimizer_numbers says
-    Raises: ValueError as `estimate`, for an optimizer that is not known, or if the copies do not divide the texts, or the
-    micro-batches those of a copy.
+    Raises: ValueError as `estimate`, for an optimizer that is not known, or if the copies do not
+    divide the texts, or the micro-batches those of a copy.
     """
     made: Any = estimate(config, batch=batch, context_length=context_length, dtype=dtype)
     shape: Any = config
