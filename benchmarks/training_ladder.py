@@ -6,9 +6,9 @@
 
 Every run has the same seed, text, and windows in the same order. A run at equal tokens reads as
 many windows as the plain one; at equal time it has the processor seconds of the plain one, by the
-cost of a step as measured before (least of several, the recipes in turn). The loss is that of
+cost of a step as measured before (least of several, the recipes alternately). The loss is that of
 validation in nats per character, with the 95 % interval over windows; differences are paired. With
---state FILE a run that was stopped goes on. LADDER.md has the results.
+--state FILE a run that was stopped continues. LADDER.md has the results.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Rung(NamedTuple):
 
 RUNGS: dict[str, Rung] = {
     "cosine": Rung("warm-up and cosine", {"schedule": "cosine", "lr": 1.2e-2}),
-    "wsd": Rung("WSD in place of cosine", {"schedule": "wsd", "lr": 6e-3}),
+    "wsd": Rung("WSD in place of cosine", {"schedule": "wsd", "lr": 1.2e-2}),
     "groups": Rung("no weight decay of biases and norms", {"groups": True}),
     "init": Rung("GPT-2's initialisation", {"init": "gpt2"}),
     "tying": Rung("output layer tied to the embedding", {"tie_weights": True}),
@@ -53,13 +53,13 @@ RUNGS: dict[str, Rung] = {
     "values": Rung("value embeddings", {"value_embeddings": True}),
     "softcap": Rung("logit soft cap 15", {"logit_softcap": 15.0}),
     "zero": Rung("zero-initialised projections", {"init": "zero"}),
-    "muon": Rung("Muon", {"optimizer": "muon", "groups": True, "lr": 4e-3}),
+    "muon": Rung("Muon", {"optimizer": "muon", "groups": True, "lr": 8e-3}),
     "ramp": Rung("batch ramp, 4 to 16 windows", {"batch_ramp": 0.5, "accumulation": 4}),
     "ema": Rung("EMA 0.98 of the weights", {"ema": 0.98}),
     "normal": Rung("all weights normal(0, 0.02)", {"init": "normal"}, False),
     "swiglu": Rung("SwiGLU", {"feed_forward": "swiglu"}, False),
-    "lion": Rung("Lion", {"optimizer": "lion", "groups": True, "lr": 1e-3}, False),
-    "adafactor": Rung("Adafactor", {"optimizer": "adafactor", "groups": True, "lr": 1e-2}, False),
+    "lion": Rung("Lion", {"optimizer": "lion", "groups": True, "lr": 2e-3}, False),
+    "adafactor": Rung("Adafactor", {"optimizer": "adafactor", "groups": True, "lr": 3e-2}, False),
     "free": Rung("Schedule-Free AdamW", {"optimizer": "schedule-free", "groups": True,
                                          "lr": 1e-2}, False),
 }  # fmt: skip

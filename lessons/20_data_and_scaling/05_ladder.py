@@ -28,7 +28,7 @@ torch.manual_seed(123)
 # The gradient of a matrix has a few large singular values and many small ones: a step along it learns the frequent directions
 # and hardly the rare ones. Muon makes all singular values about 1. No decomposition is needed: the polynomial
 # f(σ) = a·σ + b·σ³ + c·σ⁵ pulls values between 0 and 1 towards 1, and x ← a·x + (b·s + c·s²)·x with s = x·xᵀ applies it to all
-# of them at once (Newton–Schulz). Five rounds are five times three matrix products.
+# of them together (Newton–Schulz). Five rounds are five times three matrix products.
 
 # %%
 a, b, c = 3.4445, -4.7750, 2.0315
@@ -92,8 +92,8 @@ assert 0.6 < noise / signal / true < 1.6
 # %%
 x = torch.linspace(-2, 2, 9, requires_grad=True)
 y = F.relu(x) * F.relu(x)
-(slope,) = torch.autograd.grad(y.sum(), x)
-assert torch.allclose(slope, 2 * F.relu(x)), "the derivative is continuous"
+(derivative,) = torch.autograd.grad(y.sum(), x)
+assert torch.allclose(derivative, 2 * F.relu(x)), "the derivative is continuous"
 
 
 class Part(nn.Module):

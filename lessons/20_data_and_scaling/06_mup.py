@@ -32,7 +32,7 @@ def batch():
 
 # %% [markdown]
 # ## By hand: why a rate does not fit every width
-# Adam moves every number by about the rate, whatever its gradient is. A hidden unit of a layer with n inputs is a sum of n
+# Adam moves each number by about the rate, with a large gradient or a small one. A hidden unit of a layer with n inputs is a sum of n
 # products, and all n weights move in the direction that helps: the *change* of the sum is about n times the rate, so it grows
 # with the width. (The sum itself does not: its initial weights have random signs and are drawn with σ ~ 1/√n.)
 #
@@ -130,9 +130,9 @@ assert best[False, 512] <= best[False, 32] / 4, "standard: the minimum moves to 
 assert best[True, 512] / best[True, 32] in (0.5, 1, 2), "µP: it stays"
 
 # %% [markdown]
-# **Answer.** Standard: 16 times the width wants a rate that is many times smaller, and whoever carries the small model's rate
-# over trains a large model badly: at the narrow one's best rate the wide one has twice the loss. With µP the curves lie on
-# each other: the rate of the small model serves all.
+# **Answer.** Standard: 16 times the width wants a rate that is many times smaller. Carrying the small model's rate over trains
+# a large model badly: at the narrow one's best rate the wide one has twice the loss. With µP the curves lie on each other:
+# the rate of the small model serves all.
 #
 # ## With the package
 # `GPTConfig(emb_dim=..., mup_base=...)` has these rules for a GPT: `pretrain --emb-dim 512 --n-heads 16 --mup-base 128 --lr`

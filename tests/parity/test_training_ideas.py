@@ -197,7 +197,7 @@ def test_swalr(options):
             rates.append(schedule.get_last_lr())
             optimizer.step()
             schedule.step()
-            if i == 4:  # a new one goes on from the state of the old
+            if i == 4:  # a new one continues from the state of the old
                 state = schedule.state_dict()
                 schedule = utils.SWALR(optimizer, **options)
                 schedule.load_state_dict(state)

@@ -85,7 +85,7 @@ class WeightAverage:
             raise ValueError("average: a weight is infinite or not a number")
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on where `state_dict` was called; the model has the average already."""
+        """Continues where `state_dict` was called; the model has the average already."""
         self.own = None
         self.average.n_averaged.fill_(state["steps"])
         for p, average in self._pairs():

@@ -73,7 +73,7 @@ class NoiseScale:
         return {"steps": self.steps, "signal": self.signal, "noise": self.noise}
 
     def load_state_dict(self, state: Any) -> None:
-        """Goes on with the averages of a checkpoint; a run that had none begins with None.
+        """Continues from the averages of a checkpoint; None begins with none.
 
         Raises: ValueError for anything else.
         """

@@ -111,7 +111,7 @@ SHARE_BELOW_1 = Rule(lambda v: 0 <= v < 1, "0 or more and less than 1")
 FRACTION = Rule(lambda v: 0 < v < 1, "between 0 and 1")
 SHARDS = ("none", "zero1", "zero2", "fsdp")
 OPTIMIZERS = ("adamw", "muon", "lion", "adafactor", "schedule-free")
-MUP_OPTIMIZERS = ("adamw", "lion")  # whose steps have one size, whatever the gradient's
+MUP_OPTIMIZERS = ("adamw", "lion")  # whose steps do not grow with the gradient
 SCHEDULES = ("cosine", "wsd", "constant")
 SEED = Rule(lambda v: 0 <= v < 2**63, "0 or more (below 2^63)")
 

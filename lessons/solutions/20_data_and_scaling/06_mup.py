@@ -64,7 +64,7 @@ assert 2 < hidden < 5 < out < 20
 
 # %% [markdown]
 # ## 2. µP without the output's factor
-# The coordinate check finds it at once, in the output's column: the change grows with the width.
+# The coordinate check finds it immediately, in the output's column: the change grows with the width.
 
 # %%
 for factor in (True, False):
