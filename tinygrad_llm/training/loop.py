@@ -136,9 +136,10 @@ class Trainer:
         o = self.options
         self.setup = Setup(
             model, optimizer, Stream(batches), loss, count, o.accumulation, o.clip, scheduler,
-            part=part, average=None if o.ema is None else WeightAverage(model, o.ema),
-            noise=NoiseScale() if o.noise_scale else None,
+            part=part,
         )  # fmt: skip
+        self.setup.average = None if o.ema is None else WeightAverage(model, o.ema)
+        self.setup.noise = NoiseScale() if o.noise_scale else None
         self.counters = Counters()
         asked = Reports(**reports)
         self.storage = Storage(o, Stored(**stored), asked.shown())

@@ -195,9 +195,9 @@ class Setup:
     scheduler: LRScheduler | None = None
     reduce: Callable[[Iterable[Tensor], Any], Any] = reduce_gradients
     part: Part = part_of_rows
-    average: WeightAverage | None = None
-    ramp: int = 0
-    noise: NoiseScale | None = None
+    average: WeightAverage | None = field(default=None, init=False)
+    ramp: int = field(default=0, init=False)
+    noise: NoiseScale | None = field(default=None, init=False)
     ranks: Ranks = field(default=ALONE, init=False)
 
     def join(self, ranks: Ranks) -> None:
