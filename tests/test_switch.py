@@ -42,10 +42,16 @@ KINDS = {
     "sinks, window": {"attention": "swa", "window": 4, "sinks": True, "positions": "alibi"},
     "dilated": {"attention": "swa", "window": 3, "dilation": 2, "ratio": 2},
     "first keys": {"attention": "swa", "window": 4, "keep_first": 2, "positions": "rotary"},
-    "relu2": {"feed_forward": "relu2", "norm": "rms", "init": "zero"},
-    "swiglu": {"feed_forward": "swiglu", "qk_norm": True, "attention": "gqa", "init": "normal"},
-    "values": {"value_embeddings": True, "logit_softcap": 5.0, "positions": "rotary"},
-    "values, gqa": {"attention": "gqa", "value_embeddings": True, "mup_base": 4},
+    "relu2": {
+        "feed_forward": "relu2",
+        "norm": "rms",
+        "attention": "gqa",
+        "qk_norm": True,
+        "init": "normal",
+        "mup_base": 4,
+        "logit_softcap": 5.0,
+    },
+    "swiglu": {"feed_forward": "swiglu", "value_embeddings": True, "positions": "rotary"},
     "z-loss": {"feed_forward": "moe", "n_experts": 4, "expert_dim": 5, "z_loss": 0.1},
 }
 every_kind = pytest.mark.parametrize("fields", KINDS.values(), ids=KINDS)
