@@ -46,13 +46,13 @@ class SweepOptions(Options):
         "1x16,2x24,2x40,3x64,4x96,5x128", "Models, layers x channels, with commas.", None, "model"
     )
     tokens: str = option(
-        "500k,1M,2M,4M", "Tokens that each of them reads, with commas.", None, "length"
+        "400k,800k,1.6M,3.2M", "Tokens that each of them reads, with commas.", None, "length"
     )
     context_length: int = option(64, "Tokens that a model sees.", AT_LEAST_1, "model")
     batch_size: int = option(16, "Windows in a batch.", AT_LEAST_1)
-    lr: float = option(3e-3, "Highest learning rate at 64 channels.", POSITIVE)
+    lr: float = option(2e-3, "Highest learning rate at 64 channels.", POSITIVE)
     lr_power: float = option(
-        0.5, "It changes as (64 / channels) to this power."
+        0.75, "It changes as (64 / channels) to this power."
     )
     optimizer: str = option("adamw", "See pretrain.")
     seed: int = option(1, "Of weights, data order and intervals.", SEED)
@@ -153,7 +153,7 @@ class Sweep:
                 "n_heads": max(1, point.channels // head), "drop_rate": 0.0,
                 "context_length": o.context_length, "batch_size": o.batch_size,
                 "steps": point.steps, "lr": o.lr * (64.0 / point.channels) ** o.lr_power,
-                "warmup": max(10, point.steps // 50), "optimizer": o.optimizer, "seed": o.seed,
+                "warmup": min(200, point.steps // 10), "optimizer": o.optimizer, "seed": o.seed,
                 "eval_every": point.steps, "sample_every": point.steps, "sample_tokens": 0,
                 "checkpoint_every": 2000, "keep": 1,
                 "folder": str(self.folder_of(point)),
