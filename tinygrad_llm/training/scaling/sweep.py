@@ -195,14 +195,14 @@ class Sweep:
         return total
 
     def run(self, note: Callable[[str], None]) -> list[dict[str, Any]]:
-        """Trains what is missing; returns a row for each point, in their order.
+        """Trains what is missing; returns a row for each run that the folder knows, those that were
+        asked for before among them.
 
         note: called with a line for each run
         Raises: OptionError for options that do not fit the text, and, unless `repeats` is set, for
         runs that would read it more than once.
         """
         with self.ledger() as ledger:
-            rows = []
             for number, point in enumerate(self.points, 1):
                 row = ledger.find(**point._asdict())
                 if row is None:
@@ -213,8 +213,7 @@ class Sweep:
                         f"{row['parameters']:>10,} parameters {row['tokens']:>12,} tokens  "
                         f"loss {row['loss']:.4f}  {duration(row['seconds'])}"
                     )
-                rows.append(row)
-        return rows
+            return list(ledger.rows)
 
     def _train(self, point: Point) -> dict[str, Any]:
         """One run, from its last checkpoint if there is one; what is known of it."""
