@@ -206,7 +206,8 @@ class Report:
         axes.set_xlabel("compute C = 6·N·D (FLOP)")
         axes.set_ylabel("compute-optimal N")
         axes.set_title("the best size for each compute; band: 95 %", fontsize=9)
-        axes.legend(fontsize=7)
+        if len(cost):
+            axes.legend(fontsize=7)
         axes.grid(alpha=0.3)
 
 
