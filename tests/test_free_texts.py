@@ -44,9 +44,9 @@ def test_prepare_packages_names_its_sources(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(free_texts, "FREE_TEXTS", OWN)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
-        main(["prepare", "packages", "--out", "shards", "--tokenizer", "char", "--documents", "keep",
-              "--paragraphs", "keep", "--no-repair", "--processes", "1", "--val-fraction", "0.3",
-              "--most-repetition", "1"])  # fmt: skip
+        main(["prepare", "packages", "--out", "shards", "--tokenizer", "char", "--documents",
+              "keep", "--paragraphs", "keep", "--no-repair", "--processes", "1", "--val-fraction",
+              "0.3", "--most-repetition", "1"])  # fmt: skip
     assert ended.value.code == 0
     shown = capsys.readouterr()
     assert "own, words of a test" in shown.out and "other is not installed" in shown.err
@@ -55,15 +55,18 @@ def test_prepare_packages_names_its_sources(monkeypatch, tmp_path, capsys):
     assert Shards("shards").named_sources == [row]
     run = tmp_path / "run"
     with pytest.raises(SystemExit):
-        main(["pretrain", "--data", "shards", "--steps", "2", "--context-length", "8", "--emb-dim", "8",
-              "--n-heads", "1", "--n-layers", "1", "--sample-tokens", "0", "--out", str(run),
+        main(["pretrain", "--data", "shards", "--steps", "2", "--context-length", "8", "--emb-dim",
+              "8", "--n-heads", "1", "--n-layers", "1", "--sample-tokens", "0", "--out", str(run),
               "--plain"])  # fmt: skip
     from tinygrad_llm.cli.model_card import write_card
     from tinygrad_llm.training.checkpoint import find_checkpoint
 
     card = write_card(tmp_path / "card.md", "gguf", None, find_checkpoint(run), "run")
     text = card.read_text()
-    assert "| licence of the data | CC0-1.0 |" in text and "| own | CC0-1.0 | words of a test |" in text
+    assert (
+        "| licence of the data | CC0-1.0 |" in text
+        and "| own | CC0-1.0 | words of a test |" in text
+    )
 
 
 def test_texts_that_are_there_are_not_written_again(tmp_path):
@@ -81,7 +84,9 @@ def test_texts_that_are_there_are_not_written_again(tmp_path):
 
 def test_a_sources_json_of_another_kind(tmp_path, capsys):
     (tmp_path / "t").mkdir()
-    (tmp_path / "t" / "a.txt").write_text("some words of a text that is long enough to stay here. " * 3)
+    (tmp_path / "t" / "a.txt").write_text(
+        "some words of a text that is long enough to stay here. " * 3
+    )
     (tmp_path / "t" / "sources.json").write_text('{"name": 1}')
     with pytest.raises(SystemExit) as ended:
         main(["prepare", str(tmp_path / "t"), "--out", str(tmp_path / "o"), "--tokenizer", "char",

@@ -173,7 +173,12 @@ def test_what_a_fit_refuses(numbers, message):
 def test_sizes_and_numbers():
     assert sizes_of("1x16, 2x24") == [(1, 16), (2, 24)]
     assert numbers_of("500k, 1.5M") == [500_000, 1_500_000]
-    assert [short(x) for x in (12_480, 1.063e6, 999, 2.3e15)] == ["12.5k", "1.06M", "999", "2.30e+15"]
+    assert [short(x) for x in (12_480, 1.063e6, 999, 2.3e15)] == [
+        "12.5k",
+        "1.06M",
+        "999",
+        "2.30e+15",
+    ]
     for text in ("16", "1x", "0x16", "1x16,1x16", "1x20", ""):
         with pytest.raises(OptionError, match="sizes"):
             sizes_of(text)
@@ -185,7 +190,9 @@ def test_sizes_and_numbers():
 @pytest.fixture
 def text(tmp_path):
     path = tmp_path / "text.txt"
-    path.write_text("".join(f"{i} bottles hang on the wall number {i * i % 97}.\n" for i in range(400)))
+    path.write_text(
+        "".join(f"{i} bottles hang on the wall number {i * i % 97}.\n" for i in range(400))
+    )
     return str(path)
 
 

@@ -59,15 +59,15 @@ print(f"lr 0.01, width 16, 81 steps: {Run(0.01, 16).until(81):.4f}")
 
 # %% [markdown]
 # ## By hand: a learning rate is searched by factors
-# Between 0.0001 and 0.1, drawn evenly, nine of ten draws are above 0.01. Drawn evenly **in the logarithm**, each factor of ten
+# Between 0.001 and 1, drawn evenly, nine of ten draws are above 0.1. Drawn evenly **in the logarithm**, each factor of ten
 # has a third of them. Whatever acts by its factor (learning rate, weight decay, width) is searched so.
 
 # %%
 draw = random.Random(5)
-even = [draw.uniform(1e-4, 1e-1) for _ in range(1000)]
-log = [math.exp(draw.uniform(math.log(1e-4), math.log(1e-1))) for _ in range(1000)]
-shares = [sum(v < 1e-3 for v in values) / 1000 for values in (even, log)]
-print(f"below 0.001: {shares[0]:.1%} of even draws, {shares[1]:.1%} of even draws of the logarithm")
+even = [draw.uniform(1e-3, 1.0) for _ in range(1000)]
+log = [math.exp(draw.uniform(math.log(1e-3), math.log(1.0))) for _ in range(1000)]
+shares = [sum(v < 1e-2 for v in values) / 1000 for values in (even, log)]
+print(f"below 0.01: {shares[0]:.1%} of even draws, {shares[1]:.1%} of even draws of the logarithm")
 assert shares[0] < 0.03 and 0.28 < shares[1] < 0.39
 
 # %% [markdown]
@@ -77,12 +77,12 @@ assert shares[0] < 0.03 and 0.28 < shares[1] < 0.39
 
 # %%
 def grid():
-    return [(lr, width) for lr in (1e-4, 3.2e-3, 1e-1) for width in (4, 11, 32)]
+    return [(lr, width) for lr in (1e-3, 3.2e-2, 1.0) for width in (4, 11, 32)]
 
 
 def randomly(n, seed):
     own = random.Random(seed)
-    return [(math.exp(own.uniform(math.log(1e-4), math.log(1e-1))),
+    return [(math.exp(own.uniform(math.log(1e-3), math.log(1.0))),
              round(math.exp(own.uniform(math.log(3.5), math.log(32.5))))) for _ in range(n)]  # fmt: skip
 
 

@@ -26,9 +26,9 @@ Any option of the command may have a range, LOW..HIGH or LOW..HIGH:log, or choic
 
 \b
   tinygrad-llm search pretrain notes.txt --steps 300 --lr 1e-4..1e-2:log --n-layers 2,4,6
-  tinygrad-llm search pretrain --data shards --steps 900 --lr 1e-4..1e-2:log --strategy halving --trials 27
-  tinygrad-llm search pretrain --steps 300 --attention "mha|gqa" --tie-weights true,false --strategy grid
-  tinygrad-llm search classify sms.tsv --base runs/first --lr 1e-5..1e-3:log --metric val_accuracy --maximise
+  tinygrad-llm search pretrain --steps 900 --lr 1e-4..1e-2:log --strategy halving --trials 27
+  tinygrad-llm search pretrain --steps 300 --attention "mha|gqa" --n-layers 2,4 --strategy grid
+  tinygrad-llm search classify sample --base runs/a --lr 1e-5..1e-3:log --trials 20
 
 \b
 Strategies (--strategy):

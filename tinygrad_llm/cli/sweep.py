@@ -30,7 +30,7 @@ Examples:
   tinygrad-llm sweep --data shards --plan
   tinygrad-llm sweep --data shards --out runs/sweep
   tinygrad-llm sweep tinyshakespeare --sizes 1x16,1x32,2x32 --tokens 50k,100k,200k
-  tinygrad-llm sweep --data shards --sizes 4x128,6x192,6x256,8x384,8x512,12x768 --tokens 10M,20M,40M,80M
+  tinygrad-llm sweep --data shards --sizes 4x128,6x256,8x384,12x768 --tokens 10M,30M,90M
 """
 
 
@@ -62,5 +62,6 @@ def sweep(given: dict[str, Any], settings: dict[str, Any], way: Way) -> None:
     report.write(sweep.folder)
     say(f"\n{report.text()}\n\nplot         {sweep.folder / 'sweep.png'}")
     largest = max(rows, key=lambda row: float(row["parameters"]))
-    next = command_line("pretrain", *(["--data", options.data] if options.data else [options.corpus]))
+    text = [options.corpus] if options.data is None else ["--data", options.data]
+    next = command_line("pretrain", *text)
     say(f"next         {next} --n-layers {largest['layers']} --emb-dim {largest['channels']}")

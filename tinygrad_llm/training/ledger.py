@@ -1,8 +1,8 @@
-"""Results of many runs in one folder, a JSON line each: a stop or a kill loses the last one at most.
+"""Results of many runs in one folder, a JSON line each: a kill loses the last one at most.
 
-    with Ledger("searches/a", "search", {"seed": 1}) as ledger:
-        if not ledger.has(trial=3):
-            ledger.add(trial=3, score=1.52)
+with Ledger("searches/a", "search", {"seed": 1}) as ledger:
+    if ledger.find(trial=3) is None:
+        ledger.add(trial=3, score=1.52)
 """
 
 from __future__ import annotations

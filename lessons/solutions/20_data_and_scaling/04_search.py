@@ -63,7 +63,7 @@ def run(lr, width, seed):
 
 
 own = random.Random(7)
-candidates = [(math.exp(own.uniform(math.log(1e-4), math.log(1e-1))),
+candidates = [(math.exp(own.uniform(math.log(1e-3), math.log(1.0))),
                round(math.exp(own.uniform(math.log(3.5), math.log(32.5))))) for _ in range(27)]  # fmt: skip
 best = sorted(candidates, key=lambda options: run(*options, 1))[:3]
 losses = [[run(*options, seed) for seed in range(2, 7)] for options in best]
@@ -73,4 +73,4 @@ winners = {min(range(3), key=lambda i: losses[i][seed]) for seed in range(5)}
 means = [sum(row) / 5 for row in losses]
 spread = max(max(row) - min(row) for row in losses)
 print("winners by seed:", winners, f"; means differ by {max(means) - min(means):.4f}, one by up to {spread:.4f}")
-assert spread > 0.1 * min(means)
+assert len(winners) > 1 and spread > max(means) - min(means)

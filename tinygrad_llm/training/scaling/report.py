@@ -1,4 +1,4 @@
-"""What a sweep says: its table, the fits with their intervals, curves of equal compute, pictures."""
+"""What a sweep says: table, fits with intervals, curves of equal compute, a picture."""
 
 from __future__ import annotations
 
@@ -191,7 +191,9 @@ class Report:
             axes.scatter(cost, self.N, s=10, color="lightgray", label="runs")
             if self.law is not None and law is not None:
                 line = [law.best_parameters(c) for c in wide]
-                axes.plot(wide, line, color="tab:blue", label=f"this law, N ~ C^{self.law.power:.2f}")
+                axes.plot(
+                    wide, line, color="tab:blue", label=f"this law, N ~ C^{self.law.power:.2f}"
+                )
                 if self.law.laws:
                     every = np.log([[w.best_parameters(c) for c in wide] for w in self.law.laws])
                     low, high = np.exp(np.percentile(every, [2.5, 97.5], axis=0))
@@ -200,7 +202,9 @@ class Report:
             axes.plot(wide, theirs, "--", color="tab:orange", label="Chinchilla's law, extended")
         bottoms = [(flops, best) for flops, _, best in self.budgets if best is not None]
         if bottoms:
-            axes.plot(*zip(*bottoms, strict=True), "s", color="tab:red", label="bottoms of parabolas")
+            axes.plot(
+                *zip(*bottoms, strict=True), "s", color="tab:red", label="bottoms of parabolas"
+            )
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlabel("compute C = 6·N·D (FLOP)")

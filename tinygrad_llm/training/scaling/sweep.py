@@ -1,7 +1,7 @@
 """A sweep: one model for each size and each number of tokens, trained in the same way.
 
-    sweep = Sweep(resolved(SweepOptions, {"data": "shards", "sizes": "1x16,2x32"}))
-    rows = sweep.run(print)          # resumes where it was stopped
+sweep = Sweep(resolved(SweepOptions, {"data": "shards", "sizes": "1x16,2x32"}))
+rows = sweep.run(print)          # resumes where it was stopped
 """
 
 from __future__ import annotations
@@ -51,9 +51,7 @@ class SweepOptions(Options):
     context_length: int = option(64, "Tokens that a model sees.", AT_LEAST_1, "model")
     batch_size: int = option(16, "Windows in a batch.", AT_LEAST_1)
     lr: float = option(2e-3, "Highest learning rate at 64 channels.", POSITIVE)
-    lr_power: float = option(
-        0.75, "It changes as (64 / channels) to this power."
-    )
+    lr_power: float = option(0.75, "It changes as (64 / channels) to this power.")
     optimizer: str = option("adamw", "See pretrain.")
     seed: int = option(1, "Of weights, data order and intervals.", SEED)
     resamples: int = option(200, "Fits of resampled runs, for intervals.", AT_LEAST_1, "report")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-from ..options import AT_LEAST_1, SEED, Options, OptionError, Rule, option
+from ..options import AT_LEAST_1, SEED, OptionError, Options, Rule, option
 
 __all__ = ["STRATEGIES", "SearchOptions"]
 
 STRATEGIES = ("random", "grid", "halving", "tpe")
+_UP_TO_10_000 = Rule(lambda v: 1 <= v <= 10_000, "between 1 and 10,000")
 _SHARE = Rule(lambda v: 2 <= v <= 100, "between 2 and 100")
 
 
@@ -21,8 +22,7 @@ class SearchOptions(Options):
         Rule(lambda v: v in STRATEGIES, ", ".join(STRATEGIES)), "length",
     )  # fmt: skip
     trials: int = option(
-        12, "Runs; of grid all combinations.", Rule(lambda v: 1 <= v <= 10_000, "between 1 and 10,000"),
-        "length", may_change=True,
+        12, "Runs; of grid all combinations.", _UP_TO_10_000, "length", may_change=True,
     )  # fmt: skip
     points: int = option(3, "Of grid: values of each range.", AT_LEAST_1, "length")
     eta: int = option(3, "Of halving: one of so many goes on, for so many times the steps.", _SHARE,

@@ -39,7 +39,9 @@ def plot_trials(
         best = rank == len(scored) - 1
         shade = rank / max(1, len(scored) - 1)
         axes.plot(
-            range(len(names) + 1), [*places, height], zorder=2 + shade,
+            range(len(names) + 1),
+            [*places, height],
+            zorder=2 + shade,
             color="tab:red" if best else (0.75 - 0.75 * shade, 0.8 - 0.5 * shade, 0.9),
             linewidth=2.5 if best else 1.2,
             label=f"best: trial {trial.number}, {trial.score:.4f}" if best else None,

@@ -1,8 +1,8 @@
 """A search: trials, one after the other, each a whole run in a folder of its own.
 
-    search = Search(runs, space, options)
-    search.run(print)
-    search.best()
+search = Search(runs, space, options)
+search.run(print)
+search.best()
 """
 
 from __future__ import annotations
@@ -145,9 +145,8 @@ class Search:
         if self.o.strategy != "tpe":
             return propose(self.space, self.o, number)
         sign = -1.0 if self.o.maximise else 1.0
-        known = [
-            (t.values, sign * t.score) for _, t in sorted(self.trials.items()) if t.score is not None
-        ]
+        before = [trial for _, trial in sorted(self.trials.items())]
+        known = [(t.values, sign * t.score) for t in before if t.score is not None]
         return tpe(self.space, self.o, number, known)
 
     def folder_of(self, number: int) -> Path:
@@ -185,7 +184,8 @@ class Search:
         lines = read_metrics(folder / "metrics.jsonl")
         values = [line[self.o.metric] for line in lines if self.o.metric in line]
         if not values or not isinstance(values[-1], int | float):
-            names = sorted({name for line in lines if "val_loss" in line for name in line} - {"step"})
+            validations = (line for line in lines if "val_loss" in line)
+            names = sorted({name for line in validations for name in line} - {"step"})
             raise OptionError(
                 f"`metric`: a run has no {self.o.metric}; it has {', '.join(names) or 'none'}"
             )

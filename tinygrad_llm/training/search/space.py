@@ -155,9 +155,9 @@ def number_of(option: Option, text: str) -> Any:
             f"`{option.field}` should be {words}, a range LOW..HIGH or LOW..HIGH:log, or choices "
             f"with commas, got {describe(text)}"
         ) from None
-    if option.type is int and number.is_integer():
-        return int(number) if abs(number) > 2**53 or "." in text or "e" in text.lower() else int(text)
-    return number
+    if option.type is not int or not number.is_integer():
+        return number
+    return int(text) if text.lstrip("+-").isdigit() else int(number)
 
 
 def _parsed(option: Option, text: str) -> Any:

@@ -55,9 +55,7 @@ def tpe(space: Space, options: SearchOptions, number: int, known: Known) -> dict
     seed = (options.search_seed + number) % 2**32
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
     for values, score in known:
-        study.add_trial(
-            optuna.trial.create_trial(params=values, distributions=kinds, value=score)
-        )
+        study.add_trial(optuna.trial.create_trial(params=values, distributions=kinds, value=score))
     params: dict[str, Any] = study.ask(kinds).params
     return params
 
