@@ -39,8 +39,8 @@ def test_published_numbers():
     assert CHINCHILLA.loss(70e9, 1.4e12) == pytest.approx(1.9366, abs=1e-4)
     assert CHINCHILLA.tokens_for(400e6) == pytest.approx(14.47e9, rel=3e-4)
     assert tokens_by_regression(400e6) == pytest.approx(7.77e9, rel=1e-3)
-    slope, intercept = regression(CHINCHILLA_TABLE)
-    assert (round(slope, 3), round(intercept, 4)) == (1.041, 0.9354)
+    power, intercept = regression(CHINCHILLA_TABLE)
+    assert (round(power, 3), round(intercept, 4)) == (1.041, 0.9354)
     assert training_flops(70e9, 1.4e12) == 5.88e23
 
 
@@ -81,12 +81,12 @@ def test_the_gradient_of_the_objective():
 
 def test_hubers_loss_is_smooth_where_it_changes():
     r = np.array([-2e-3, -1e-3, 0.0, 5e-4, 1e-3, 3e-3])
-    value, slope = huber(r)
+    value, derivative = huber(r)
     assert np.allclose(value, [1.5e-6, 5e-7, 0, 1.25e-7, 5e-7, 2.5e-6], rtol=1e-12)
-    assert np.array_equal(slope, [-1e-3, -1e-3, 0, 5e-4, 1e-3, 1e-3])
+    assert np.array_equal(derivative, [-1e-3, -1e-3, 0, 5e-4, 1e-3, 1e-3])
 
 
-def test_many_minima_at_once():
+def test_many_minima_together():
     """Rosenbrock's valley from many starts; each row ends at (1, 1) by itself."""
 
     def valley(x, rows):

@@ -126,7 +126,7 @@ class Valley:
         if self.values.get("n_layers") == 3:
             raise OptionError("`n_layers` 3 is odd")
 
-    def train(self, until=None, report=True):
+    def complete(self, until=None, report=True):
         if len(Valley.made) == Valley.stop_at:
             raise KeyboardInterrupt
         if self.values["lr"] > 5e-3:

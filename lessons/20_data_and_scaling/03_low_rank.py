@@ -26,7 +26,7 @@ torch.manual_seed(123)
 
 # %% [markdown]
 # ## By hand: a product of matrices, read in three ways
-# X has a vector in each row. X·W is, all at once: each row of X mixed by W; each number a dot product of a row and a column;
+# X has a vector in each row. X·W is: each row of X mixed by W; each number a dot product of a row and a column;
 # a **sum of outer products**, one for each column of X with the row of W that belongs to it.
 
 # %%
@@ -110,7 +110,7 @@ print(f"{len(letters)} letters: {directions_for(pairs)} directions hold 90 %, "
 assert directions_for(pairs) < directions_for(shuffled)
 
 # %% [markdown]
-# ## What it saves
+# ## With the package: what it saves
 # A matrix of rank r is stored as two thin ones: r·(rows + columns) numbers in place of rows·columns, and a product with it
 # costs as many times less. LoRA (chapter A_lora) trains such a pair; multi-head latent attention keeps keys and values so;
 # Muon does the contrary: it makes all singular values of a step equal, so that no direction is too weak.
@@ -121,6 +121,22 @@ balance = rows * columns / (rows + columns)
 print(f"two thin matrices are smaller below rank {balance:.0f}")
 assert balance == 128
 
+# %% tags=["package"]
+from tinygrad_llm.layers import lora  # noqa: E402
+from tinygrad_llm.nn import Linear  # noqa: E402
+
+layer = torch.nn.Sequential(Linear(256, 256))
+lora.add(layer, rank=8, names=["0"])
+pair = [p for p in layer.parameters() if p.requires_grad]
+print("with the package:", [tuple(p.shape) for p in pair])
+assert sum(p.numel() for p in pair) == 8 * (256 + 256)
+
+# %% [markdown]
+# ## By hand: Muon's step
+# A gradient with few strong directions moves a matrix along these only. X <- 1.5·X − 0.5·X·Xᵀ·X leaves the directions of X and
+# moves each singular value between 0 and √3 towards 1.
+
+# %%
 momentum = torch.randn(64, 4) @ torch.randn(4, 64) + 0.05 * torch.randn(64, 64)  # four strong directions
 X = momentum / momentum.norm()
 for _ in range(30):  # X <- 1.5·X − 0.5·X·Xᵀ·X: each singular value goes to 1, its direction stays
@@ -132,7 +148,7 @@ assert before[0] / before[3] > 1 and after[0] / after[59] < 1.05
 
 # %% [markdown]
 # **Answer.** Rank counts outer products, and a batch of 8 rows gives a gradient 8 of them; the sum of two such gradients has
-# rank 16 at most. Data that follow from few properties have few strong directions, whatever their size.
+# rank 16 at most. Data that follow from few properties have few strong directions, however many numbers they are.
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(10, 4))

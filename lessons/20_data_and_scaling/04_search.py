@@ -60,7 +60,7 @@ print(f"lr 0.01, width 16, 81 steps: {Run(0.01, 16).until(81):.4f}")
 # %% [markdown]
 # ## By hand: a learning rate is searched by factors
 # Between 0.001 and 1, drawn evenly, nine of ten draws are above 0.1. Drawn evenly **in the logarithm**, each factor of ten
-# has a third of them. Whatever acts by its factor (learning rate, weight decay, width) is searched so.
+# has a third of them. Any option that acts by its factor (learning rate, weight decay, width) is searched so.
 
 # %%
 draw = random.Random(5)
@@ -97,7 +97,7 @@ assert better >= 2, "random points win mostly, not always"
 
 # %% [markdown]
 # ## By hand: stop what is hopeless
-# **Successive halving** (Jamieson and Talwalkar, 2016): 27 runs make 3 steps of 81. The best 9 go on to 9 steps, of these the best
+# **Successive halving** (Jamieson and Talwalkar, 2016): 27 runs make 3 steps of 81. The best 9 continue to 9 steps, of these the best
 # 3 to 27, the best one to the end. Each round costs about the same, and all four cost as much as a few whole runs. They *go
 # on*: nothing is made twice, and each has the schedule of a whole run.
 

@@ -83,9 +83,9 @@ for size in (1e7, 4e8, 7e10):
     print(f"  N = {size:.0e}: law {best_tokens(size) / size:6.1f}, line {line / size:5.1f} tokens per parameter")
 
 # %% [markdown]
-# The gap is no error of arithmetic. The law has to have *one* form for all runs, and its two exponents decide how D grows with N;
+# The gap is not an error of arithmetic. The law has to have *one* form for all runs, and its two exponents decide how D grows with N;
 # the parabolas have no form, and each sees only runs near its own bottom. A small change of α or β turns the line
-# around the middle of the data, so answers far from the middle differ most. (Besiroglu et al., 2024, found that the
+# around the middle of the data, so answers far from the middle differ most. (Besiroglu et al., 2024, showed that the
 # published law does not fit the published points well, and that its intervals are too narrow.) And near the bottom the loss is flat: the
 # cost of the wrong answer is small.
 
@@ -174,16 +174,16 @@ assert error < 0.04
 from tinygrad_llm.training.scaling.fit import fit_law, isoflop  # noqa: E402
 from tinygrad_llm.training.scaling.laws import CHINCHILLA, tokens_by_regression  # noqa: E402
 
-found = fit_law(n.numpy(), d.numpy(), measured.numpy(), resamples=200, seed=1)
-for name, number in {**found.law._asdict(), "power": found.power}.items():
-    low, high = found.intervals[name]
+fitted = fit_law(n.numpy(), d.numpy(), measured.numpy(), resamples=200, seed=1)
+for name, number in {**fitted.law._asdict(), "power": fitted.power}.items():
+    low, high = fitted.intervals[name]
     print(f"  {name:6} {number:9.3g}  [{low:.3g}, {high:.3g}]")
-from_law = huber(torch.tensor([found.law.loss(*pair) for pair in zip(n.tolist(), d.tolist())]).log() - measured.log())
-assert from_law.sum().item() < value * 1.02, "our descent found nothing better"
+from_law = huber(torch.tensor([fitted.law.loss(*pair) for pair in zip(n.tolist(), d.tolist())]).log() - measured.log())
+assert from_law.sum().item() < value * 1.02, "our descent is not better"
 assert abs(CHINCHILLA.tokens_for(400e6) - D) < 1e-6 * D and abs(tokens_by_regression(400e6) - by_line) < 1e-6 * D
 budget = 5e11
 points, bottom = isoflop(n.numpy(), d.numpy(), measured.numpy(), budget)
-print(f"C = {budget:.0e}: best N by a parabola {bottom:,.0f}, by the law {found.law.best_parameters(budget):,.0f}, "
+print(f"C = {budget:.0e}: best N by a parabola {bottom:,.0f}, by the law {fitted.law.best_parameters(budget):,.0f}, "
       f"by Chinchilla's {CHINCHILLA.best_parameters(budget):,.0f}")  # fmt: skip
 
 # %% [markdown]

@@ -115,7 +115,7 @@ def _free_texts(out: str) -> str:
     folder = place.with_name(f"{place.name}-texts")
     texts, missing = find_free_texts()
     for row in write_free_texts(folder, texts):
-        say(f"source       {row['name']}, {row['description']}, {row['bytes'] / 1e6:.2f} MB, "
+        say(f"source       {row['name']}, {row['description']}, {int(row['bytes']) / 1e6:.2f} MB, "
             f"{row['licence']}")  # fmt: skip
     for line in missing:
         say(f"left out     {one_line(line)}", file=sys.stderr)

@@ -38,7 +38,7 @@ Strategies (--strategy):
            as many, and so on; needs --steps, those of a whole run, whose schedule all of them have
   tpe      optuna's tree-structured Parzen estimator (pip install 'tinygrad_llm[search]')
 
-Each trial is a run of its own below --out. The best one keeps its checkpoint; best.json has its
+Each trial is a separate run below --out. The best one keeps its checkpoint; best.json has its
 options for --config. Ctrl-C keeps what is known, and after it, a crash or kill -9 the same command
 goes on, within a trial too.
 """
@@ -47,7 +47,8 @@ goes on, within a trial too.
 def register(app: typer.Typer) -> None:
     """Adds the group of commands to the application."""
     group = typer.Typer(help=_HELP, no_args_is_help=True, rich_markup_mode=None)
-    for name, kind in {"pretrain": PretrainOptions, **COMMANDS}.items():
+    kinds: dict[str, type[Options]] = {"pretrain": PretrainOptions, **COMMANDS}
+    for name, kind in kinds.items():
         text = f"Search options of {_words(name)}; `tinygrad-llm search --help` explains how."
         group.command(name=name, help=text)(_command(kind, partial(search, name, kind)))
     app.add_typer(group, name="search")

@@ -17,7 +17,7 @@ __all__ = ["register"]
 _HELP = """Measure how the loss falls with the size of a model and with its tokens, and fit a law.
 
 Each of --sizes (layers x channels) is trained on each of --tokens, from random weights, with the
-same batches and a cosine of its own length. The fits L(N), L(D) and
+same batches and a cosine as long as the run. The fits L(N), L(D) and
 L(N, D) = E + A/N^alpha + B/D^beta have 95 % intervals (of resampled runs). Curves of equal compute
 and the compute-optimal line stand beside Chinchilla's (Hoffmann et al., 2022).
 

@@ -81,8 +81,8 @@ class Ledger:
             if before.get(name) != self.about.get(name):
                 raise OptionError(
                     f"`folder`: {self.folder} was begun with {name} "
-                    f"{describe(before.get(name))}, not {describe(self.about.get(name))}: go on "
-                    "with the same options, or take a new folder"
+                    f"{describe(before.get(name))}, not {describe(self.about.get(name))}: "
+                    "continue with the same options, or take a new folder"
                 )
 
     def _read(self) -> list[dict[str, Any]]:

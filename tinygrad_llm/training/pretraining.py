@@ -98,9 +98,9 @@ class Pretraining:
         Raises: OptionError for options that do not fit the text; what Trainer.run raises.
         """
         self.prepare()
-        return self.train()
+        return self.complete()
 
-    def train(self, until: int | None = None, report: bool = True) -> Result:
+    def complete(self, until: int | None = None, report: bool = True) -> Result:
         """What `run` does once all is prepared.
 
         until: the step after which it stops, as if it had been interrupted there; its schedule is

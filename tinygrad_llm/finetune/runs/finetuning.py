@@ -143,10 +143,10 @@ class Finetuning(ABC):
         Raises: OptionError for options that do not fit the data; what Trainer.run raises.
         """
         self.prepare()
-        return self.train()
+        return self.complete()
 
-    def train(self, until: int | None = None, report: bool = True) -> Result:
-        """What `run` does once all is prepared; see Pretraining.train."""
+    def complete(self, until: int | None = None, report: bool = True) -> Result:
+        """What `run` does once all is prepared; see Pretraining.complete."""
         stop_at(self.trainer, until)
         with self.ranks.together():
             if self.ranks.first:

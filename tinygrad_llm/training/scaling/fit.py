@@ -89,10 +89,10 @@ class _Problem:
             total = share.sum(axis=1, keepdims=True)  # (S, 1, n)
             share /= total
             residual = (np.log(total) + top)[:, 0] - self.target  # (S, n)
-            value, slope = huber(residual)
-            slope = slope * weights
+            value, derivative = huber(residual)
+            derivative = derivative * weights
             gradient = np.empty_like(theta)
-            weighted = share * slope[:, None, :]  # (S, K + 1, n)
+            weighted = share * derivative[:, None, :]  # (S, K + 1, n)
             gradient[:, 0:-1:2] = weighted[:, :-1].sum(2)
             gradient[:, 1:-1:2] = -(weighted[:, :-1] * self.log_x * power[:, :, None]).sum(2)
             gradient[:, -1] = weighted[:, -1].sum(1)

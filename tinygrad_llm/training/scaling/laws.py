@@ -80,21 +80,21 @@ CHINCHILLA_TABLE: tuple[tuple[float, float], ...] = (
     (400e6, 7.7e9), (1e9, 20.0e9), (10e9, 219.5e9), (67e9, 1.7e12), (175e9, 4.3e12),
     (280e9, 7.1e12), (520e9, 13.4e12), (1e12, 26.5e12), (10e12, 292.0e12),
 )  # fmt: skip
-_SLOPE, _INTERCEPT = 1.041, 0.9354
+_POWER, _INTERCEPT = 1.041, 0.9354
 
 
 def regression(pairs: Iterable[tuple[float, float]]) -> tuple[float, float]:
-    """(slope, intercept) of log10 y by log10 x, least squares."""
+    """(power, intercept) of log10 y by log10 x, least squares: y = 10^intercept·x^power."""
     x, y = np.log10(np.asarray(list(pairs), np.float64)).T
-    slope, intercept = np.polyfit(x, y, 1)
-    return float(slope), float(intercept)
+    power, intercept = np.polyfit(x, y, 1)
+    return float(power), float(intercept)
 
 
 def tokens_by_regression(
-    parameters: float, slope: float = _SLOPE, intercept: float = _INTERCEPT
+    parameters: float, power: float = _POWER, intercept: float = _INTERCEPT
 ) -> float:
-    """Optimal tokens by a straight line in log10: 10^(slope·log10 N + intercept).
+    """Optimal tokens by a straight line in log10: 10^(power·log10 N + intercept).
 
     The defaults are the `regression` of CHINCHILLA_TABLE, rounded.
     """
-    return float(10.0 ** (slope * math.log10(parameters) + intercept))
+    return float(10.0 ** (power * math.log10(parameters) + intercept))

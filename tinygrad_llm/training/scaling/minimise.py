@@ -1,4 +1,4 @@
-"""BFGS for many small problems at once: every row is a start, all rows step together."""
+"""BFGS for many small problems together: every row is a start, and all rows step."""
 
 from __future__ import annotations
 

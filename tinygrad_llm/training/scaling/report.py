@@ -63,7 +63,7 @@ class Report:
         held = other == other.max()
         if len(set(x[held])) < 3:
             return None
-        return float(other.max()), fit_power(x[held], self.L[held], resamples, seed)  # type: ignore[arg-type]
+        return float(other.max()), fit_power(x[held], self.L[held], resamples, seed)
 
     def _budgets(self) -> list[tuple[float, list[tuple[float, float]], float | None]]:
         """(C, the losses of each size at it, the best size) for some C that several sizes reach."""
@@ -116,9 +116,9 @@ class Report:
                 f"compute-optimal N ~ C^a: a = {self.law.power:.3f}{_shown(between.get('power'))}; "
                 f"Chinchilla's fit {CHINCHILLA.beta / (CHINCHILLA.alpha + CHINCHILLA.beta):.3f}",
             ]
-        for letter, other, found in (("N", "D", self.by_size), ("D", "N", self.by_tokens)):
-            if found is not None:
-                held, fit = found
+        for letter, other, power in (("N", "D", self.by_size), ("D", "N", self.by_tokens)):
+            if power is not None:
+                held, fit = power
                 lines.append(
                     f"L({letter}) at {other} = {short(held)}: {fit.E:.3f}"
                     f"{_shown(fit.intervals.get('E'))} + {fit.A:.4g}/{letter}^{fit.alpha:.3f}"
@@ -127,12 +127,12 @@ class Report:
                 )
         for flops, points, best in self.budgets:
             if best is not None:
-                law = "" if self.law is None else (
+                by_law = "" if self.law is None else (
                     f", by the law {short(self.law.law.best_parameters(flops))}"
                 )  # fmt: skip
                 lines.append(
                     f"C = {flops:.2e}: of {len(points)} sizes the parabola's bottom is at N = "
-                    f"{short(best)}, D = {short(flops / 6.0 / best)}{law}, by Chinchilla's "
+                    f"{short(best)}, D = {short(flops / 6.0 / best)}{by_law}, by Chinchilla's "
                     f"{short(CHINCHILLA.best_parameters(flops))}"
                 )
         return lines

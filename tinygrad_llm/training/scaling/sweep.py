@@ -231,7 +231,7 @@ class Sweep:
                 f"`tokens`: {point.steps:,} steps read the text {passes:.1f} times, and a repeated "
                 "text counts for less than a new one: take fewer tokens, more text, or `repeats`"
             )
-        result = run.train(report=False)
+        result = run.complete(report=False)
         tokens = point.steps * options.batch_size * options.context_length
         per_token = run.model.flops_per_token(options.context_length)
         outside = sum(

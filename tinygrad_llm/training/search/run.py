@@ -1,4 +1,4 @@
-"""A search: trials, one after the other, each a whole run in a folder of its own.
+"""A search: trials, one after the other, each a whole run in a separate folder.
 
 search = Search(runs, space, options)
 search.run(print)
@@ -34,7 +34,7 @@ _SAME_REFUSALS = 3  # at the beginning: then no trial will work
 class Runs(NamedTuple):
     """A kind of runs: its name on the command line, its options, how one is made and continued.
 
-    make: values of options, by their fields -> a run with prepare() and train(until, report)
+    make: values of options, by their fields -> a run with prepare() and complete(until, report)
     """
 
     name: str
@@ -92,7 +92,7 @@ class Search:
         """Makes the trials that are missing; returns all, the best first.
 
         note: called with a line for each. After an interruption the trials so far can be read from
-        `trials`, and another run goes on.
+        `trials`, and another run continues.
         Raises: OptionError if no trial could run; ImportError for a strategy without its package.
         """
         # More trials of halving would change who goes on: only the others may get more
@@ -165,7 +165,7 @@ class Search:
                 shutil.rmtree(folder, ignore_errors=True)
                 run = self.runs.make({**self.space.fixed, **values, "folder": str(folder)})
             run.prepare()
-            result = run.train(until, report=False)
+            result = run.complete(until, report=False)
             steps = result.step
             score = self._score(folder)
         except NonFiniteError as error:
