@@ -220,6 +220,14 @@ def test_a_sweep_resumes_and_grows(text, tmp_path):
         Sweep(sweep_options(text, tmp_path / "a", seed=2)).run(lines.append)
 
 
+def test_a_run_that_diverges_is_a_row_without_a_loss(text, tmp_path):
+    lines = []
+    options = sweep_options(text, tmp_path / "a", sizes="1x8", tokens="256", lr=1e30)
+    (row,) = Sweep(options).run(lines.append)
+    assert row["loss"] is None and "diverged" in lines[0]
+    assert Sweep(options).run(lines.append) == [row] and len(lines) == 1
+
+
 def test_a_text_that_is_too_short_for_new_tokens(text, tmp_path):
     options = sweep_options(text, tmp_path / "a", tokens="100k", sizes="1x8")
     with pytest.raises(OptionError, match="read the text .* times, and a repeated text"):

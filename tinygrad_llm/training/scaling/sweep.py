@@ -12,11 +12,13 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...files.paths import local_path
 from ...files.untrusted import describe
+from ..autopsy import NonFiniteError
 from ..checkpoint import checkpoints_in, find_checkpoint
 from ..ledger import Ledger
 from ..options import AT_LEAST_1, POSITIVE, SEED, OptionError, Options, option
@@ -206,10 +208,11 @@ class Sweep:
                 if row is None:
                     row = ledger.add(**point._asdict(), **self._train(point))
                     shutil.rmtree(self.folder_of(point), ignore_errors=True)
+                    loss = "diverged" if row["loss"] is None else f"loss {row['loss']:.4f}"
                     note(
                         f"{number:>3} of {len(self.points):<5} {point.layers}x{point.channels:<5} "
                         f"{row['parameters']:>10,} parameters {row['tokens']:>12,} tokens  "
-                        f"loss {row['loss']:.4f}  {duration(row['seconds'])}"
+                        f"{loss}  {duration(row['seconds'])}"
                     )
             return list(ledger.rows)
 
@@ -231,7 +234,10 @@ class Sweep:
                 f"`tokens`: {point.steps:,} steps read the text {passes:.1f} times, and a repeated "
                 "text counts for less than a new one: take fewer tokens, more text, or `repeats`"
             )
-        result = run.complete(report=False)
+        loss, train_loss = None, None  # of a run that diverges
+        with suppress(NonFiniteError):
+            result = run.complete(report=False)
+            loss, train_loss = result.val_loss, result.loss
         tokens = point.steps * options.batch_size * options.context_length
         per_token = run.model.flops_per_token(options.context_length)
         outside = sum(
@@ -240,7 +246,7 @@ class Sweep:
         return {
             "parameters": run.model.n_parameters(), "matrices": run.model.n_parameters() - outside,
             "tokens": tokens, "flops": tokens * per_token, "passes": passes,
-            "loss": result.val_loss, "train_loss": result.loss,
+            "loss": loss, "train_loss": train_loss,
             "bytes_per_token": run.bytes_per_token, "lr": options.lr,
             "seconds": time.perf_counter() - began,
         }  # fmt: skip
