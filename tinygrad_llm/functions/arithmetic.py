@@ -13,6 +13,7 @@ from ..autograd.grad_mode import no_grad
 from ..autograd.half_precision import is_half
 from ..tensor import Tensor, dtypes
 from ..tensor.numbers import fitted, plain
+from . import half_gradients
 from .half_precision import rounded_once
 from .inplace import in_place
 from .method import method
@@ -244,14 +245,14 @@ def _lerp(input: Tensor, end: Tensor, weight: Any, fused: bool) -> Tensor:
 
 
 @method
-@rounded_once
+@rounded_once(gradient=half_gradients.addcmul)
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value·tensor1·tensor2."""
     return input + value * tensor1 * tensor2
 
 
 @method
-@rounded_once
+@rounded_once(gradient=half_gradients.addcdiv)
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value·tensor1 / tensor2."""
     return input + value * tensor1 / tensor2

@@ -11,6 +11,7 @@ from ..arrays.silence import quiet
 from ..arrays.special import complement_of_erf
 from ..arrays.special import sigmoid as sigmoid_of
 from ..tensor import Tensor
+from . import half_gradients
 from .half_precision import rounded_once
 from .inplace import in_place
 from .method import method
@@ -90,7 +91,7 @@ def cos(input: Tensor) -> Tensor:
 
 
 @method
-@rounded_once
+@rounded_once(gradient=half_gradients.tan)
 def tan(input: Tensor) -> Tensor:
     """The tangent of an angle in radians; its derivative is 1 + tan²x."""
     x = as_floating(input)
@@ -106,14 +107,14 @@ def erf(input: Tensor) -> Tensor:
 
 # ------------------------------------- made of other functions here
 @method
-@rounded_once
+@rounded_once(gradient=half_gradients.exp2)
 def exp2(input: Tensor) -> Tensor:
     """2ˣ."""
     return exp(as_floating(input) * math.log(2.0))
 
 
 @method
-@rounded_once
+@rounded_once(gradient=half_gradients.erfc)
 def erfc(input: Tensor) -> Tensor:
     """1 − erf x, without the loss of digits for large x; its derivative is −2/√π·e^(−x²)."""
     x = as_floating(input)
@@ -123,7 +124,7 @@ def erfc(input: Tensor) -> Tensor:
 
 
 @method
-@rounded_once
+@rounded_once(gradient=half_gradients.sinh)
 def sinh(input: Tensor) -> Tensor:
     """(eˣ − e⁻ˣ)/2; its derivative is cosh x."""
     x = as_floating(input)
@@ -132,7 +133,7 @@ def sinh(input: Tensor) -> Tensor:
 
 
 @method
-@rounded_once
+@rounded_once(gradient=half_gradients.cosh)
 def cosh(input: Tensor) -> Tensor:
     """(eˣ + e⁻ˣ)/2; its derivative is sinh x."""
     x = as_floating(input)
@@ -170,7 +171,7 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
 
 
 @method
-@rounded_once
+@rounded_once(gradient=half_gradients.logaddexp)
 def logaddexp(input: Tensor, other: Tensor) -> Tensor:
     """log(eˣ + eʸ) = max(x, y) + log(1 + exp(−|x − y|)), which can't overflow.
 
@@ -183,7 +184,7 @@ def logaddexp(input: Tensor, other: Tensor) -> Tensor:
 
 
 @method
-@rounded_once
+@rounded_once(gradient=half_gradients.hypot)
 def hypot(input: Tensor, other: Tensor) -> Tensor:
     """√(x² + y²), without overflow of the squares; the derivatives are x/√(…) and y/√(…)."""
     a, b = (as_floating(x) for x in pair(input, other))

@@ -1,11 +1,18 @@
-"""Functions of several ops that PyTorch computes in one kernel round half precisions once."""
+"""Functions of several ops that PyTorch computes in one kernel round half precisions once.
+
+Their derivatives are often several kernels there, each of which rounds: half_gradients.py.
+"""
 
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
+from ..arrays.meta import is_meta
+from ..autograd.engine import Op
+from ..autograd.grad_mode import mode
 from ..autograd.half_precision import is_half
 from ..tensor import Tensor, dtypes
 from . import operands
@@ -14,13 +21,18 @@ from .inplace import write
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def rounded_once(function: F) -> F:
+def rounded_once(function: Any = None, *, gradient: Any = None) -> Any:
     """Compute a function of half-precision tensors in float32, and round its result once.
 
     A single op does so by itself (Op.in_float32). A function that is composed of several, such as
     lerp, would round after each. The gradients are rounded once as well, where they leave it. A
     function that changes its first argument in place (inplace=True) changes the half one.
+    gradient: for a function whose derivative PyTorch rounds in between: gradient(r, g, y, *args),
+    with r that rounds, the upstream gradient g, the result y and all arguments of the function in
+    their order, arrays for tensors; it returns the gradients of the tensors among them.
     """
+    if function is None:
+        return functools.partial(rounded_once, gradient=gradient)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -30,6 +42,9 @@ def rounded_once(function: F) -> F:
         dtype = dtypes.numpy_dtype(dtypes.result_type(*tensors))
         if not is_half(dtype):
             return function(*args, **kwargs)
+        if gradient is not None and mode.grad and any([x.requires_grad for x in tensors]):
+            if not any([is_meta(x.array) for x in tensors]):
+                return _in_kernels(function, gradient, dtype, args, kwargs)
         wide = [_wide(x) for x in args]
         result = function(*wide, **{name: _wide(x) for name, x in kwargs.items()})
         new = operands.rounded(operands.cast(result, dtype))
@@ -37,7 +52,46 @@ def rounded_once(function: F) -> F:
             return write(args[0], new, f"{function.__name__}_")
         return new
 
-    return cast(F, call)
+    return call
+
+
+class _Kernels(Op, listed=False):
+    """The values of a function, with the gradient that PyTorch computes kernel by kernel."""
+
+    name = "kernels"
+    broadcasts = True
+    in_float32 = True
+
+    def forward(self, *arrays, values, gradient):
+        self.saved, self.gradient = (values, *arrays), gradient
+        return values
+
+    def backward(self, g):
+        y, *arrays = self.saved
+        return self.gradient(self.stored, g, y, arrays)
+
+
+def _in_kernels(function: Any, gradient: Any, dtype: Any, args: tuple, kwargs: dict) -> Tensor:
+    """function(*args) rounded once, whose backward is `gradient`."""
+    bound = _signature(function).bind(*args, **kwargs)
+    bound.apply_defaults()
+    order = {n: operands.cast(x, dtype) for n, x in bound.arguments.items()}
+    wide = {n: _wide(x.detach()) if isinstance(x, Tensor) else x for n, x in order.items()}
+    values = function(**wide).array
+    places = [i for i, x in enumerate(order.values()) if isinstance(x, Tensor)]
+    tensors = [x for x in order.values() if isinstance(x, Tensor)]
+
+    def of(r: Any, g: Any, y: Any, arrays: list[Any]) -> Any:
+        given = [*wide.values()]
+        for i, a in zip(places, arrays, strict=True):
+            given[i] = a
+        grads = gradient(r, g, y, *given)
+        return grads if isinstance(grads, tuple) else (grads,)
+
+    return _Kernels.apply(*tensors, values=values, gradient=of)
+
+
+_signature = functools.cache(inspect.signature)
 
 
 def _wide(x: Any) -> Any:

@@ -12,6 +12,7 @@ from ..arrays.devices import asarray, xp_of
 from ..arrays.silence import quiet
 from ..arrays.special import sigmoid as sigmoid_of
 from ..tensor import Tensor
+from . import half_gradients
 from .elementary import _of_dtype, _wide
 from .half_precision import rounded_once
 from .inplace import in_place
@@ -22,7 +23,7 @@ from .printed_names import printed_as
 
 # --------------------------------------------------------------------------------- of one number
 @method("asin", "arcsin")
-@rounded_once
+@rounded_once(gradient=half_gradients.asin)
 def asin(input: Tensor) -> Tensor:
     """The angle in [−π/2, π/2] whose sine is x; nan outside of [−1, 1].
 
@@ -34,7 +35,7 @@ def asin(input: Tensor) -> Tensor:
 
 
 @method("acos", "arccos")
-@rounded_once
+@rounded_once(gradient=half_gradients.acos)
 def acos(input: Tensor) -> Tensor:
     """The angle in [0, π] whose cosine is x; nan outside of [−1, 1].
 
@@ -46,7 +47,7 @@ def acos(input: Tensor) -> Tensor:
 
 
 @method("atan", "arctan")
-@rounded_once
+@rounded_once(gradient=half_gradients.atan)
 def atan(input: Tensor) -> Tensor:
     """The angle in [−π/2, π/2] whose tangent is x; the derivative is 1/(1 + x²)."""
     x = as_floating(input)
@@ -55,7 +56,7 @@ def atan(input: Tensor) -> Tensor:
 
 
 @method("asinh", "arcsinh")
-@rounded_once
+@rounded_once(gradient=half_gradients.asinh)
 def asinh(input: Tensor) -> Tensor:
     """The inverse of sinh, log(x + √(x² + 1)); the derivative is 1/√(1 + x²)."""
     x = as_floating(input)
@@ -64,7 +65,7 @@ def asinh(input: Tensor) -> Tensor:
 
 
 @method("acosh", "arccosh")
-@rounded_once
+@rounded_once(gradient=half_gradients.acosh)
 def acosh(input: Tensor) -> Tensor:
     """The inverse of cosh for x ≥ 1, log(x + √(x² − 1)); nan below.
 
@@ -77,7 +78,7 @@ def acosh(input: Tensor) -> Tensor:
 
 
 @method("atanh", "arctanh")
-@rounded_once
+@rounded_once(gradient=half_gradients.atanh)
 def atanh(input: Tensor) -> Tensor:
     """The inverse of tanh, ½·log((1 + x)/(1 − x)); ±inf at ±1, nan beyond.
 
@@ -91,7 +92,7 @@ def atanh(input: Tensor) -> Tensor:
 
 # --------------------------------------------------------------------------------- of two numbers
 @method("atan2", "arctan2")
-@rounded_once
+@rounded_once(gradient=half_gradients.atan2)
 def atan2(input: Tensor, other: Tensor) -> Tensor:
     """The angle in [−π, π] of the point (other, input): y first, then x.
 
@@ -109,7 +110,7 @@ def atan2(input: Tensor, other: Tensor) -> Tensor:
 
 
 @method
-@rounded_once
+@rounded_once(gradient=half_gradients.logaddexp2)
 def logaddexp2(input: Tensor, other: Tensor) -> Tensor:
     """log₂(2ˣ + 2ʸ), which can't overflow; the derivatives are 2ˣ/(2ˣ + 2ʸ) and 2ʸ/(2ˣ + 2ʸ)."""
     a, b = (as_floating(v) for v in pair(input, other))

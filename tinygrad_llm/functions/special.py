@@ -17,6 +17,7 @@ from ..arrays.special import complement_of_erf
 from ..autograd.engine import Op
 from ..autograd.half_precision import is_half
 from ..tensor import Tensor, dtypes, wrap
+from . import half_gradients
 from .checks import broadcasts
 from .elementary import erf, log
 from .half_precision import rounded_once
@@ -59,20 +60,20 @@ def _in_float64(input: Tensor, f: Any, derivative: Any) -> Tensor:
 
 # ------------------------------------------------------------------------------------ Γ's family
 @method
-@rounded_once
+@rounded_once(gradient=half_gradients.lgamma)
 def lgamma(input: Tensor) -> Tensor:
     """log |Γ(x)|; ∞ at 0, −1, −2 … The derivative is ψ(x), `digamma`."""
     return _in_float64(input, gamma.lgamma, lambda x, y: gamma.digamma(x))
 
 
 @method
-@rounded_once
+@rounded_once(gradient=half_gradients.digamma)
 def digamma(input: Tensor) -> Tensor:
     """ψ(x) = d/dx log Γ(x); −∞ at 0, NaN at −1, −2 … The derivative is ψ′(x), `polygamma(1, x)`."""
     return _in_float64(input, gamma.digamma, lambda x, y: gamma.polygamma(1, x))
 
 
-@rounded_once
+@rounded_once(gradient=half_gradients.polygamma)
 def _polygamma(input: Tensor, n: int) -> Tensor:
     return _in_float64(
         input, lambda x: gamma.polygamma(n, x), lambda x, y: gamma.polygamma(n + 1, x)
@@ -114,7 +115,7 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
 
 # ------------------------------------------------------------------------ the normal distribution
 @method
-@rounded_once
+@rounded_once(gradient=half_gradients.erfinv)
 def erfinv(input: Tensor) -> Tensor:
     """The x with erf x = y, for y in [−1, 1]; NaN beyond. The derivative is √π/2·exp(x²)."""
     return _in_float64(input, gamma.erfinv, lambda y, x: 0.5 * _ROOT_OF_PI * xp_of(x).exp(x * x))
@@ -172,7 +173,7 @@ def entr(input: Tensor) -> Tensor:
 
 
 @function
-@rounded_once
+@rounded_once(gradient=half_gradients.xlog1py)
 def xlog1py(input: Any, other: Any) -> Tensor:
     """x·log(1 + y), and 0 where x is 0, except where y is nan: ∂x log(1 + y), ∂y x/(1 + y)."""
     a, b = (as_floating(v) for v in pair(input, other))
@@ -191,7 +192,7 @@ def xlog1py(input: Any, other: Any) -> Tensor:
 
 # ------------------------------------------------------------------------------------ others
 @method
-@rounded_once
+@rounded_once(gradient=half_gradients.sinc)
 def sinc(input: Tensor) -> Tensor:
     """sin(πx)/(πx), and 1 at 0. The derivative is (cos(πx) − sinc x)/x, and 0 at 0."""
 
