@@ -58,9 +58,10 @@ def row(op: str, kind: str, f: Any, *shapes: Any, label: str = "", **more: Any) 
 # ------------------------------------------------------------------------ element-wise arithmetic
 row("add", EXACT, lambda L, F, x, y: x + y, N, N)
 row("add", EXACT, lambda L, F, x: x + 0.3, label="number")
-row("add", EXACT, lambda L, F, x, y: L.add(x, y, alpha=0.3), N, N, label="alpha", backward="none")
+row("add", EXACT, lambda L, F, x, y: L.add(x, y, alpha=0.3), N, N, label="alpha")
 row("sub", EXACT, lambda L, F, x, y: x - y, N, N)
 row("sub", EXACT, lambda L, F, x: 0.3 - x, label="number")
+row("sub", EXACT, lambda L, F, x, y: L.sub(x, y, alpha=0.3), N, N, label="alpha")
 row("mul", EXACT, lambda L, F, x, y: x * y, N, N)
 row("mul", EXACT, lambda L, F, x: x * 0.3, label="number")
 row("mul", EXACT, lambda L, F, x: x * L.tensor(0.3), label="0-d")
@@ -92,7 +93,7 @@ row("pow", CURVED, lambda L, F, x: x**0.5, domain="positive", label="1/2")
 row("pow", CURVED, lambda L, F, x: x**-0.5, domain="positive", label="-1/2")
 row("pow", CURVED, lambda L, F, x: x**0.3, domain="positive", label="number")
 row("pow", CURVED, lambda L, F, x, y: x**y, N, N, domain="positive")
-row("pow", CURVED, lambda L, F, x: 1.7**x, label="base", backward="none")
+row("pow", CURVED, lambda L, F, x: 1.7**x, label="base")
 
 # ------------------------------------------------------------------------ transcendental functions
 for _name in ("exp", "expm1", "tanh", "sigmoid", "sin", "cos", "erf"):
@@ -166,8 +167,7 @@ row("scatter_add", SUMMED, lambda L, F, x: (x.detach() * 0)[:, :7].scatter_add(
 row("scatter_reduce", EXACT, lambda L, F, x, y: x[:, :7].scatter_reduce(
     1, (L.arange(25600) % 7).view(N), y, "amax"), N, N, backward=SUMMED)  # fmt: skip
 row("scatter_reduce", SUMMED, lambda L, F, x, y: x[:, :60].scatter_reduce(
-    1, (L.arange(25600) % 128 // 4).view(N), y, "prod"), N, N, label="prod",
-    backward="none")  # fmt: skip
+    1, (L.arange(25600) % 128 // 4).view(N), y, "prod"), N, N, label="prod")  # fmt: skip
 row("diagonal", EXACT, lambda L, F, x: x.diagonal(3) * 0.3)
 row("embedding", EXACT, lambda L, F, w: F.embedding(L.arange(300) * 7 % 50, w), (50, 30))
 row("rope", EXACT, lambda L, F, x: _rotated(L, x), (2, 3, 40, 16), backward=SUMMED)
@@ -284,6 +284,7 @@ row("cross_entropy", SUMMED, lambda L, F, x: F.cross_entropy(
     x, _classes(L), label_smoothing=0.1, ignore_index=3), label="smoothing")  # fmt: skip
 row("nll_loss", SUMMED, lambda L, F, x: F.nll_loss(
     x, _classes(L), (L.arange(128) * 0.01).to(x.dtype)), label="weights")  # fmt: skip
+# PyTorch has no such function: there the logits' gradient, which is never formed here, is rounded
 row("linear_cross_entropy", STORED, lambda L, F, x, w: F.cross_entropy(
     F.linear(x, w), _classes(L)) if L is torch else F.linear_cross_entropy(
     x, w, _classes(L)), (200, 30), (128, 30), backward="none")  # fmt: skip
@@ -296,42 +297,69 @@ row("kl_div", STORED, lambda L, F, x: F.kl_div(x, F.softmax(
     x.detach(), -1), reduction="none"))  # fmt: skip
 
 # ------------------------------------------------------- functions of several ops, rounded once
-row("", CURVED, lambda L, F, x: x.tan(), label="tan", backward="none")
-row("", CURVED, lambda L, F, x: x.exp2(), label="exp2", backward="none")
-row("", CURVED, lambda L, F, x: x.sinh(), label="sinh", backward="none")
-row("", CURVED, lambda L, F, x: x.cosh(), label="cosh", backward="none")
+row("", CURVED, lambda L, F, x: x.tan(), label="tan")
+row("", CURVED, lambda L, F, x: x.exp2(), label="exp2")
+row("", CURVED, lambda L, F, x: x.sinh(), label="sinh")
+row("", CURVED, lambda L, F, x: x.cosh(), label="cosh")
 for _name in ("asin", "acos", "atan", "asinh", "atanh"):
-    row("", CURVED, lambda L, F, x, f=_name: getattr(L, f)(x * 0.2), label=_name, backward="none")
+    row("", CURVED, lambda L, F, x, f=_name: getattr(L, f)(x * 0.2), label=_name)
 for _name in ("lgamma", "digamma", "sinc", "ndtr", "entr"):
     row("", SUMMED if _name in ("ndtr", "entr") else CURVED,
         lambda L, F, x, f=_name: getattr(L.special, f.replace("lgamma", "gammaln"))(
             x.abs() + 2.5 if "gamma" in f else x.abs() if f == "entr" else x),
-        label=_name, backward="none")  # fmt: skip
-row("", CURVED, lambda L, F, x: L.erfinv(x * 0.2), label="erfinv", backward="none")
-row("", CURVED, lambda L, F, x: L.polygamma(2, x.abs() + 2.5), label="polygamma", backward="none")
-row("", CURVED, lambda L, F, x: L.mvlgamma(x.abs() + 2.5, 2), label="mvlgamma", backward="none")
-row("", SUMMED, lambda L, F, x, y: L.special.xlog1py(x, y.abs()), N, N, label="xlog1py",
-    backward="none")  # fmt: skip
-row("", CURVED, lambda L, F, x: L.acosh(x * x + 1.0), label="acosh", backward="none")
-row("", SUMMED, lambda L, F, x, y: L.atan2(x, y), N, N, label="atan2", backward="none")
+        label=_name, backward=STORED if _name == "ndtr" else "")  # fmt: skip
+row("", CURVED, lambda L, F, x: L.erfinv(x * 0.2), label="erfinv")
+row("", CURVED, lambda L, F, x: L.polygamma(2, x.abs() + 2.5), label="polygamma")
+row("", CURVED, lambda L, F, x: L.mvlgamma(x.abs() + 2.5, 2), label="mvlgamma")
+row("", SUMMED, lambda L, F, x, y: L.special.xlog1py(x, y.abs()), N, N, label="xlog1py")  # fmt: skip
+row("", CURVED, lambda L, F, x: L.acosh(x * x + 1.0), label="acosh")
+row("", SUMMED, lambda L, F, x, y: L.atan2(x, y), N, N, label="atan2")
 row("", EXACT, lambda L, F, x, y: L.copysign(x, y), N, N, label="copysign")
-row("", SUMMED, lambda L, F, x, y: L.logaddexp2(x, y), N, N, label="logaddexp2", backward="none")
-row("", CURVED, lambda L, F, x: F.hardswish(x), label="hardswish", backward="none")
+row("", SUMMED, lambda L, F, x, y: L.logaddexp2(x, y), N, N, label="logaddexp2")
+row("", CURVED, lambda L, F, x: F.hardswish(x), label="hardswish")
 row("", CURVED, lambda L, F, x: F.selu(x), label="selu")
 row("", SUMMED, lambda L, F, x: F.mish(x), label="mish")
-row("", SUMMED, lambda L, F, x: F.glu(x), label="glu", backward="none")
-row("", SUMMED, lambda L, F, x: x.norm(3, dim=1), label="norm 3", backward="none")
+row("", SUMMED, lambda L, F, x: F.glu(x), label="glu")
+row("", SUMMED, lambda L, F, x: x.norm(3, dim=1), label="norm 3")
 row("", SUMMED, lambda L, F, x, y: L.lerp(x, y, 0.3), N, N, label="lerp")
-row("", SUMMED, lambda L, F, x, y: L.addcmul(x, x, y, value=0.3), N, N, label="addcmul",
-    backward="none")  # fmt: skip
-row("", SUMMED, lambda L, F, x, y: L.addcdiv(x, x, y, value=0.3), N, N, label="addcdiv",
-    backward="none")  # fmt: skip
-row("", SUMMED, lambda L, F, x, y: L.hypot(x, y), N, N, label="hypot", backward="none")
-row("", SUMMED, lambda L, F, x, y: L.logaddexp(x, y), N, N, label="logaddexp", backward="none")
-row("", SUMMED, lambda L, F, c, a, b: L.addmm(c, a, b, beta=0.3, alpha=0.7), (64, 50), (64, 300),
-    (300, 50), label="addmm")  # fmt: skip
+row("", SUMMED, lambda L, F, x, y: L.addcmul(x, x, y, value=0.3), N, N, label="addcmul")  # fmt: skip
+row("", SUMMED, lambda L, F, x, y: L.addcdiv(x, x, y, value=0.3), N, N, label="addcdiv")  # fmt: skip
+row("", SUMMED, lambda L, F, x, y: L.hypot(x, y), N, N, label="hypot")
+row("", SUMMED, lambda L, F, x, y: L.logaddexp(x, y), N, N, label="logaddexp")
+for _name, _shape in (("addmm", (64, 50)), ("addmm", (50,)), ("addmm", (64, 1)), ("addmm", ())):
+    row("", SUMMED, lambda L, F, c, a, b: L.addmm(c, a, b, beta=0.3, alpha=0.7), _shape, (64, 300),
+        (300, 50), label=f"addmm {_shape}", backward=STORED)  # fmt: skip
 row("", SUMMED, lambda L, F, c, a, b: L.baddbmm(c, a, b, beta=0.3, alpha=0.7), (3, 64, 50),
-    (3, 64, 30), (3, 30, 50), label="baddbmm")  # fmt: skip
+    (3, 64, 30), (3, 30, 50), label="baddbmm", backward=STORED)  # fmt: skip
+row("", SUMMED, lambda L, F, c, a, b: L.addmm(c, a, b), (50,), (64, 300), (300, 50),
+    label="addmm bias")  # fmt: skip
+for _width in (1.0, 0.3, 1.7):
+    for _reduction in ("none", "mean", "sum"):
+        row("", EXACT if _reduction == "none" else SUMMED, lambda L, F, x, t, w=_width, r=_reduction:
+            F.huber_loss(x, t, r, w), N, N, label=f"huber {_width} {_reduction}")  # fmt: skip
+        row("", CURVED if _reduction == "none" else SUMMED, lambda L, F, x, t, w=_width,
+            r=_reduction: F.smooth_l1_loss(x, t, reduction=r, beta=w), N, N,
+            label=f"smooth_l1 {_width} {_reduction}")  # fmt: skip
+for _reduction in ("mean", "sum"):
+    row("mse_loss", SUMMED, lambda L, F, x, t, r=_reduction: F.mse_loss(x, t, reduction=r), N, N,
+        label=_reduction)  # fmt: skip
+    row("", SUMMED, lambda L, F, x, t, r=_reduction: F.l1_loss(x, t, reduction=r), N, N,
+        label=f"l1 {_reduction}")  # fmt: skip
+row("", CURVED, lambda L, F, x, y: L.xlogy(x, y), N, N, domain="positive", label="xlogy")
+row("", CURVED, lambda L, F, x, y: L.xlogy(x, y), N, N[1:], domain="positive",
+    label="xlogy broadcast", backward=STORED)  # fmt: skip
+row("", CURVED, lambda L, F, x: L.xlogy(2.3, x), domain="positive", label="xlogy number")
+row("", CURVED, lambda L, F, x: L.xlogy(x, 2.3), label="xlogy of a number")
+row("", CURVED, lambda L, F, x: x.atan(), label="atan far")
+row("", CURVED, lambda L, F, x: x.erfc(), label="erfc")
+row("", CURVED, lambda L, F, x: x.logit(), domain="unit", label="logit")
+for _eps in (0.2, 1e-3, 0.0):
+    row("", CURVED, lambda L, F, x, e=_eps: x.logit(e), domain="unit", label=f"logit {_eps}")
+row("", CURVED, lambda L, F, x: L.special.entr(x), domain="positive", label="entr near 0")
+row("", CURVED, lambda L, F, x: L.polygamma(3, x.abs() + 2.5), label="polygamma 3")
+row("", CURVED, lambda L, F, x: F.glu(x, 0), label="glu 0")
+for _p in (0.5, 1, 1.5, 2.5, math.inf):
+    row("", SUMMED, lambda L, F, x, p=_p: x.norm(p, dim=1), label=f"norm {_p}")
 
 
 # ------------------------------------------------------------------------------------- comparison

@@ -174,12 +174,20 @@ def pow(input: Any, exponent: Any) -> Tensor:
     a = input.array.dtype.kind if isinstance(input, Tensor) else "f"
     if a in "iub" and isinstance(exponent, int) and exponent < 0:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
+    if not isinstance(input, Tensor) and isinstance(exponent, Tensor):
+        return _power_of_number(input, exponent)
     return binary(ops.Pow, input, exponent)
+
+
+@rounded_once(gradient=half_gradients.exponent, value=half_gradients.exponent_value)
+def _power_of_number(base: Any, exponent: Tensor) -> Tensor:
+    return binary(ops.Pow, base, exponent)
 
 
 @method("__rpow__")
 def _rpow(input: Any, other: Any) -> Tensor:
-    z = binary(ops.Pow, other, input)
+    z = _power_of_number(other, input) if isinstance(other, int | float) else binary(
+        ops.Pow, other, input)  # fmt: skip
     if isinstance(z, Tensor) and not z.array.flags.c_contiguous:  # PyTorch copies a number's powers
         return z.contiguous()
     return z

@@ -153,6 +153,7 @@ def _of_dtype(x: Tensor, values: Any, derivative: Any) -> Tensor:
 
 
 @method
+@rounded_once(gradient=half_gradients.logit, value=half_gradients.logit_value)
 def logit(input: Tensor, eps: float | None = None) -> Tensor:
     """log(x/(1 − x)), the inverse of sigmoid; with eps, x is first clamped to [eps, 1 − eps].
 
@@ -195,6 +196,7 @@ def hypot(input: Tensor, other: Tensor) -> Tensor:
 
 
 @method
+@rounded_once(gradient=half_gradients.xlogy, value=half_gradients.xlogy_value)
 def xlogy(input: Any, other: Any) -> Tensor:
     """x·log y, and 0 where x is 0, except where y is nan; the derivatives are log y and x/y."""
     a, b = (as_floating(v) for v in pair(input, other))

@@ -14,14 +14,14 @@ from ..arrays.meta import is_meta
 from ..autograd.engine import Op
 from ..autograd.grad_mode import mode
 from ..autograd.half_precision import is_half
-from ..tensor import Tensor, dtypes
+from ..tensor import Tensor, dtypes, wrap
 from . import operands
 from .inplace import write
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def rounded_once(function: Any = None, *, gradient: Any = None) -> Any:
+def rounded_once(function: Any = None, *, gradient: Any = None, value: Any = None) -> Any:
     """Compute a function of half-precision tensors in float32, and round its result once.
 
     A single op does so by itself (Op.in_float32). A function that is composed of several, such as
@@ -30,9 +30,10 @@ def rounded_once(function: Any = None, *, gradient: Any = None) -> Any:
     gradient: for a function whose derivative PyTorch rounds in between: gradient(r, g, y, *args),
     with r that rounds, the upstream gradient g, the result y and all arguments of the function in
     their order, arrays for tensors; it returns the gradients of the tensors among them.
+    value: for one whose kernel rounds in between, value(r, *args); it comes with a gradient.
     """
     if function is None:
-        return functools.partial(rounded_once, gradient=gradient)
+        return functools.partial(rounded_once, gradient=gradient, value=value)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -42,9 +43,9 @@ def rounded_once(function: Any = None, *, gradient: Any = None) -> Any:
         dtype = dtypes.numpy_dtype(dtypes.result_type(*tensors))
         if not is_half(dtype):
             return function(*args, **kwargs)
-        if gradient is not None and mode.grad and any([x.requires_grad for x in tensors]):
-            if not any([is_meta(x.array) for x in tensors]):
-                return _in_kernels(function, gradient, dtype, args, kwargs)
+        wanted = value is not None or (mode.grad and any([x.requires_grad for x in tensors]))
+        if gradient is not None and wanted and not any([is_meta(x.array) for x in tensors]):
+            return _in_kernels(function, gradient, value, dtype, args, kwargs)
         wide = [_wide(x) for x in args]
         result = function(*wide, **{name: _wide(x) for name, x in kwargs.items()})
         new = operands.rounded(operands.cast(result, dtype))
@@ -56,39 +57,50 @@ def rounded_once(function: Any = None, *, gradient: Any = None) -> Any:
 
 
 class _Kernels(Op, listed=False):
-    """The values of a function, with the gradient that PyTorch computes kernel by kernel."""
+    """A function computed kernel by kernel, as PyTorch does it: see rounded_once."""
 
     name = "kernels"
     broadcasts = True
     in_float32 = True
 
-    def forward(self, *arrays, values, gradient):
-        self.saved, self.gradient = (values, *arrays), gradient
-        return values
+    def forward(self, *arrays, value, gradient):
+        y = value(self.stored, arrays)
+        self.saved, self.gradient = (y, *arrays), gradient
+        return y
 
     def backward(self, g):
         y, *arrays = self.saved
         return self.gradient(self.stored, g, y, arrays)
 
 
-def _in_kernels(function: Any, gradient: Any, dtype: Any, args: tuple, kwargs: dict) -> Tensor:
-    """function(*args) rounded once, whose backward is `gradient`."""
+def _in_kernels(
+    function: Any, gradient: Any, value: Any, dtype: Any, args: tuple, kwargs: dict
+) -> Tensor:
+    """function(*args), rounded once or where `value` rounds it; its backward is `gradient`."""
     bound = _signature(function).bind(*args, **kwargs)
     bound.apply_defaults()
-    order = {n: operands.cast(x, dtype) for n, x in bound.arguments.items()}
-    wide = {n: _wide(x.detach()) if isinstance(x, Tensor) else x for n, x in order.items()}
-    values = function(**wide).array
-    places = [i for i, x in enumerate(order.values()) if isinstance(x, Tensor)]
-    tensors = [x for x in order.values() if isinstance(x, Tensor)]
+    given = [operands.cast(x, dtype) for x in bound.arguments.values()]
+    places = [i for i, x in enumerate(given) if isinstance(x, Tensor)]
+    tensors = [given[i] for i in places]
+    options = [None if isinstance(x, Tensor) else x for x in given]
 
-    def of(r: Any, g: Any, y: Any, arrays: list[Any]) -> Any:
-        given = [*wide.values()]
+    def with_arrays(arrays: Any) -> list[Any]:
+        every = options.copy()
         for i, a in zip(places, arrays, strict=True):
-            given[i] = a
-        grads = gradient(r, g, y, *given)
+            every[i] = a
+        return every
+
+    def values(r: Any, arrays: Any) -> Any:
+        if value is not None:
+            return value(r, *with_arrays(arrays))
+        names = dict(zip(bound.arguments, with_arrays(map(wrap, arrays)), strict=True))
+        return function(**names).array
+
+    def gradients(r: Any, g: Any, y: Any, arrays: Any) -> Any:
+        grads = gradient(r, g, y, *with_arrays(arrays))
         return grads if isinstance(grads, tuple) else (grads,)
 
-    return _Kernels.apply(*tensors, values=values, gradient=of)
+    return _Kernels.apply(*tensors, value=values, gradient=gradients)
 
 
 _signature = functools.cache(inspect.signature)

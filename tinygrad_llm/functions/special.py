@@ -19,7 +19,7 @@ from ..autograd.half_precision import is_half
 from ..tensor import Tensor, dtypes, wrap
 from . import half_gradients
 from .checks import broadcasts
-from .elementary import erf, log
+from .elementary import erf
 from .half_precision import rounded_once
 from .inplace import in_place, refuse_leaf, write
 from .method import function, method
@@ -73,7 +73,7 @@ def digamma(input: Tensor) -> Tensor:
     return _in_float64(input, gamma.digamma, lambda x, y: gamma.polygamma(1, x))
 
 
-@rounded_once(gradient=half_gradients.polygamma)
+@rounded_once(gradient=half_gradients.polygamma, value=half_gradients.polygamma_value)
 def _polygamma(input: Tensor, n: int) -> Tensor:
     return _in_float64(
         input, lambda x: gamma.polygamma(n, x), lambda x, y: gamma.polygamma(n + 1, x)
@@ -98,6 +98,7 @@ def polygamma(n: int, input: Tensor) -> Tensor:
 
 
 @method
+@rounded_once(gradient=half_gradients.mvlgamma, value=half_gradients.mvlgamma_value)
 def mvlgamma(input: Tensor, p: int) -> Tensor:
     """log Γₚ(x) = p·(p − 1)/4·log π + Σ log Γ(x − j/2) over j = 0 … p − 1, Γ of p dimensions.
 
@@ -158,11 +159,9 @@ def ndtri(input: Tensor) -> Tensor:
 
 # ------------------------------------------------------------------------------------ logarithms
 @function
+@rounded_once(gradient=half_gradients.entr, value=half_gradients.entr_value)
 def entr(input: Tensor) -> Tensor:
     """−x·log x, the entropy's term: 0 at 0, −∞ below. The derivative is −(1 + log x)."""
-    if is_half(input.array.dtype):  # rounded after each step, as in PyTorch
-        product = -input * log(input)
-        return product.masked_fill(input == 0, 0.0).masked_fill(input < 0, -math.inf)
 
     def value(x: Any) -> Any:
         xp = xp_of(x)
@@ -173,7 +172,7 @@ def entr(input: Tensor) -> Tensor:
 
 
 @function
-@rounded_once(gradient=half_gradients.xlog1py)
+@rounded_once(gradient=half_gradients.xlog1py, value=half_gradients.xlog1py_value)
 def xlog1py(input: Any, other: Any) -> Tensor:
     """x·log(1 + y), and 0 where x is 0, except where y is nan: ∂x log(1 + y), ∂y x/(1 + y)."""
     a, b = (as_floating(v) for v in pair(input, other))

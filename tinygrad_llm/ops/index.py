@@ -219,6 +219,10 @@ class ScatterReduce(Op):
         zeros = (own & (x == 0)).astype(x.dtype)
         multiply_at(product, index, xp.where(v == 0, xp.ones((), v.dtype), v))
         xp.add.at(zeros, index, (v == 0).astype(x.dtype))
+        if self.half is not None:  # g·product is rounded, and then divided by the factor
+            gy = self.stored(g * xp.where(zeros == 0, self.saved[2], self.stored(product)))
+            gx = xp.where(own, _without(x, gy, zeros), xp.zeros((), g.dtype))
+            return gx, _without(v, gy[index], zeros[index])
         return (
             xp.where(own, g * _without(x, product, zeros), xp.zeros((), g.dtype)),
             g[index] * _without(v, product[index], zeros[index]),

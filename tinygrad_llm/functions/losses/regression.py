@@ -5,9 +5,12 @@ from __future__ import annotations
 import warnings
 
 from ... import ops
+from ...autograd.half_precision import is_half
 from ...tensor import Tensor
+from .. import half_gradients
 from ..autocast import mixed
 from ..checks import need_floating, need_tensor
+from ..half_precision import rounded_once
 from ..method import function
 from ..operands import differentiated, promote
 from ..selection import clamp
@@ -38,8 +41,15 @@ def mse_loss(
 ) -> Tensor:  # fmt: skip
     """(input − target)², reduced. With weights the mean is divided by their sum."""
     reduction = reduction_name(size_average, reduce, reduction)
-    losses = ops.MseLoss.apply(*_alike("mse_loss", input, target))
-    return reduced_weighted(losses, weight, reduction)
+    x, t = _alike("mse_loss", input, target)
+    if reduction == "mean" and weight is None and is_half(x.array.dtype):
+        return _mse_mean(x, t)
+    return reduced_weighted(ops.MseLoss.apply(x, t), weight, reduction)
+
+
+@rounded_once(gradient=half_gradients.mse_mean, value=half_gradients.mse_mean_value)
+def _mse_mean(x: Tensor, t: Tensor) -> Tensor:
+    return reduced_weighted(ops.MseLoss.apply(x, t), None, "mean")
 
 
 @function
@@ -70,12 +80,25 @@ def huber_loss(
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     x, t = _alike("huber_loss", input, target)
+    if weight is None:
+        return _huber(x, t, delta, reduction)
+    losses = _huber(x, t, delta, "none")
+    if reduction == "mean":  # divided by the elements, as PyTorch does here
+        return reduced_weighted(losses, weight, "none").mean()
+    return reduced_weighted(losses, weight, reduction)
+
+
+@rounded_once(gradient=half_gradients.huber, value=half_gradients.huber_value)
+def _huber(x: Tensor, t: Tensor, delta: float, reduction: str) -> Tensor:
     d = x - t
     m = clamp(d.detach(), -delta, delta)  # the derivative of m·(d − m/2)
     losses = differentiated((m * (d.detach() - m * 0.5)).array, (d, lambda: m.array))
-    if weight is not None and reduction == "mean":  # divided by the elements, as PyTorch does here
-        return reduced_weighted(losses, weight, "none").mean()
-    return reduced_weighted(losses, weight, reduction)
+    return reduced_weighted(losses, None, reduction)
+
+
+@rounded_once(gradient=half_gradients.smooth_l1, value=half_gradients.smooth_l1_value)
+def _smooth_l1(x: Tensor, t: Tensor, beta: float, reduction: str) -> Tensor:
+    return _huber(x, t, beta, reduction) / beta
 
 
 @function
@@ -93,4 +116,5 @@ def smooth_l1_loss(
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
     if beta == 0:
         return l1_loss(input, target, reduction=reduction)
-    return huber_loss(input, target, reduction, beta) / beta
+    x, t = _alike("smooth_l1_loss", input, target)
+    return _smooth_l1(x, t, beta, reduction)
