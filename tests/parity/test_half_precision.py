@@ -311,7 +311,8 @@ for _name in ("lgamma", "digamma", "sinc", "ndtr", "entr"):
 row("", CURVED, lambda L, F, x: L.erfinv(x * 0.2), label="erfinv")
 row("", CURVED, lambda L, F, x: L.polygamma(2, x.abs() + 2.5), label="polygamma")
 row("", CURVED, lambda L, F, x: L.mvlgamma(x.abs() + 2.5, 2), label="mvlgamma")
-row("", SUMMED, lambda L, F, x, y: L.special.xlog1py(x, y.abs()), N, N, label="xlog1py")  # fmt: skip
+row("", SUMMED, lambda L, F, x, y: L.special.xlog1py(x, y.abs()), N, N,
+    label="xlog1py")  # fmt: skip
 row("", CURVED, lambda L, F, x: L.acosh(x * x + 1.0), label="acosh")
 row("", SUMMED, lambda L, F, x, y: L.atan2(x, y), N, N, label="atan2")
 row("", EXACT, lambda L, F, x, y: L.copysign(x, y), N, N, label="copysign")
@@ -322,8 +323,10 @@ row("", SUMMED, lambda L, F, x: F.mish(x), label="mish")
 row("", SUMMED, lambda L, F, x: F.glu(x), label="glu")
 row("", SUMMED, lambda L, F, x: x.norm(3, dim=1), label="norm 3")
 row("", SUMMED, lambda L, F, x, y: L.lerp(x, y, 0.3), N, N, label="lerp")
-row("", SUMMED, lambda L, F, x, y: L.addcmul(x, x, y, value=0.3), N, N, label="addcmul")  # fmt: skip
-row("", SUMMED, lambda L, F, x, y: L.addcdiv(x, x, y, value=0.3), N, N, label="addcdiv")  # fmt: skip
+row("", SUMMED, lambda L, F, x, y: L.addcmul(x, x, y, value=0.3), N, N,
+    label="addcmul")  # fmt: skip
+row("", SUMMED, lambda L, F, x, y: L.addcdiv(x, x, y, value=0.3), N, N,
+    label="addcdiv")  # fmt: skip
 row("", SUMMED, lambda L, F, x, y: L.hypot(x, y), N, N, label="hypot")
 row("", SUMMED, lambda L, F, x, y: L.logaddexp(x, y), N, N, label="logaddexp")
 for _name, _shape in (("addmm", (64, 50)), ("addmm", (50,)), ("addmm", (64, 1)), ("addmm", ())):
@@ -335,8 +338,9 @@ row("", SUMMED, lambda L, F, c, a, b: L.addmm(c, a, b), (50,), (64, 300), (300, 
     label="addmm bias")  # fmt: skip
 for _width in (1.0, 0.3, 1.7):
     for _reduction in ("none", "mean", "sum"):
-        row("", EXACT if _reduction == "none" else SUMMED, lambda L, F, x, t, w=_width, r=_reduction:
-            F.huber_loss(x, t, r, w), N, N, label=f"huber {_width} {_reduction}")  # fmt: skip
+        row("", EXACT if _reduction == "none" else SUMMED, lambda L, F, x, t, w=_width,
+            r=_reduction: F.huber_loss(x, t, r, w), N, N,
+            label=f"huber {_width} {_reduction}")  # fmt: skip
         row("", CURVED if _reduction == "none" else SUMMED, lambda L, F, x, t, w=_width,
             r=_reduction: F.smooth_l1_loss(x, t, reduction=r, beta=w), N, N,
             label=f"smooth_l1 {_width} {_reduction}")  # fmt: skip

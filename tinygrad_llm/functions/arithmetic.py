@@ -174,9 +174,20 @@ def pow(input: Any, exponent: Any) -> Tensor:
     a = input.array.dtype.kind if isinstance(input, Tensor) else "f"
     if a in "iub" and isinstance(exponent, int) and exponent < 0:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
-    if not isinstance(input, Tensor) and isinstance(exponent, Tensor):
-        return _power_of_number(input, exponent)
-    return binary(ops.Pow, input, exponent)
+    return _power(input, exponent) if _in_halves(input, exponent) else binary(
+        ops.Pow, input, exponent)  # fmt: skip
+
+
+def _in_halves(base: Any, exponent: Any) -> bool:
+    """Whether a number is raised to a half-precision tensor."""
+    return (
+        isinstance(exponent, Tensor) and exponent.array.itemsize == 2
+        and isinstance(base, int | float) and is_half(exponent.array.dtype)
+    )  # fmt: skip
+
+
+def _power(base: Any, exponent: Tensor) -> Tensor:
+    return printed_as("PowBackward2", _power_of_number(base, exponent))
 
 
 @rounded_once(gradient=half_gradients.exponent, value=half_gradients.exponent_value)
@@ -186,7 +197,7 @@ def _power_of_number(base: Any, exponent: Tensor) -> Tensor:
 
 @method("__rpow__")
 def _rpow(input: Any, other: Any) -> Tensor:
-    z = _power_of_number(other, input) if isinstance(other, int | float) else binary(
+    z = _power(other, input) if _in_halves(other, input) else binary(
         ops.Pow, other, input)  # fmt: skip
     if isinstance(z, Tensor) and not z.array.flags.c_contiguous:  # PyTorch copies a number's powers
         return z.contiguous()

@@ -200,7 +200,9 @@ def polygamma_value(r: Any, x: Any, n: int) -> Any:
     """ψ⁽ⁿ⁾(x), from n ≥ 2 on n! times the rounded rest."""
     if n < 2:
         return r(_in_float64(gamma.digamma if n == 0 else lambda a: gamma.polygamma(1, a), x))
-    return r(math.factorial(n) * r(_in_float64(lambda a: gamma.polygamma(n, a) / math.factorial(n), x)))
+    return r(
+        math.factorial(n) * r(_in_float64(lambda a: gamma.polygamma(n, a) / math.factorial(n), x))
+    )
 
 
 def mvlgamma_value(r: Any, x: Any, p: int) -> Any:

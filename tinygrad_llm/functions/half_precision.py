@@ -46,6 +46,9 @@ def rounded_once(function: Any = None, *, gradient: Any = None, value: Any = Non
         wanted = value is not None or (mode.grad and any([x.requires_grad for x in tensors]))
         if gradient is not None and wanted and not any([is_meta(x.array) for x in tensors]):
             return _in_kernels(function, gradient, value, dtype, args, kwargs)
+        if gradient is not None:  # a 0-d float32 tensor beside half ones is rounded first
+            args = tuple([operands.cast(x, dtype) for x in args])
+            kwargs = {name: operands.cast(x, dtype) for name, x in kwargs.items()}
         wide = [_wide(x) for x in args]
         result = function(*wide, **{name: _wide(x) for name, x in kwargs.items()})
         new = operands.rounded(operands.cast(result, dtype))

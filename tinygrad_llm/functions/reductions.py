@@ -20,6 +20,7 @@ from .checks import need_floating
 from .half_precision import rounded_once
 from .method import method
 from .operands import cast
+from .printed_names import printed_as
 from .unrecorded import past_the_engine, recorded
 
 _EMPTY = (
@@ -271,7 +272,8 @@ def norm(
         return sum(ones, dims, keepdim)
     if p == 1:
         return sum(input.abs(), dims, keepdim)
-    return _root_of_powers(input, p, dims, keepdim)
+    root = _root_of_powers(input, p, dims, keepdim)
+    return printed_as("LinalgVectorNormBackward0", root)
 
 
 @rounded_once(gradient=half_gradients.norm)

@@ -13,6 +13,7 @@ from ..checks import need_floating, need_tensor
 from ..half_precision import rounded_once
 from ..method import function
 from ..operands import differentiated, promote
+from ..printed_names import printed_as
 from ..selection import clamp
 from .reduction import reduced_weighted, reduction_name
 
@@ -43,7 +44,7 @@ def mse_loss(
     reduction = reduction_name(size_average, reduce, reduction)
     x, t = _alike("mse_loss", input, target)
     if reduction == "mean" and weight is None and is_half(x.array.dtype):
-        return _mse_mean(x, t)
+        return printed_as("MseLossBackward0", _mse_mean(x, t))
     return reduced_weighted(ops.MseLoss.apply(x, t), weight, reduction)
 
 
