@@ -319,3 +319,29 @@ def test_preferences():
         got = dpo_loss(*scores, beta=kind(0.25), label_smoothing=kind(0.125))
         for a, b in zip(got, expected, strict=True):
             assert a.dtype is b.dtype is torch.float32 and a.tolist() == b.tolist()
+
+
+@pytest.mark.parametrize("kind", [np.bool_, np.int64, np.uint8, np.float32, np.float64])
+def test_full_and_arange_of_numpys_scalars(kind):
+    """The dtype of the Python number; of np.bool_ it is float32, as in PyTorch."""
+    value = kind(3)
+    plain = 1.0 if kind is np.bool_ else value.item()
+    for got, want in (
+        (torch.full((2, 2), value), torch.full((2, 2), plain)),
+        (torch.full((), value), torch.full((), plain)),
+        (torch.full((2,), value, dtype=torch.bool), torch.full((2,), plain, dtype=torch.bool)),
+        (torch.full_like(X, value), torch.full_like(X, plain)),
+        (torch.full_like(IDS, value), torch.full_like(IDS, plain)),
+        (torch.zeros(2).new_full((3,), value), torch.zeros(2).new_full((3,), plain)),
+        (torch.arange(value), torch.arange(plain)),
+        (torch.arange(0, value, value), torch.arange(0, plain, plain)),
+        (torch.arange(value, dtype=torch.int64), torch.arange(plain, dtype=torch.int64)),
+    ):
+        assert got.dtype is want.dtype and got.tolist() == want.tolist()
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8])
+def test_a_tensor_of_a_size(kind):
+    """torch.Tensor(3) has three elements, and NumPy's whole numbers are sizes too."""
+    assert torch.Tensor(kind(3)).shape == (3,) == torch.Tensor(3).shape
+    assert torch.Tensor(kind(3), 2).shape == (3, 2) == torch.Tensor(3, kind(2)).shape

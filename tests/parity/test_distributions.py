@@ -242,3 +242,58 @@ def test_a_pair_without_a_formula():
         d.kl_divergence(d.Normal(0.0, 1.0), d.Bernoulli(0.5))
     with pytest.raises(AttributeError, match="nearest is Categorical"):
         d.Categorial  # noqa: B018
+
+
+def independent(lib, n, dtype, grad=False, name="normal broadcast"):
+    base, parameters, values = made(lib, name, dtype, grad)
+    return lib.distributions.Independent(base, n), parameters, values
+
+
+@every_dtype
+@pytest.mark.parametrize("name", ["normal broadcast", "uniform broadcast", "categorical by probs"])
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_independent(n, name, dtype):
+    """Samples under a seed, log p and entropy of events, gradients, sizes."""
+    results = []
+    for lib in (tg, torch):
+        n = min(n, 1) if name.startswith("cat") else n
+        d, parameters, values = independent(lib, n, dtype, True, name)
+        lib.manual_seed(5)
+        samples = [d.sample(), d.sample((2, 3))] + ([d.rsample((2,))] if d.has_rsample else [])
+        log_p, entropy = d.log_prob(values), d.entropy()
+        y = log_p.exp().sum() + (entropy * 0.3).sum()
+        y = y + sum(s.sum() for s in samples[2:])
+        y.backward()
+        sizes = tuple(d.batch_shape), tuple(d.event_shape), d.has_rsample, repr(d)
+        results.append((sizes, [*samples, log_p, entropy, *[p.grad for p in parameters]]))
+    assert results[0][0] == results[1][0]
+    for ours, theirs in zip(results[0][1], results[1][1], strict=True):
+        close(ours, theirs, dtype)
+
+
+@every_dtype
+def test_normal_icdf(dtype):
+    """Values and gradients, also at 0 and 1, and cdf as its inverse."""
+    shares = np.array([0.0, 1e-4, 0.1, 0.5, 0.8, 0.9999, 1.0], dtype)
+    results = []
+    for lib in (tg, torch):
+        loc, scale, p = (lib.tensor(np.asarray(v, dtype)).requires_grad_()
+                         for v in (0.3, 1.7, shares[1:-1]))  # fmt: skip
+        d = lib.distributions.Normal(loc, scale)
+        y = d.icdf(p)
+        y.pow(2).sum().backward()
+        results.append([d.icdf(lib.tensor(shares)), y, loc.grad, scale.grad, p.grad])
+        np.testing.assert_allclose(d.cdf(y).detach(), shares[1:-1], atol=1e-6)
+    for ours, theirs in zip(*results, strict=True):
+        close(ours, theirs, dtype)
+
+
+def test_errors_of_independent():
+    for lib in (tg, torch):
+        d = lib.distributions
+        with pytest.raises(ValueError, match="Expected reinterpreted_batch_ndims <= "):
+            d.Independent(d.Normal(lib.zeros(3), 1.0), 2)
+        with pytest.raises(NotImplementedError):
+            d.Independent(d.Bernoulli(lib.full((3,), 0.5)), 1).rsample()
+        with pytest.raises(NotImplementedError):
+            d.Independent(d.Normal(lib.zeros(3), 1.0), 1).icdf(lib.tensor(0.5))
