@@ -98,7 +98,6 @@ def polygamma(n: int, input: Tensor) -> Tensor:
 
 
 @method
-@rounded_once(gradient=half_gradients.mvlgamma, value=half_gradients.mvlgamma_value)
 def mvlgamma(input: Tensor, p: int) -> Tensor:
     """log Γₚ(x) = p·(p − 1)/4·log π + Σ log Γ(x − j/2) over j = 0 … p − 1, Γ of p dimensions.
 
@@ -107,7 +106,11 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
     """
     if p < 1:
         raise RuntimeError("p has to be greater than or equal to 1")
+    return _mvlgamma(input, p)
 
+
+@rounded_once(gradient=half_gradients.mvlgamma, value=half_gradients.mvlgamma_value)
+def _mvlgamma(input: Tensor, p: int) -> Tensor:
     x = as_floating(input)
     steps = wrap(xp_of(x.array).arange(p) * -0.5).to(x.dtype)  # (p)
     terms = lgamma(x.unsqueeze(-1) + steps)  # (...) -> (..., p)
