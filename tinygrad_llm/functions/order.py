@@ -54,6 +54,14 @@ def sort(
     dim = normal_dim(dim, input.array.ndim)
     if input.array.ndim == 0:
         return returned(Sort, input.clone(), wrap(xp_of(input.array).zeros((), "int64")))
+    steps = input.array.strides
+    if not input.array.flags.c_contiguous and 0 not in steps and input.array.size:
+        # in the input's layout: its dimensions in the order of memory, (...) -> (...) -> (...)
+        dims = sorted(range(len(steps)), key=lambda d: -steps[d])
+        if dims != list(range(len(dims))):
+            both = sort(input.permute(dims), dims.index(dim), descending)
+            values, order = (v.permute([dims.index(d) for d in range(len(dims))]) for v in both)
+            return returned(Sort, values, order)
     order = _sorting_positions(input, dim, descending)
     return returned(Sort, gathered(input, dim, order), wrap(order))
 
@@ -215,8 +223,9 @@ def quantile(
     if any(not 0.0 <= s <= 1.0 for s in shares):
         raise RuntimeError("quantile() q values must be in the range [0, 1]")
     rank = input.array.ndim
+    dim = None if dim is None or (rank == 0 and normal_dim(dim, 0) == 0) else dim
     rows = input.reshape(-1) if dim is None else input.movedim(dim, -1)  # (..., N)
-    rising, _ = sort(rows, -1)
+    rising, _ = sort(rows.contiguous(), -1)
     n = rising.array.shape[-1]
     unknown = rows.isnan().any(-1)
     results = [_between(rising, s * (n - 1), interpolation) for s in shares]
@@ -227,7 +236,7 @@ def quantile(
         return results[0]
     from .shape.join import stack
 
-    return stack(results, 0)
+    return stack(results, -1).movedim(-1, 0)  # (..., n) -> (n, ...)
 
 
 def _between(rising: Tensor, place: float, how: str) -> Tensor:

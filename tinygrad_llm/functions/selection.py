@@ -8,7 +8,7 @@ from .. import ops
 from ..arrays.devices import asarray, xp_of
 from ..arrays.silence import quiet
 from ..tensor import Tensor, dtypes, wrap
-from ..tensor.numbers import fitted, unboxed
+from ..tensor.numbers import fitted, stored, unboxed
 from .comparison import isnan, isneginf, isposinf
 from .inplace import in_place
 from .method import function, method
@@ -134,10 +134,15 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     dtype = dtypes.numpy_dtype(dtypes.result_type(input, other))
 
     xp = xp_of(condition.array)
-    x, y = (
-        v if isinstance(v, Tensor) else wrap(xp.asarray(fitted(v, dtype), dtype)) for v in (x, y)
-    )
+    x, y = (v if isinstance(v, Tensor) else wrap(_as_array(xp, v, dtype)) for v in (x, y))
     return ops.Where.apply(condition, x, y)
+
+
+def _as_array(xp: Any, number: Any, dtype: Any) -> Any:
+    """A number as a 0-d array: an integer must fit, a large float becomes infinite."""
+    if dtype.kind in "iu":
+        return xp.asarray(fitted(number, dtype), dtype)
+    return xp.asarray(stored(number, dtype), dtype)
 
 
 @method("where")
