@@ -29,7 +29,8 @@ class Independent(Distribution):
                 "Expected reinterpreted_batch_ndims <= len(base_distribution.batch_shape), actual "
                 f"{n} vs {len(batch)}"
             )
-        self.base_dist, self.reinterpreted_batch_ndims = base_distribution, n
+        self.base_dist: Any = base_distribution
+        self.reinterpreted_batch_ndims = n
         cut = len(batch) - n
         super().__init__(
             batch[:cut], (*batch[cut:], *base_distribution.event_shape), validate_args=validate_args
@@ -39,7 +40,7 @@ class Independent(Distribution):
         return f"Independent({self.base_dist!r}, {self.reinterpreted_batch_ndims})"
 
     @property
-    def has_rsample(self) -> bool:  # type: ignore[override]
+    def has_rsample(self) -> bool:
         """Whether a gradient can flow through a sample."""
         return self.base_dist.has_rsample
 

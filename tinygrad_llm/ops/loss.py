@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from ..arrays.devices import on_gpu, xp_of
 from ..arrays.ids import all_within, id_ranges, ids_in_range, seen_within
 from ..arrays.indexing import row_starts
@@ -127,12 +125,12 @@ class Targets:
         log total − x_t has the rounding error of x_t there, which may be more than the loss, and
         of either sign. z = exp(x − m) (n, C), or exp(x), and total = Σ z (n).
         """
-        if not isinstance(z, np.ndarray) or self.soft is not None:
+        if on_gpu([z]) or self.soft is not None:
             return losses
         ratio = total / z.take(self.positions(z))  # 1/p_t, (n)
         if ratio.size and not ratio.item(ratio.argmin()) >= 1.1:
-            weight = 1.0 if self.once else self.hard
-            np.copyto(losses, weight * np.log(ratio), where=ratio < 1.1)
+            weight, xp = 1.0 if self.once else self.hard, xp_of(z)
+            xp.copyto(losses, weight * xp.log(ratio), where=ratio < 1.1)
         return losses
 
     def counting(self, values: Any) -> Any:
@@ -216,11 +214,12 @@ class CrossEntropy(Op):
         if z is None:
             self.moderate, add_up = False, total_of
             shifted, z, total = exp_of_large(x, 1e5)  # x − m, exp(x − m), (N)
-        losses = xp_of(x).log(total)
+        xp = xp_of(x)
+        losses = xp.log(total)
         losses -= shifted.take(row_starts(x) + t)
         if not losses.item(losses.argmin()) >= 0.1:  # log total − x_t is rounded as x_t is
             ratio = total / z.take(row_starts(x) + t)
-            np.copyto(losses, np.log(ratio), where=ratio < 1.1)
+            xp.copyto(losses, xp.log(ratio), where=ratio < 1.1)
         self.saved, self.few = (z, total, t, None), True
         return add_up(losses) * (1.0 / n)
 
