@@ -209,17 +209,19 @@ class CrossEntropy(Op):
         n, n_classes = x.shape
         if 0 <= ignore_index < n_classes or not all_within(t, n_classes):
             return None
-        shifted, add_up = x, sum_of_few
-        z, total = exp_of_few(x)  # z = exp(x) (N, C), (N)
-        if z is None:
+        xp, at, add_up = xp_of(x), row_starts(x) + t, sum_of_few
+        z, total = exp_of_few(x, largest=30.0)  # z = exp(x) (N, C), (N)
+        of_target = None if z is None else z.take(at)
+        if z is not None and of_target.item(of_target.argmin()) > 1e-12:
+            losses = xp.log(total / of_target)  # exact also where p_t is nearly 1
+        else:
             self.moderate, add_up = False, total_of
             shifted, z, total = exp_of_large(x, 1e5)  # x − m, exp(x − m), (N)
-        xp = xp_of(x)
-        losses = xp.log(total)
-        losses -= shifted.take(row_starts(x) + t)
-        if not losses.item(losses.argmin()) >= 0.1:  # log total − x_t is rounded as x_t is
-            ratio = total / z.take(row_starts(x) + t)
-            xp.copyto(losses, xp.log(ratio), where=ratio < 1.1)
+            losses = xp.log(total)
+            losses -= shifted.take(at)
+            if not losses.item(losses.argmin()) >= 0.1:  # log total − x_t is rounded as x_t is
+                ratio = total / z.take(at)
+                xp.copyto(losses, xp.log(ratio), where=ratio < 1.1)
         self.saved, self.few = (z, total, t, None), True
         return add_up(losses) * (1.0 / n)
 
