@@ -45,11 +45,12 @@ PAGES = {  # page -> the file that it is made from
 }
 ELSEWHERE = "https://unpkg.com/iframe-worker/shim"
 WRITTEN = (
+    "attention.md",
     "find.md",
-    "set-up.md",
     "language-models.md",
     "lora-csv.md",
     "pytorch.md",
+    "set-up.md",
 )  # in docs/pages, under guide/
 
 
@@ -130,6 +131,7 @@ def configure(work: Path) -> None:
                 "guide/set-up.md",
                 "guide/language-models.md",
                 "guide/find.md",
+                "guide/attention.md",
                 "guide/lora-csv.md",
                 "guide/pytorch.md",
                 "guide/options.md",
