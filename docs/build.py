@@ -26,6 +26,7 @@ ROOT = HERE.parent
 SCRIPTS = ROOT / "tinygrad_llm" / "study" / "common" / "page"
 sys.path.insert(0, str(HERE))
 
+import course_pages  # noqa: E402
 import lesson_pages  # noqa: E402
 import links  # noqa: E402
 import reference  # noqa: E402
@@ -34,6 +35,7 @@ import site_pages  # noqa: E402
 PAGES = {  # page -> the file that it is made from
     "index.md": "README.md",
     "course/index.md": "lessons/README.md",
+    "course/book.md": "lessons/BOOK.md",
     "project/closeness.md": "tests/CLOSENESS.md",
     "project/folders.md": "tinygrad_llm/HOUSE.md",
     "project/contributing.md": "CONTRIBUTING.md",
@@ -105,6 +107,7 @@ def write_pages(pages: Path, recorded: Path) -> None:
         shutil.copyfile(HERE / "pages" / name, pages / "guide" / name)
     sources |= site_pages.write_examples(pages / "examples")
     sources |= lesson_pages.write(recorded, pages)
+    sources |= course_pages.write(pages, recorded)
     written = links.Pages(ROOT, pages, sources, os.environ.get("TINYGRAD_LLM_REPOSITORY", ""))
     for source, page in sources.items():
         if source.suffix == ".md":
@@ -137,7 +140,13 @@ def configure(work: Path) -> None:
                 "guide/options.md",
             ]
         },
-        {"Course": ["course/index.md", *({c.name: _listed(pages, c)} for c in chapters)]},
+        {
+            "Course": [
+                "course/index.md",
+                "course/map.md",
+                *({c.name: _listed(pages, c)} for c in chapters),
+            ]
+        },
         {"Explained": ["explain/index.md", "play/index.md"]},
         {"Examples": _listed(pages, pages / "examples")},
         {"Reference": ["reference/ops.md", *_listed(pages, pages / "api")]},
