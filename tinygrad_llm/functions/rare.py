@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.devices import asarray, xp_of
-from ..tensor import Tensor, attach, dtypes, wrap
+from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim
 from .arithmetic import add, sub
 from .diagonal import diagonal
@@ -96,20 +96,6 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
 def adjoint(input: Tensor) -> Tensor:
     """The last two dimensions swapped, and complex numbers conjugated."""
     return input.mT.conj() if input.is_complex() else input.mT
-
-
-def _adjoint_of_matrix(input: Tensor) -> Tensor:
-    """x.H: the adjoint of a matrix, or a 0-d tensor."""
-    if input.array.ndim not in (0, 2):
-        raise RuntimeError(
-            "tensor.H is only supported on matrices (2-D tensors). Got "
-            f"{input.array.ndim}-D tensor. For batches of matrices, consider using tensor.mH"
-        )
-    return input.conj() if not input.array.ndim else adjoint(input)
-
-
-attach("mH", property(adjoint))
-attach("H", property(_adjoint_of_matrix))
 
 
 # ----------------------------------------------------------------------- products, diagonals
