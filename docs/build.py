@@ -125,6 +125,7 @@ def configure(work: Path) -> None:
             "Course": [
                 "course/index.md",
                 "course/map.md",
+                "course/book.md",
                 *({c.name: _listed(pages, c)} for c in chapters),
             ]
         },
