@@ -15,6 +15,7 @@ import pytest
 from tinygrad_llm import cli
 from tinygrad_llm.autograd.engine import OPS
 from tinygrad_llm.study.exercises import Progress, exercise, exercises
+from tinygrad_llm.study.exercises import quiz as quiz_module
 from tinygrad_llm.study.exercises.formula import formula_of, without_formula
 from tinygrad_llm.study.exercises.quiz import chapter_of, chapters, questions
 
@@ -145,6 +146,13 @@ def test_a_quiz_has_ten_questions_with_one_right_answer_and_its_reason(chapter):
         assert len(q.why) > 15 and q.text[-1] in "?:." and all(q.answers), q.text
     rights = [q.right for q in asked]
     assert len(set(rights)) == 3 and max(map(rights.count, rights)) < 7, "no place to guess"
+
+
+def test_quizzes_are_written_in_the_same_words_as_the_rest():
+    from test_words import phrases_in
+
+    files = sorted(quiz_module.FOLDER.glob("*.txt"))
+    assert [phrase for path in files for phrase in phrases_in(path)] == []
 
 
 def test_each_chapter_of_the_lessons_has_a_quiz():
