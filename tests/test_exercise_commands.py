@@ -178,6 +178,8 @@ def test_a_quiz_is_asked_and_its_best_result_kept(capsys, tmp_path, monkeypatch)
     }
     code, out, _ = run(capsys, "quiz")
     assert "✓ A_lora" in out and "10/10" in out and "quiz 00_backprop" in out
+    code, out, _ = run(capsys, "list", "--chapter", "Products")
+    assert "1 of 23 quizzes without a mistake" in out
     code, out, _ = run(capsys, "quiz", "A", "--answers")
     assert code == 0 and out.count(") ") >= 30 and "Why does B begin at zero?" in out
 
