@@ -38,8 +38,7 @@ def spend(
     temperature: float = typer.Option(0.8, help="Of the drawn answers."),
     answer_tokens: int = typer.Option(64, help="Tokens of an answer at most."),
     steps: bool = typer.Option(True, help="Ask for steps, and to refine; else the question alone."),
-    beams: int = typer.Option(4, help="Beams of beam search; 0 leaves it out."),
-    diverse: int = typer.Option(4, help="Answers of diverse beam search; 0 leaves it out."),
+    beams: int = typer.Option(4, help="Of beam search, and answers of a diverse one; 0 for none."),
     seed: int = typer.Option(7, help="Of the questions and the draws."),
     plot: str = typer.Option("spending.png", help="Where the picture goes."),
     save: str | None = typer.Option(
@@ -61,7 +60,6 @@ def spend(
     must_be("questions", 1 <= questions <= 10**5, "between 1 and 100,000", questions)
     must_be("samples", 1 <= samples <= 1024, "between 1 and 1,024", samples)
     must_be("beams", 0 <= beams <= 64 and beams != 1, "0, or between 2 and 64", beams)
-    must_be("diverse", 0 <= diverse <= 64, "between 0 and 64", diverse)
     must_be("temperature", 0 < temperature < 100, "above 0 and below 100", temperature)
     names = list(dict.fromkeys(name.strip() for name in task.split(",")))
     with blame("--task", ValueError, ImportError):
@@ -74,7 +72,7 @@ def spend(
     style = "chat" if has_chat(loaded.tokenizer) else "plain"
     options: dict[str, Any] = {
         "samples": samples, "temperature": temperature, "answer_tokens": answer_tokens,
-        "steps": steps, "beams": beams, "diverse": diverse, "seed": seed,
+        "steps": steps, "beams": beams, "diverse": beams, "seed": seed,
     }  # fmt: skip
     settings = {"base": base, "questions": questions, **options}
     with blame("--save", ValueError, OSError):
