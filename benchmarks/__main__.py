@@ -25,6 +25,11 @@ COMMANDS = {
     "loading": ("loading", "six ways to load a model: seconds and peak memory"),
     "formats": ("formats", "SmolLM2 in each format, and beside transformers and llama.cpp"),
     "ladder": ("ladder", "what each optimisation brings, against plain code"),
+    "training-ladder": (
+        "training_ladder",
+        "what each idea of training brings a small GPT",
+    ),
+    "mup": ("mup", "the best learning rate by the width of a GPT, with µP and without"),
     "import": ("import_time", "import tinygrad_llm against import numpy"),
     "small": ("small", "calls on a few numbers, and notebooks' loops, against PyTorch"),
     "overhead": ("overhead", "microseconds per op on tiny tensors"),
