@@ -39,11 +39,16 @@ class Vectors:
 
 
 @contextlib.contextmanager
-def server(context_length=256, key=None, header_seconds=10.0, pages=None, others=(), **limits):
-    """A running server: its address and engine. others: more of what Served has."""
+def server(
+    context_length=256, key=None, header_seconds=10.0, pages=None, others=(), loaders=(), **limits
+):
+    """A running server: its address and engine. others: more of what Served has; loaders: of more
+    models by name, which are read when they are asked for."""
     limits = {"tokens": 60, **limits}
     with Engine(tiny_model(context_length), tiny_tokenizer(), Limits(**limits)) as engine:
-        models = Models.of(Service(engine, "tiny", (257,)))
+        own = Service(engine, "tiny", (257,))
+        models = Models({"tiny": lambda: own, **dict(loaders)})
+        models.load("tiny")
         served = Served(models, embedder=Vectors(), limits=engine.limits, **dict(others))
         app = make_app(served, {"127.0.0.1"}, key, pages)
         listening = socket.socket()

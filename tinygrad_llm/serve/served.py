@@ -35,13 +35,6 @@ class Models:
         self._loaded: OrderedDict[str, Service] = OrderedDict()
         self._loading = asyncio.Lock()
 
-    @classmethod
-    def of(cls, *services: Service) -> Models:
-        """Models that are in memory already."""
-        models = cls({service.name: lambda own=service: own for service in services})
-        models._loaded.update((service.name, service) for service in services)
-        return models
-
     @property
     def names(self) -> list[str]:
         """The names, in the order of the command."""
