@@ -11,7 +11,8 @@ import numpy as np
 from ...models import LanguageModel
 from ...models.described import describe_decoder
 from ...study.common.html import data, escape, page
-from ...text import BPETokenizer, CharTokenizer, GPT2Tokenizer, Tokenizer
+from ...text import BPETokenizer, CharTokenizer, GPT2Tokenizer, PipelineTokenizer, Tokenizer
+from ...text.described import describe_pipeline
 
 __all__ = ["KINDS", "MOST_BYTES", "model_page"]
 
@@ -82,7 +83,7 @@ def model_page(
     summary = (f"{type(model).__name__}, {model.n_parameters():,} parameters: "
                f"{model.config.summary()}")  # fmt: skip
     body = _BODY.format(title=escape(title), summary=escape(summary), start=escape(start))
-    names = ("words.js", "model.js", "tokenizer.js", "model_page.js")
+    names = ("words.js", "model.js", "tokenizer.js", "pipeline.js", "model_page.js")
     return page(
         title, body + data("model", contents), styles=[_FILES / "pages.css"],
         scripts=["heat.js", *(_FILES / name for name in names)], policy="",
@@ -103,6 +104,8 @@ def _tokenizer_fields(tokenizer: Tokenizer) -> dict[str, Any]:
         from ...text import find_gpt2_files
 
         tokenizer = BPETokenizer.from_gpt2_files(*find_gpt2_files())
+    if isinstance(tokenizer, PipelineTokenizer):
+        return describe_pipeline(tokenizer)
     special = sorted(tokenizer.special_tokens, key=tokenizer.special_tokens.__getitem__)
     if isinstance(tokenizer, CharTokenizer):
         return {"kind": "char", "characters": tokenizer.characters, "special": special}
@@ -111,5 +114,6 @@ def _tokenizer_fields(tokenizer: Tokenizer) -> dict[str, Any]:
         firsts = [tokenizer.token_bytes(i)[0] for i in range(256)]
         return {"kind": "bpe", "bytes": firsts, "merges": merges, "special": special}
     raise ValueError(
-        f"html knows the tokenizers char, bpe and gpt2, and this model has {tokenizer.kind!r}"
+        "html knows the tokenizers char, bpe, gpt2 and published ones of BPE, and this model has "
+        f"{tokenizer.kind!r}"
     )
