@@ -24,7 +24,9 @@ pytestmark = pytest.mark.slow
 SPLIT = {"type": "Split", "behavior": "Isolated"}
 LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
 TEXTS = [drawn(seed, 20) for seed in range(5000, 5150)] + [
-    "don't YOU'LL we'ſ I'Kd 'S it's", "日本語のテキストです。", "a\u0301 é ﬁ ①", "<x>tool<x> <y>", "",
+    "don't YOU'LL we'ſ I'Kd 'S it's",
+    "日本語のテキストです。", "a\u0301 é ﬁ ①",
+    "<x>tool<x> <y>", "",
 ]  # fmt: skip
 
 

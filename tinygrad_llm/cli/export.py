@@ -23,7 +23,8 @@ _EXPORT = """Write a model for other programs.
 
 FORMAT is hf, a folder that transformers reads; gguf, a file that llama.cpp reads; onnx, a file for
 ONNX runtimes (pip install 'tinygrad_llm[onnx]'); or html, a page that runs a small model in any
-browser, without a server, and shows its attention. MODEL is a run's folder, one of its checkpoints,
+browser, without a server, and shows its attention, or a classifier with the tokens that mattered
+(a run of finetune classify with a GPT). MODEL is a run's folder, one of its checkpoints,
 a folder of transformers, a GGUF file, or the name of published weights (tinygrad-llm models list).
 LoRA layers are merged into the weights. A model card (README.md in the folder; beside a file, its
 name with .md; a page has none) says which data, losses, command and licence the model has, as far
@@ -35,6 +36,7 @@ Examples:
   tinygrad-llm export gguf runs/first my-model.gguf --kind Q8_0
   tinygrad-llm export onnx runs/first my-model.onnx
   tinygrad-llm export html runs/first my-model.html
+  tinygrad-llm export html runs/classify-sms-spam-1 spam.html
 """
 _QUANTIZE = """Write a GGUF file with weights of fewer bits, and show what is lost.
 
@@ -100,16 +102,38 @@ def _to_onnx(model: str, out: Path) -> tuple[LanguageModel, Checkpoint | None]:
 def _to_html(model: str, out: Path, kind: str) -> None:
     """Writes the page, completely or not at all."""
     from ..files.atomic import atomic_write
-    from ..serve.pages import model_page
+    from ..models.exporting import plain
+    from ..serve.pages import classifier_page, model_page
 
-    loaded, tokenizer, _ = _load(model)
-    if tokenizer is None:
-        raise BadValue(f"{model} has no tokenizer: a page needs one to read texts")
-    with blame("MODEL", ValueError):
-        page = model_page(loaded, tokenizer, Path(model).name, kind)
+    classes = _classifier(model)
+    if classes is not None:
+        known = classes.settings
+        with blame("MODEL", ValueError):
+            page = classifier_page(
+                plain(classes.model.eval()), classes.tokenizer, Path(model).name, kind,
+                classes=known.get("classes"), max_length=known.get("max_length"),
+                windows=known.get("long_texts") == "windows",
+            )  # fmt: skip
+    else:
+        loaded, tokenizer, _ = _load(model)
+        if tokenizer is None:
+            raise BadValue(f"{model} has no tokenizer: a page needs one to read texts")
+        with blame("MODEL", ValueError):
+            page = model_page(loaded, tokenizer, Path(model).name, kind)
     with atomic_write(out) as file:
         file.write(page.encode("utf-8"))
     say(f"{out}: {out.stat().st_size / 1e6:,.1f} MB for any browser")
+
+
+def _classifier(model: str) -> Any:
+    """The TaskModel of a run of finetune classify, None for anything else."""
+    from ..finetune.task_models import TaskModel
+
+    path = local_path(model)
+    if not _is_run(path):
+        return None
+    saved = newest_checkpoint(path, or_published=True)
+    return TaskModel.load(saved) if saved.config.get("finetune") == "classify" else None
 
 
 def _write_tokenizer(tokenizer: Tokenizer, folder: Path) -> bool:

@@ -1,0 +1,119 @@
+"use strict";
+const OFFLINE = {
+  en: { unknown: "The model's characters do not include “{0}”.", scoring: "{0}: {1}. The tokens that mattered: {2} of {3}." },
+  ja: { unknown: "モデルの文字に「{0}」はありません。", scoring: "{0}：{1}。効いたトークンを計算中：{2} / {3}" },
+};
+const WORDS = { en: { ...VIEW.en, ...OFFLINE.en }, ja: { ...VIEW.ja, ...OFFLINE.ja } };
+
+(() => {
+  const held = JSON.parse(get("model").textContent);
+  const { settings, kind, classes, limit, windows, padded } = held;
+  const weights = {};
+  for (const [name, data] of Object.entries(held.tensors)) {
+    const bytes = bytesOf(data);
+    weights[name] = kind === "F16" ? fromHalf(bytes) : new Float32Array(bytes.buffer);
+  }
+  const fields = held.tokenizer, model = new Model(settings, weights);
+  const tokenizer = fields.kind === "pipeline" ? new Pipeline(fields) : new Tokenizer(fields);
+  const STEP = 0.01;
+  let shown = null, target = null, task = 0;
+
+  // The ids of each window of a text, as finetune/data.py cuts it; {unknown} as the tokenizer.
+  function read(text) {
+    const { ids, unknown } = tokenizer.encode(text);
+    if (unknown !== undefined) return { unknown };
+    if (ids.length <= limit) return { parts: [ids], cut: false };
+    const before = fields.before || [], after = fields.after || [], inner = ids.slice(before.length, ids.length - after.length);
+    const room = Math.max(1, limit - before.length - after.length), parts = [];
+    for (let i = 0; i < inner.length; i += room) parts.push([...before, ...inner.slice(i, i + room), ...after].slice(0, limit));
+    return windows ? { parts, cut: false } : { parts: parts.slice(0, 1), cut: true };
+  }
+
+  // The scores of the classes (K), after the tokens from `place` on were read again; the embedding
+  // of that token is `factor` times as long.
+  function scores(ids, place, factor) {
+    const all = padded ? [...ids, ...Array(limit - ids.length).fill(settings.pad_token_id)] : ids;
+    model.length = place;
+    for (let i = place; i < all.length; i++) model.read(all[i], i === place ? factor : 1);
+    const C = settings.emb_dim, at = (i) => model.finals.subarray(i * C, (i + 1) * C);
+    let n = all.length; // without the padding at the end
+    while (n > 1 && all[n - 1] === settings.pad_token_id) n--;
+    let pooled = at({ last: all.length - 1, last_real: n - 1, first: 0, mean: 0 }[settings.pool]);
+    if (settings.pool === "mean") {
+      pooled = Float32Array.from({ length: C }, (_, c) => {
+        let sum = 0;
+        for (let i = 0; i < n; i++) sum += model.finals[i * C + c];
+        return sum / n;
+      });
+    }
+    return linear(weights["class_head.weight"], weights["class_head.bias"], pooled);
+  }
+
+  function odds(z, k) {
+    const others = Array.from(z).filter((_, j) => j !== k), most = Math.max(...others);
+    return z[k] - most - Math.log(others.reduce((sum, v) => sum + Math.exp(v - most), 0));
+  }
+
+  // The probabilities of a text: the normalised geometric mean over its windows.
+  function probabilities(parts) {
+    const logs = parts.map((ids) => Array.from(softmax(scores(ids, 0, 1)), (p) => Math.log(p)));
+    return Array.from(softmax(classes.map((_, k) => logs.reduce((sum, one) => sum + one[k], 0) / parts.length)));
+  }
+
+  // Gradient times input of each token of a window: what a longer and a shorter embedding change.
+  async function contributions(ids, k, progress) {
+    const found = [];
+    let last = performance.now();
+    for (let i = 0; i < ids.length; i++) {
+      scores(ids, 0, 1); // puts what stands before the token back
+      const more = odds(scores(ids, i, 1 + STEP), k);
+      const less = odds(scores(ids, i, 1 - STEP), k);
+      found.push((more - less) / (2 * STEP));
+      if (performance.now() - last > 40) {
+        if (progress && !progress(i)) return null;
+        await new Promise((done) => setTimeout(done));
+        last = performance.now();
+      }
+    }
+    return found;
+  }
+
+  const spelled = (id) => new TextDecoder().decode(tokenizer.token(id));
+
+  async function classify(chosen) {
+    const mine = ++task, text = get("text").value;
+    if (!text.trim()) { say(true, "empty"); get("text").focus(); return; }
+    const { parts, unknown, cut } = read(text);
+    if (unknown !== undefined) { say(true, "unknown", unknown); return; }
+    if (!parts[0].length) { say(true, "empty"); return; }
+    const p = probabilities(parts), best = p.indexOf(Math.max(...p)), n = parts.flat().length;
+    target = chosen === undefined ? best : chosen;
+    const tokens = parts.flat().map((id) => ({ token: spelled(id), score: 0 }));
+    let done = 0;
+    for (const ids of parts) {
+      const found = await contributions(ids, target, (i) => {
+        if (mine === task) say(false, "scoring", classes[best], percent(p[best]), done + i, n);
+        return mine === task;
+      });
+      if (!found || mine !== task) return;
+      for (const score of found) tokens[done++].score = score / parts.length;
+    }
+    shown = { probabilities: p, target, tokens };
+    say(false, cut ? "cut" : "done", classes[best], percent(p[best]), n);
+    showClasses(classes, shown);
+  }
+
+  get("form").onsubmit = (event) => { event.preventDefault(); classify(); };
+  get("target").onchange = () => classify(Number(get("target").value));
+  speak(language, () => { say(wrong, ...said); if (shown) showClasses(classes, shown); });
+  if (get("text").value) classify();
+  // For the console: the probabilities of a text, and what each of its tokens contributed to a class.
+  window.classifier = {
+    probabilities: (text) => probabilities(read(text).parts),
+    contributions: async (text, k) => {
+      const { parts } = read(text), all = [];
+      for (const ids of parts) all.push(...(await contributions(ids, k)).map((s) => s / parts.length));
+      return all;
+    },
+  };
+})();
