@@ -42,7 +42,7 @@ PAGES = {  # page -> the file that it is made from
     "ja/course.md": "lessons/README.ja.md",
 }
 ELSEWHERE = "https://unpkg.com/iframe-worker/shim"
-WRITTEN = ("find.md", "set-up.md", "language-models.md")  # in docs/pages, under guide/
+WRITTEN = ("find.md", "set-up.md", "language-models.md", "talk.md")  # in docs/pages, under guide/
 
 
 def main(arguments: list[str]) -> int:
@@ -114,6 +114,7 @@ def configure(work: Path) -> None:
             "Guide": [
                 "guide/set-up.md",
                 "guide/language-models.md",
+                "guide/talk.md",
                 "guide/find.md",
                 "guide/options.md",
             ]

@@ -78,7 +78,7 @@ def training(folder: Path) -> Iterator[str]:
     classes, run = folder / "runs" / "classes", folder / "runs" / "first"
     (folder / "runs").mkdir()
     program(
-        "finetune", "classify", "sample", "--steps", 150, "--out", classes, "--emb-dim", 48,
+        "finetune", "classify", "sample", "--steps", 40, "--out", classes, "--emb-dim", 48,
         "--n-heads", 4, "--n-layers", 2, "--vocab-size", 500, "--context-length", 48,
     ).wait()  # fmt: skip
     trained = program(

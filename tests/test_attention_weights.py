@@ -26,14 +26,14 @@ def models():
 
 @pytest.mark.parametrize(("name", "model"), list(models()))
 def test_equal_to_the_last_row_of_each_map(name, model):
-    found = attention_weights(model, IDS)
+    rows = attention_weights(model, IDS)
     maps = study.draw_attention(model, torch.tensor([IDS])).maps
-    assert len(found) == len(maps) == 2
-    for (_, whole), weights in zip(maps, found.values(), strict=True):
+    assert len(rows) == len(maps) == 2
+    for (_, whole), weights in zip(maps, rows.values(), strict=True):
         assert weights.shape == (2, len(IDS)) and weights.dtype == np.float32
         np.testing.assert_allclose(weights, whole[:, -1], atol=1e-6)
         np.testing.assert_allclose(weights.sum(-1), 1.0, atol=1e-6)
-    assert name != "window" or (found["trf_blocks.0.att"][:, :-4] == 0).all()
+    assert name != "window" or (rows["trf_blocks.0.att"][:, :-4] == 0).all()
 
 
 def test_the_model_itself_is_left_alone():

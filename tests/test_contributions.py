@@ -68,12 +68,12 @@ def test_scores_are_the_derivatives_along_each_embedding(family, options, target
     ids = [int(i) for i in TOKENIZER.encode(text)]
     if options.get("pool") == "last":
         ids += [V - 1] * (12 - len(ids))
-    slopes = [
+    derivatives = [
         (log_odds(model, ids, answer.target, i, 1 + step)
          - log_odds(model, ids, answer.target, i, 1 - step)) / (2 * step)
         for i in range(len(text))
     ]  # fmt: skip
-    np.testing.assert_allclose(answer.scores, slopes, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(answer.scores, derivatives, rtol=1e-6, atol=1e-9)
     assert np.abs(answer.scores).max() > 1e-3
 
 

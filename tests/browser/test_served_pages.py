@@ -172,7 +172,7 @@ def test_a_run_is_watched_paused_and_continued(browsers, tmp_path):
         try:
             until(browser, "return !document.getElementById('pause').disabled")
             script(browser, "document.getElementById('pause').click()")
-            until(browser, "return document.getElementById('pause').textContent === 'Go on'")
+            until(browser, "return document.getElementById('pause').textContent === 'Continue'")
             go_on.set()
             until(browser, "return document.getElementById('status').textContent.includes('waits')")
             step = WatchedRun(folder).state()["step"]
@@ -340,12 +340,12 @@ def names_of_controls(browser):
     """(role, name) of each thing that can be used, as a screen reader has it."""
     browser.execute_cdp_cmd("Accessibility.enable", {})
     nodes = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
-    wanted = {"button", "link", "textbox", "combobox", "spinbutton", "checkbox", "image", "log",
+    used = {"button", "link", "textbox", "combobox", "spinbutton", "checkbox", "image", "log",
               "navigation", "toolbar", "status", "table", "heading"}  # fmt: skip
     return [
         (node["role"]["value"], node.get("name", {}).get("value", ""))
         for node in nodes
-        if not node["ignored"] and node.get("role", {}).get("value") in wanted
+        if not node["ignored"] and node.get("role", {}).get("value") in used
     ]
 
 

@@ -53,11 +53,16 @@ _LIMITS: dict[str, tuple[Any, Any, str]] = {
 }
 
 
+_MEMORY: dict[str, tuple[Any, Any, str]] = {
+    "loaded": (int | None, None, "The most language models in memory [all]."),
+}
+
+
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
     flags = {
         name: (hint, typer.Option(default, f"--{name}", help=help))
-        for name, (hint, default, help) in _LIMITS.items()
+        for name, (hint, default, help) in {**_LIMITS, **_MEMORY}.items()
     }
     app.command(name="serve", help=_HELP)(with_flags(serve, {**flags, **model_flags(False)}))
 
@@ -67,7 +72,6 @@ def serve(
         None, metavar="[MODEL]...", help="Runs, folders, files, or names."
     ),
     run: str | None = typer.Option(None, help="A run's folder to watch: losses, samples, pause."),
-    loaded: int | None = typer.Option(None, help="The most language models in memory [all]."),
     host: str = typer.Option("127.0.0.1", help="The address to listen at."),
     port: int = typer.Option(8000, help="The port; 0 takes one that is free."),
     name: str | None = typer.Option(None, help="The name that clients use; else MODEL's own."),
@@ -84,7 +88,7 @@ def serve(
     ImportError without FastAPI and uvicorn.
     """
     must_be("port", 0 <= port < 65536, "between 0 and 65535", port)
-    own = _limits(more)
+    own, loaded = _limits(more), more.pop("loaded")
     must_be("loaded", loaded is None or 1 <= loaded <= 1000, "between 1 and 1,000", loaded)
     if threads is not None:
         must_be("threads", 1 <= threads <= 1024, "between 1 and 1,024", threads)

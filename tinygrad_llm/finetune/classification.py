@@ -155,7 +155,10 @@ def read_text(
     text: str, run: Run, max_length: int | None = None, names: Sequence[str] | None = None,
     windows: bool | None = None,
 ) -> ReadText:  # fmt: skip
-    """The ids that a classifier computes with; arguments and errors as `classify`."""
+    """The ids that a classifier computes with; arguments as `classify`.
+
+    Raises: as classify.
+    """
     loaded = TaskModel.load(run)
     loaded.need("classify", GPTClassifier)
     model, tokenizer, known = loaded.model, loaded.tokenizer, loaded.settings

@@ -34,28 +34,28 @@ def attention_weights(model: LanguageModel, ids: Sequence[int]) -> dict[str, np.
     the weight 0. Layers that are not an Attention, such as recurrent ones, are left out
     Raises: ValueError if no layer is an Attention whose weights can be shown.
     """
-    found: dict[str, np.ndarray] = {}
-    twin = _twin(model, "", found, {})
+    rows: dict[str, np.ndarray] = {}
+    twin = _twin(model, "", rows, {})
     twin.hidden_states(tensor([list(ids)], device=device_of(model)))  # (1, T) -> (1, T, C)
-    if not found:
+    if not rows:
         raise ValueError(f"{type(model).__name__} has no attention whose weights can be shown")
-    return found
+    return rows
 
 
-def _twin(module: Any, name: str, found: dict[str, np.ndarray], made: dict[int, Any]) -> Any:
-    """The module anew, and all within it, with the same parameters; attentions write to `found`."""
+def _twin(module: Any, name: str, rows: dict[str, np.ndarray], made: dict[int, Any]) -> Any:
+    """The module anew, and all within it, with the same parameters; attentions write to `rows`."""
     if id(module) in made:
         return made[id(module)]
     made[id(module)] = twin = copy.copy(module)
     for child, part in list(module._modules.items()):
         if isinstance(part, Module):
-            twin.__dict__[child] = _twin(part, f"{name}.{child}".strip("."), found, made)
+            twin.__dict__[child] = _twin(part, f"{name}.{child}".strip("."), rows, made)
     if type(module) is Attention and module.sinks is None and not module.cross:
-        _record(twin, name, found)
+        _record(twin, name, rows)
     return twin
 
 
-def _record(twin: Any, name: str, found: dict[str, np.ndarray]) -> None:
+def _record(twin: Any, name: str, rows: dict[str, np.ndarray]) -> None:
     attended = twin._attended
 
     def recorded(
@@ -64,14 +64,14 @@ def _record(twin: Any, name: str, found: dict[str, np.ndarray]) -> None:
         T, S = queries.shape[2], keys.shape[2]
         one = eye(S, dtype=values.dtype, device=values.device)  # (S, S): y = p·I is p
         one = one.expand(*values.shape[:2], S, S)  # (B, KV, S, S)
-        rows = None if mask is None else mask[..., -1:, :]  # (..., T, S) -> (..., 1, S)
-        if twin.window is not None and rows is None and not twin._has_holes:
+        last = None if mask is None else mask[..., -1:, :]  # (..., T, S) -> (..., 1, S)
+        if twin.window is not None and last is None and not twin._has_holes:
             first = max(0, S - twin.window)  # one query sees all keys that are passed to it
             seen = attended(queries[:, :, -1:], keys[:, :, first:], one[:, :, first:], None,
                             past + T - 1, start + first)  # (B, H, 1, S)  # fmt: skip
         else:
-            seen = attended(queries[:, :, -1:], keys, one, rows, past + T - 1, start)
-        found[name] = to_numpy(seen.array)[0, :, 0].astype(np.float32)  # (H, S)
+            seen = attended(queries[:, :, -1:], keys, one, last, past + T - 1, start)
+        rows[name] = to_numpy(seen.array)[0, :, 0].astype(np.float32)  # (H, S)
         return attended(queries, keys, values, mask, past, start)
 
     twin.__dict__["_attended"] = recorded

@@ -91,7 +91,7 @@ def make_app(
     post("/v1/attention", looking.attention)
     get("/v1/run", watching.status)
     post("/v1/run/pause", watching.pause)
-    post("/v1/run/continue", watching.go_on)
+    post("/v1/run/continue", watching.resume)
     get("/api/tags", ollama.tags)
     post("/api/chat", ollama.chat)
     post("/api/generate", ollama.generate)

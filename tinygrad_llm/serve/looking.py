@@ -33,15 +33,15 @@ class Classifier:
 
         Raises: ValueError for a text without tokens, or a target that is not a class.
         """
-        found = contributions(text, self.model, target)
-        classes = zip(found.names, found.probabilities, strict=True)
+        answer = contributions(text, self.model, target)
+        classes = zip(answer.names, answer.probabilities, strict=True)
         return {
             "object": "classification", "model": self.name,
             "classes": [{"name": name, "probability": float(p)} for name, p in classes],
-            "best": found.best, "target": found.names[found.target], "cut": found.cut,
+            "best": answer.best, "target": answer.names[answer.target], "cut": answer.cut,
             "tokens": [
                 {"token": token, "score": float(score)}
-                for token, score in zip(found.tokens, found.scores, strict=True)
+                for token, score in zip(answer.tokens, answer.scores, strict=True)
             ],
         }  # fmt: skip
 

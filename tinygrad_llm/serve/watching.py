@@ -1,4 +1,4 @@
-"""A training run of this machine, watched over HTTP: its numbers and texts, pause and go on.
+"""A training run of this machine, watched over HTTP: its numbers and texts; it can be paused and continued.
 
 Everything is read from the files in the run's folder (see training/live.py); the run itself is
 another process, which is neither slowed down nor endangered by it.
@@ -20,7 +20,7 @@ from .fields import ApiError
 from .served import Served
 from .service import body_of
 
-__all__ = ["LineReader", "WatchedRun", "go_on", "pause", "status"]
+__all__ = ["LineReader", "WatchedRun", "resume", "pause", "status"]
 
 MOST_POINTS = 600  # of a curve
 MOST_LAYERS = 60  # points of the layers' gradients
@@ -131,7 +131,7 @@ class WatchedRun:
         })  # fmt: skip
 
     def ask(self, pause: bool) -> None:
-        """Ask the run to wait after its step, or to go on.
+        """Ask the run to wait after its step, or to continue.
 
         Raises: ApiError with 409 if it does not run.
         """
@@ -189,8 +189,8 @@ async def pause(served: Served, http: Any) -> dict[str, Any]:
     return _run(served).state()
 
 
-async def go_on(served: Served, http: Any) -> dict[str, Any]:
-    """Ask the run to go on."""
+async def resume(served: Served, http: Any) -> dict[str, Any]:
+    """Ask the run to continue."""
     await body_of(http, served.limits)
     _run(served).ask(False)
     return _run(served).state()

@@ -293,7 +293,9 @@ class Trainer:
         live, began = self.storage.live, time.perf_counter()
         if not saved:
             self._save()
-        self.progress.note(f"paused at step {self.step}, saved; to go on: rm {live.folder}/pause")
+        self.progress.note(
+            f"paused at step {self.step}, saved; to continue: rm {live.folder}/pause"
+        )
         live.state("paused", self.step, self.steps)
         while live.pause_asked() and interruptions.signal is None:
             time.sleep(0.05)

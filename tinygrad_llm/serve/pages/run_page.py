@@ -1,4 +1,4 @@
-"""The page of a training run: losses, texts, gradients of the layers, pause and go on."""
+"""The page of a training run: losses, texts, gradients of the layers, pause and continue."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@ const WORDS = {
   en: {
     title: "A training run", live: "Update every 2 seconds", losses: "Losses", norms: "Gradient norms of the layers", samples: "Texts by the model",
     norms_hint: "Before clipping, every 10 steps; the lines have one logarithmic scale.", layer: "layer", now: "now", over: "over time",
-    pause: "Pause", go_on: "Go on", step: "Step", loss: "Loss", val_loss: "Validation loss", rate: "Tokens/s", lr: "Learning rate", tokens: "Tokens",
+    pause: "Pause", go_on: "Continue", step: "Step", loss: "Loss", val_loss: "Validation loss", rate: "Tokens/s", lr: "Learning rate", tokens: "Tokens",
     time: "Time", sample: "Step {0}", steps: "steps", none: "This server watches no run: start it with --run FOLDER.",
     waiting: "{0}: the run has not begun.", running: "{0} trains.", pausing: "{0} will wait after this step.", paused: "{0} waits; what it learnt is saved.",
     stopped: "{0} does not train now. It can be resumed from its last checkpoint.", ended: "{0} has ended.",
