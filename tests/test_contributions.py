@@ -60,7 +60,7 @@ def test_scores_are_the_derivatives_along_each_embedding(family, options, target
     model = classifier(family, **options)
     run = TaskModel(model, TOKENIZER, settings={"classes": ["x", "y", "z"], "max_length": 12})
     text, step = "abcahgf", 1e-5
-    answer = contributions(text, run, target)
+    answer = contributions(text, run, target, steps=None)
     assert answer.tokens == list(text) and answer.names == ["x", "y", "z"] and not answer.cut
     assert answer.target == (answer.probabilities.argmax() if target is None else target)
     best, p = classify(text, run)
@@ -75,6 +75,33 @@ def test_scores_are_the_derivatives_along_each_embedding(family, options, target
     ]  # fmt: skip
     np.testing.assert_allclose(answer.scores, derivatives, rtol=1e-6, atol=1e-9)
     assert np.abs(answer.scores).max() > 1e-3
+
+
+@pytest.mark.parametrize("options", [{}, {"pool": "last"}, {"pool": "mean", "causal": False}])
+def test_scores_along_the_path_add_up_to_the_whole_difference(options):
+    model = classifier(**options)
+    run = TaskModel(model, TOKENIZER, settings={"max_length": 12})
+    text = "abcahgf"
+    answer = contributions(text, run, 2, steps=200)
+    ids = [int(i) for i in TOKENIZER.encode(text)]
+    n = len(ids)
+    ids += [V - 1] * (12 - n if options.get("pool") == "last" else 0)
+    middle = model.model.tok_emb.weight.detach().mean(0)
+
+    def neutral(module, inputs, output):
+        output = output.clone()
+        output[:, :n] = middle
+        return output
+
+    text_odds = log_odds(model, ids, 2)
+    handle = model.model.tok_emb.register_forward_hook(neutral)
+    difference = text_odds - log_odds(model, ids, 2)
+    handle.remove()
+    largest = np.abs(answer.scores).max()
+    assert abs(difference) > 0.02 * largest
+    np.testing.assert_allclose(answer.scores.sum(), difference, atol=1e-3 * largest)
+    few = contributions(text, run, 2).scores  # the default is near enough
+    np.testing.assert_allclose(few, answer.scores, atol=0.1 * largest)
 
 
 def test_windows_are_averaged_and_nothing_of_the_model_changes():
@@ -107,6 +134,8 @@ def test_what_cannot_be_asked():
     run = TaskModel(classifier(), TOKENIZER)
     with pytest.raises(ValueError, match="target must be a class, 0 … 2, got 3"):
         contributions("abc", run, 3)
+    with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
+        contributions("abc", run, steps=0)
     with pytest.raises(ValueError, match="has no tokens"):
         contributions("", run)
     with pytest.raises(TypeError, match="classify needs a GPTClassifier, got GPT"):

@@ -64,7 +64,7 @@ def test_classes_and_contributions_are_python_s(browsers, tmp_path, name):
     browser.get_log("browser")
     browser.get((tmp_path / "page.html").as_uri())
     for text in ("win a prize", "call us now, it is free", "it"):
-        expected = contributions(text, run, 1)
+        expected = contributions(text, run, 1, steps=8)
         shown = script(browser, "return classifier.probabilities(arguments[0])", text)
         np.testing.assert_allclose(shown, expected.probabilities, atol=1e-5)
         scores = browser.execute_async_script(

@@ -1,4 +1,4 @@
-"""A training run of this machine, watched over HTTP: its numbers and texts; it can be paused and continued.
+"""A training run of this machine over HTTP: its numbers and texts, pause and continue.
 
 Everything is read from the files in the run's folder (see training/live.py); the run itself is
 another process, which is neither slowed down nor endangered by it.

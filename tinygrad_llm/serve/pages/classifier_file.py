@@ -18,6 +18,7 @@ from .model_file import contents_of
 
 __all__ = ["classifier_page", "describe_classifier"]
 
+POINTS = 8  # of the path along which the page averages gradients
 _FILES = Path(__file__).parent / "files"
 _BODY = """<main>
 <div class="top"><h1>{title}</h1><button id="language" type="button"></button></div>
@@ -73,6 +74,7 @@ def classifier_page(
     if len(names) != n_classes:
         raise ValueError(f"the model has {n_classes} classes, but {len(names)} names were given")
     contents |= {"classes": names, "limit": min(max_length or most, most), "windows": windows,
+                 "points": POINTS,
                  "padded": model.config.pool == "last" and max_length is not None}  # fmt: skip
     summary = (f"{type(model.model).__name__}, {model.n_parameters():,} parameters: "
                f"{', '.join(names)}")  # fmt: skip

@@ -1,7 +1,7 @@
 "use strict";
 const OFFLINE = {
-  en: { unknown: "The model's characters do not include “{0}”.", scoring: "{0}: {1}. The tokens that mattered: {2} of {3}." },
-  ja: { unknown: "モデルの文字に「{0}」はありません。", scoring: "{0}：{1}。効いたトークンを計算中：{2} / {3}" },
+  en: { unknown: "The model's characters do not include “{0}”.", scoring: "{0}: {1}. The tokens that mattered: {2} %." },
+  ja: { unknown: "モデルの文字に「{0}」はありません。", scoring: "{0}：{1}。効いたトークンを計算中：{2} %" },
 };
 const WORDS = { en: { ...VIEW.en, ...OFFLINE.en }, ja: { ...VIEW.ja, ...OFFLINE.ja } };
 
@@ -15,7 +15,13 @@ const WORDS = { en: { ...VIEW.en, ...OFFLINE.en }, ja: { ...VIEW.ja, ...OFFLINE.
   }
   const fields = held.tokenizer, model = new Model(settings, weights);
   const tokenizer = fields.kind === "pipeline" ? new Pipeline(fields) : new Tokenizer(fields);
-  const STEP = 0.01;
+  const STEP = 0.01, POINTS = held.points;
+  // The mean embedding of the vocabulary: from there to the text the gradients are averaged.
+  const C = settings.emb_dim, table = weights["tok_emb.weight"], middle = new Float32Array(C);
+  for (let i = 0; i < table.length; i++) middle[i % C] += table[i] * C / table.length;
+
+  const vector = (id, part) => middle.map((m, c) => m + part * (table[id * C + c] - m));
+
   let shown = null, target = null, task = 0;
 
   // The ids of each window of a text, as finetune/data.py cuts it; {unknown} as the tokenizer.
@@ -29,13 +35,13 @@ const WORDS = { en: { ...VIEW.en, ...OFFLINE.en }, ja: { ...VIEW.ja, ...OFFLINE.
     return windows ? { parts, cut: false } : { parts: parts.slice(0, 1), cut: true };
   }
 
-  // The scores of the classes (K), after the tokens from `place` on were read again; the embedding
-  // of that token is `factor` times as long.
-  function scores(ids, place, factor) {
+  // The scores of the classes (K), after the tokens from `place` on were read again. part(i): how far
+  // the embedding of token i is from the mean embedding, 1 for its own; null for all at 1.
+  function scores(ids, place, part) {
     const all = padded ? [...ids, ...Array(limit - ids.length).fill(settings.pad_token_id)] : ids;
     model.length = place;
-    for (let i = place; i < all.length; i++) model.read(all[i], i === place ? factor : 1);
-    const C = settings.emb_dim, at = (i) => model.finals.subarray(i * C, (i + 1) * C);
+    for (let i = place; i < all.length; i++) model.read(all[i], part && i < ids.length ? vector(all[i], part(i)) : null);
+    const at = (i) => model.finals.subarray(i * C, (i + 1) * C);
     let n = all.length; // without the padding at the end
     while (n > 1 && all[n - 1] === settings.pad_token_id) n--;
     let pooled = at({ last: all.length - 1, last_real: n - 1, first: 0, mean: 0 }[settings.pool]);
@@ -56,23 +62,26 @@ const WORDS = { en: { ...VIEW.en, ...OFFLINE.en }, ja: { ...VIEW.ja, ...OFFLINE.
 
   // The probabilities of a text: the normalised geometric mean over its windows.
   function probabilities(parts) {
-    const logs = parts.map((ids) => Array.from(softmax(scores(ids, 0, 1)), (p) => Math.log(p)));
+    const logs = parts.map((ids) => Array.from(softmax(scores(ids, 0, null)), (p) => Math.log(p)));
     return Array.from(softmax(classes.map((_, k) => logs.reduce((sum, one) => sum + one[k], 0) / parts.length)));
   }
 
-  // Gradient times input of each token of a window: what a longer and a shorter embedding change.
+  // Gradient times input of each token of a window, averaged over points between the mean embedding
+  // and the token's own; each gradient is a difference quotient.
   async function contributions(ids, k, progress) {
-    const found = [];
+    const found = ids.map(() => 0);
     let last = performance.now();
-    for (let i = 0; i < ids.length; i++) {
-      scores(ids, 0, 1); // puts what stands before the token back
-      const more = odds(scores(ids, i, 1 + STEP), k);
-      const less = odds(scores(ids, i, 1 - STEP), k);
-      found.push((more - less) / (2 * STEP));
-      if (performance.now() - last > 40) {
-        if (progress && !progress(i)) return null;
-        await new Promise((done) => setTimeout(done));
-        last = performance.now();
+    for (let point = 0; point < POINTS; point++) {
+      const a = (point + 0.5) / POINTS;
+      scores(ids, 0, () => a);
+      for (let i = ids.length - 1; i >= 0; i--) { // what stands before token i is as it was
+        const [more, less] = [STEP, -STEP].map((h) => odds(scores(ids, i, (j) => (j === i ? a + h : a)), k));
+        found[i] += (more - less) / (2 * STEP * POINTS);
+        if (performance.now() - last > 40) {
+          if (progress && !progress((point + 1 - i / ids.length) / POINTS)) return null;
+          await new Promise((done) => setTimeout(done));
+          last = performance.now();
+        }
       }
     }
     return found;
@@ -92,7 +101,7 @@ const WORDS = { en: { ...VIEW.en, ...OFFLINE.en }, ja: { ...VIEW.ja, ...OFFLINE.
     let done = 0;
     for (const ids of parts) {
       const found = await contributions(ids, target, (i) => {
-        if (mine === task) say(false, "scoring", classes[best], percent(p[best]), done + i, n);
+        if (mine === task) say(false, "scoring", classes[best], percent(p[best]), Math.round(100 * (done + i * ids.length) / n));
         return mine === task;
       });
       if (!found || mine !== task) return;

@@ -29,13 +29,13 @@ const VIEW = {
   en: {
     title: "Texts classified", text: "Text", classify: "Classify", classes: "Classes", class: "class", mattered: "Tokens that mattered",
     target: "For the class", score: "score", side: "speaks", for: "for {0}", against: "against {0}",
-    legend: "Gradient times input: how the odds of the class follow each token. Orange speaks for it, blue against it.",
+    legend: "Gradient times input, averaged from a neutral token to this one: what each adds to the log odds. Orange speaks for the class, blue against it.",
     done: "{0}: {1}. {2} tokens.", cut: "{0}: {1}. The text is longer than the model reads: {2} tokens count.", empty: "Write a text first.",
   },
   ja: {
     title: "テキストの分類", text: "テキスト", classify: "分類する", classes: "クラス", class: "クラス", mattered: "判断に効いたトークン",
     target: "対象のクラス", score: "スコア", side: "方向", for: "{0} を支持", against: "{0} に反対",
-    legend: "勾配×入力：クラスのオッズが各トークンにどれだけ左右されるか。オレンジは支持、青は反対です。",
+    legend: "勾配×入力（中立なトークンからの平均）：各トークンが対数オッズに加える量。オレンジは支持、青は反対です。",
     done: "{0}：{1}。{2} トークン。", cut: "{0}：{1}。テキストが長いため、モデルが読むのは {2} トークンです。", empty: "先にテキストを入力してください。",
   },
 };

@@ -142,13 +142,12 @@ class Model {
     return linear(w[`${name}.layers.2.weight`], w[`${name}.layers.2.bias`], hidden);
   }
 
-  // Reads one more token, whose embedding is taken `factor` times.
-  read(id, factor = 1) {
+  // Reads one more token, with another vector in place of its embedding if there is one.
+  read(id, vector = null) {
     const { emb_dim: C, n_layers, context_length } = this.settings, w = this.weights;
     const position = this.length;
     if (position >= context_length) throw new Error("the context is full");
-    let x = w["tok_emb.weight"].slice(id * C, (id + 1) * C);
-    if (factor !== 1) x = x.map((v) => v * factor);
+    let x = vector || w["tok_emb.weight"].slice(id * C, (id + 1) * C);
     const places = w["pos_emb.weight"];
     if (places) x = x.map((v, i) => v + places[position * C + i]);
     for (let layer = 0; layer < n_layers; layer++) {
