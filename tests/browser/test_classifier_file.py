@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from test_export_commands import invoke
@@ -28,6 +30,7 @@ CASES = {
     "last": (CHAR, {"pool": "last"}, {"max_length": 22}),
     "mean": (CHAR, {"pool": "mean"}, {}),
     "windows": (BPE, {"pool": "last_real"}, {"max_length": 7, "long_texts": "windows"}),
+    "bert": (CHAR, {"pool": "mean"}, {"max_length": 20}),
 }
 
 
@@ -35,7 +38,11 @@ def made(name):
     """A random classifier of three classes, its tokenizer and the settings of its run."""
     tokenizer, options, settings = CASES[name]
     torch.manual_seed(3)
-    if name == "mean":
+    if name == "bert":
+        entry = registry.find("BertForMaskedLM")
+        sizes = {k: SIZES[k] for k in ("context_length", "emb_dim", "n_layers", "n_heads")}
+        body = entry.model(entry.config(**sizes, hidden_dim=32, vocab_size=tokenizer.vocab_size))
+    elif name == "mean":
         entry = registry.find("Llama")
         body = entry.model(entry.config(**LLAMA, vocab_size=tokenizer.vocab_size))
     else:
@@ -123,5 +130,6 @@ def test_what_a_page_cannot_hold_is_named():
     entry = registry.find("BertForMaskedLM")
     sizes = {"vocab_size": 300, "context_length": 12, "emb_dim": 8, "n_heads": 2, "n_layers": 1}
     bert = GPTClassifier(entry.model(entry.config(**sizes, hidden_dim=16)), 2, pad_token_id=1)
-    with pytest.raises(ValueError, match="Bert is an encoder, which html does not know"):
+    bert.config = dataclasses.replace(bert.config, pool="last")
+    with pytest.raises(ValueError, match='not "last"'):
         classifier_page(bert, tokenizer)

@@ -13,9 +13,10 @@ from typing import Any
 
 from .pipeline import PipelineTokenizer
 from .stages import patterns
+from .stages.normalizers import IDEOGRAPHS
 from .stages.part import Part
 from .stages.patterns import Pattern
-from .stages.pieces import BPE
+from .stages.pieces import BPE, PieceModel, WordPiece
 
 __all__ = ["describe_pipeline", "javascript"]
 
@@ -25,14 +26,15 @@ _KEPT = set("^$\\.*+?()[]{}|/")  # what JavaScript lets a backslash stand before
 
 
 def describe_pipeline(tokenizer: PipelineTokenizer) -> dict[str, Any]:
-    """The parts of a BPE tokenizer: from tokenizer.json, from SentencePiece, or one of tiktoken's.
+    """The parts of a tokenizer of BPE (tokenizer.json, SentencePiece, tiktoken) or WordPiece.
 
     normalizers   [kind, ...]: ["form", "NFC"], ["prepend", text], ["replace", pattern, text],
                   ["mark", what a space becomes, what stands before a text, what stands after it]
     cuts          [pattern, behaviour, invert], ["metaspace", mark, scheme, split], ["prefix"]
     letters       256 letters of the bytes, or null for a tokenizer of characters
     vocabulary    the token of each id, or null; merges: pairs of ids, flat, the first one first; or
-                  `joins`: ids of what is joined, the first one first
+                  `joins`: ids of what is joined, the first one first; or `longest`, the most
+                  characters of a word of WordPiece
     whole, suffix, prefix, unknown, fuse, fallback (the ids of 256 bytes, or null): of the model
     added         [spelling, id] of tokens that are found in texts: before the normalizer, after it
     special       ids; before, after: ids around a text
@@ -41,7 +43,7 @@ def describe_pipeline(tokenizer: PipelineTokenizer) -> dict[str, Any]:
     Raises: ValueError, which names the part, for what is not among these.
     """
     model = tokenizer.model
-    if type(model) is not BPE or model.varies:
+    if type(model) not in (BPE, WordPiece) or model.varies:
         raise ValueError(f"a tokenizer of the model {type(model).__name__} cannot be written so")
     whole = Part(tokenizer.description, "the tokenizer")
     names = model.names()
@@ -55,7 +57,6 @@ def describe_pipeline(tokenizer: PipelineTokenizer) -> dict[str, Any]:
         "kind": "pipeline", "normalizers": normalizers, "cuts": cuts,
         "letters": [letters[i] for i in range(256)] if tokenizer._cuts.byte_level else None,
         "vocabulary": [names.get(i) for i in range(tokenizer.vocab_size)], **_joins(model),
-        "whole": model.whole, "prefix": model.prefix, "suffix": model.suffix,
         "unknown": model.unknown, "fuse": model.fuse_unknown, "fallback": model.bytes,
         "added": [_added(tokenizer._raw), _added(tokenizer._normalized)],
         "special": sorted(tokenizer._special_ids), "before": before, "after": after,
@@ -63,12 +64,16 @@ def describe_pipeline(tokenizer: PipelineTokenizer) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _joins(model: BPE) -> dict[str, Any]:
+def _joins(model: PieceModel) -> dict[str, Any]:
+    if isinstance(model, WordPiece):
+        return {"longest": model.longest, "prefix": model.prefix}
+    assert isinstance(model, BPE)
+    made = {"whole": model.whole, "prefix": model.prefix, "suffix": model.suffix}
     ordered = sorted(model.ranks, key=model.ranks.__getitem__)
     ids = model.vocabulary
     if model.by_pairs:
-        return {"merges": [ids[part] for pair in ordered for part in pair]}
-    return {"joins": [ids[token] for token in ordered if token in ids]}
+        return {**made, "merges": [ids[part] for pair in ordered for part in pair]}
+    return {**made, "joins": [ids[token] for token in ordered if token in ids]}
 
 
 def _around(tokenizer: PipelineTokenizer) -> tuple[list[int], list[int]]:
@@ -90,6 +95,8 @@ def _bytes(tokenizer: PipelineTokenizer) -> dict[str, Any]:
     later = [tokenizer._bytes(i, False) for i in range(size)]
     first = [tokenizer._bytes(i, True) for i in range(size)]
     plain = [i for i in range(size) if i not in tokenizer._special_ids]
+    if isinstance(tokenizer.model, WordPiece):  # for encoders, which write no texts
+        first = later
     drop = any(first[i] != later[i] for i in plain)
     if drop and any(first[i] != later[i].removeprefix(b" ") for i in plain):
         raise ValueError("a decoder that treats the first token so cannot be written so")
@@ -121,6 +128,8 @@ def _normalizers(whole: Part | None) -> Iterator[list[Any]]:
             yield ["prepend", part.get("prepend", str)]
         elif part.type == "Replace":
             yield ["replace", javascript(patterns.of_part(part)), part.get("content", str)]
+        elif part.type == "BertNormalizer":
+            yield _bert(part)
         elif part.type == "SentencePiece":
             yield _sentencepiece(part)
         else:
@@ -136,6 +145,16 @@ def _sentencepiece(part: Part) -> list[Any]:
     dummy = part.get("add_dummy_prefix", bool, True)
     behind = part.get("treat_whitespace_as_suffix", bool, False)
     return ["mark", mark, mark if dummy and not behind else "", mark if dummy and behind else ""]
+
+
+def _bert(part: Part) -> list[Any]:
+    lower = part.get("lowercase", bool, True)
+    return [
+        "bert", part.get("clean_text", bool, True), part.get("handle_chinese_chars", bool, True),
+        part.get("strip_accents", bool, lower), lower,
+        javascript(Pattern(r"[\x00\ufffd\p{C}]")), javascript(Pattern(r"\s")),
+        javascript(Pattern(f"[{IDEOGRAPHS}]")), javascript(Pattern(r"\p{Mn}")),
+    ]  # fmt: skip
 
 
 def _cuts(part: Part) -> Iterator[list[Any]]:
@@ -154,6 +173,9 @@ def _cuts(part: Part) -> Iterator[list[Any]]:
     elif part.type == "Punctuation":
         behaviour = part.get("behavior", str, "Isolated")
         yield [javascript(Pattern(rf"[{_SIGNS}\p{{P}}]")), behaviour, False]
+    elif part.type == "BertPreTokenizer":
+        yield [javascript(Pattern(r"\s")), "Removed", False]
+        yield [javascript(Pattern(rf"[{_SIGNS}\p{{P}}]")), "Isolated", False]
     elif part.type == "WhitespaceSplit":
         yield [javascript(Pattern(r"\s")), "Removed", False]
     elif part.type == "Whitespace":

@@ -13,11 +13,12 @@ from .chat_page import chat_page
 from .classifier_file import classifier_page
 from .classify_page import classify_page
 from .embed_page import embed_page
+from .embedder_file import embedder_page
 from .model_file import model_page
 from .run_page import run_page
 from .served import PATHS
 
-__all__ = ["classifier_page", "model_page", "server_pages"]
+__all__ = ["classifier_page", "embedder_page", "model_page", "server_pages"]
 
 
 def server_pages(kinds: Collection[str], run: bool = False) -> dict[str, Page]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...arrays.devices import to_numpy
 from ...models import GPTClassifier
-from ...models.described import Described, describe_decoder
+from ...models.described import Described, describe_decoder, describe_encoder
 from ...models.encoder import Encoder
 from ...study.common.html import data, escape, page
 from ...text import Tokenizer
@@ -35,18 +35,21 @@ _BODY = """<main>
 
 
 def describe_classifier(model: GPTClassifier) -> Described:
-    """The settings and arrays of a classifier that is made of a GPT, Llama, Qwen2 or Qwen3.
+    """The settings and arrays of a classifier made of a GPT, Llama, Qwen2, Qwen3 or BERT.
 
     settings: besides those of describe_decoder, pool, n_classes and pad_token_id; weights: besides,
     class_head.weight (K, C) and class_head.bias (K)
-    Raises: ValueError, which names the part, for encoders and other models.
+    Raises: ValueError, which names the part, for other models.
     """
     config = model.config
     if isinstance(model.model, Encoder):
-        raise ValueError(f"{type(model.model).__name__} is an encoder, which html does not know")
-    if not config.causal:
+        if config.pool == "last":
+            raise ValueError('html knows encoders with the pools first and mean, not "last"')
+        described = describe_encoder(model.model)
+    elif config.causal:
+        described = describe_decoder(model.model)
+    else:
         raise ValueError("html knows classifiers whose tokens see those before them (causal=True)")
-    described = describe_decoder(model.model)
     settings = {**described.settings, "pool": config.pool, "n_classes": config.n_classes,
                 "pad_token_id": config.pad_token_id}  # fmt: skip
     head = {
@@ -66,7 +69,7 @@ def classifier_page(
 
     kind, start: as model_page
     classes: their names; max_length, windows: of texts, as `finetune.classify`
-    Raises: ValueError as model_page, and for encoders.
+    Raises: ValueError as model_page.
     """
     contents = contents_of(describe_classifier(model), tokenizer, kind)
     n_classes, most = model.config.n_classes, model.context_length
@@ -81,8 +84,10 @@ def classifier_page(
     body = _BODY.format(
         title=escape(title), summary=escape(summary), start=escape(start), results=RESULTS
     )
-    names_of_scripts = ("words.js", "model.js", "tokenizer.js", "pipeline.js", "classify_view.js",
-                        "classifier_file.js")  # fmt: skip
+    names_of_scripts = (
+        "words.js", "model.js", "tokenizer.js", "pipeline.js", "encoder.js", "classify_view.js",
+        "classifier_file.js",
+    )  # fmt: skip
     return page(
         title, body + data("model", contents), styles=[_FILES / "pages.css"],
         scripts=["heat.js", *(_FILES / name for name in names_of_scripts)], policy="",

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from ..app import Page
 from .served import served_page
 
-__all__ = ["embed_page"]
+__all__ = ["BODY", "embed_page"]
 
-_BODY = """<main>
+BODY = """<main>
 {top}
 <form id="form">
 <label class="whole" for="texts"><span data-word="texts">Texts, one per line</span></label>
@@ -30,4 +30,5 @@ _BODY = """<main>
 
 def embed_page(pages: Sequence[str]) -> Page:
     """The page that compares texts by the vectors of /v1/embeddings; pages: see served_page."""
-    return served_page("embed", "Sentences compared", _BODY, (), ("embed.js",), pages)
+    scripts = ("embed_server.js", "embed.js")
+    return served_page("embed", "Sentences compared", BODY, (), scripts, pages)

@@ -7,13 +7,8 @@ const WORDS = { en: { ...VIEW.en, ...OFFLINE.en }, ja: { ...VIEW.ja, ...OFFLINE.
 
 (() => {
   const held = JSON.parse(get("model").textContent);
-  const { settings, kind, classes, limit, windows, padded } = held;
-  const weights = {};
-  for (const [name, data] of Object.entries(held.tensors)) {
-    const bytes = bytesOf(data);
-    weights[name] = kind === "F16" ? fromHalf(bytes) : new Float32Array(bytes.buffer);
-  }
-  const fields = held.tokenizer, model = new Model(settings, weights);
+  const { settings, classes, limit, windows, padded } = held, weights = weightsOf(held);
+  const fields = held.tokenizer, model = settings.encoder ? new Encoder(settings, weights) : new Model(settings, weights);
   const tokenizer = fields.kind === "pipeline" ? new Pipeline(fields) : new Tokenizer(fields);
   const STEP = 0.01, POINTS = held.points;
   // The mean embedding of the vocabulary: from there to the text the gradients are averaged.
@@ -38,21 +33,25 @@ const WORDS = { en: { ...VIEW.en, ...OFFLINE.en }, ja: { ...VIEW.ja, ...OFFLINE.
   // The scores of the classes (K), after the tokens from `place` on were read again. part(i): how far
   // the embedding of token i is from the mean embedding, 1 for its own; null for all at 1.
   function scores(ids, place, part) {
+    if (settings.encoder) {
+      const vectors = part && ids.map((id, i) => vector(id, part(i)));
+      return linear(weights["class_head.weight"], weights["class_head.bias"], pooled(model.hidden(ids, vectors), settings.pool));
+    }
     const all = padded ? [...ids, ...Array(limit - ids.length).fill(settings.pad_token_id)] : ids;
     model.length = place;
     for (let i = place; i < all.length; i++) model.read(all[i], part && i < ids.length ? vector(all[i], part(i)) : null);
     const at = (i) => model.finals.subarray(i * C, (i + 1) * C);
     let n = all.length; // without the padding at the end
     while (n > 1 && all[n - 1] === settings.pad_token_id) n--;
-    let pooled = at({ last: all.length - 1, last_real: n - 1, first: 0, mean: 0 }[settings.pool]);
+    let chosen = at({ last: all.length - 1, last_real: n - 1, first: 0, mean: 0 }[settings.pool]);
     if (settings.pool === "mean") {
-      pooled = Float32Array.from({ length: C }, (_, c) => {
+      chosen = Float32Array.from({ length: C }, (_, c) => {
         let sum = 0;
         for (let i = 0; i < n; i++) sum += model.finals[i * C + c];
         return sum / n;
       });
     }
-    return linear(weights["class_head.weight"], weights["class_head.bias"], pooled);
+    return linear(weights["class_head.weight"], weights["class_head.bias"], chosen);
   }
 
   function odds(z, k) {

@@ -3,12 +3,12 @@ const WORDS = {
   en: {
     title: "Sentences compared", texts: "Texts, one per line", compare: "Compare", query: "Nearest to",
  done: "{0} texts were compared.", few: "Write at least two texts, and at most {0}.", similarity: "Cosine similarity",
-    neighbours: "Nearest neighbours", text: "text", cosine: "cosine", number: "no.",
+    blank: "A text has no tokens for this model.", neighbours: "Nearest neighbours", text: "text", cosine: "cosine", number: "no.",
   },
   ja: {
     title: "文の比較", texts: "テキスト（1 行に 1 つ）", compare: "比較する", query: "近いものを探すテキスト",
  done: "{0} 個のテキストを比較しました。", few: "2 個以上 {0} 個以下のテキストを書いてください。", similarity: "コサイン類似度",
-    neighbours: "最も近いもの", text: "テキスト", cosine: "コサイン", number: "番号",
+    blank: "このモデルのトークンがないテキストがあります。", neighbours: "最も近いもの", text: "テキスト", cosine: "コサイン", number: "番号",
   },
 };
 
@@ -58,8 +58,7 @@ const WORDS = {
     say(false, "working");
     get("compare").disabled = true;
     try {
-      const body = await ask("/v1/embeddings", { model: "embeddings", input: texts });
-      vectors = body.data.map((one) => one.embedding);
+      vectors = await vectorsOf(texts);
       get("query").replaceChildren(...texts.map((text, i) => element("option", { value: i, text: `${i + 1}  ${text.slice(0, 60)}` })));
       say(false, "done", texts.length);
       show();

@@ -22,6 +22,16 @@ function fromHalf(bytes) {
   return Float32Array.from(bits, (h) => table[h]);
 }
 
+// The weights of a page by their names.
+function weightsOf({ tensors, kind }) {
+  const weights = {};
+  for (const [name, data] of Object.entries(tensors)) {
+    const bytes = bytesOf(data);
+    weights[name] = kind === "F16" ? fromHalf(bytes) : new Float32Array(bytes.buffer);
+  }
+  return weights;
+}
+
 // y = W·x + b: W (rows, x.length), row after row.
 function linear(weight, bias, x, rows = weight.length / x.length) {
   const n = x.length, y = new Float32Array(rows);

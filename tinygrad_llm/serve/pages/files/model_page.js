@@ -25,12 +25,7 @@ const WORDS = {
 };
 
 (() => {
-  const { settings, tensors, kind, tokenizer: fields } = JSON.parse(get("model").textContent);
-  const weights = {};
-  for (const [name, data] of Object.entries(tensors)) {
-    const bytes = bytesOf(data);
-    weights[name] = kind === "F16" ? fromHalf(bytes) : new Float32Array(bytes.buffer);
-  }
+  const held = JSON.parse(get("model").textContent), { settings, tokenizer: fields } = held, weights = weightsOf(held);
   const model = new Model(settings, weights), tokenizer = fields.kind === "pipeline" ? new Pipeline(fields) : new Tokenizer(fields);
   const most = settings.context_length;
   // ids: the whole text; start: the first token that the model sees; read: what is in its cache

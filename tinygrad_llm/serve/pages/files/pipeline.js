@@ -12,7 +12,8 @@ class Pipeline {
     this.ranks = new Map();
     const token = (id) => fields.vocabulary[id];
     const { merges, joins } = fields;
-    if (merges) for (let i = 0; i < merges.length; i += 2) this.ranks.set(`${token(merges[i])}\0${token(merges[i + 1])}`, i);
+    if (fields.longest) this.most = Math.max(...[...this.vocabulary.keys()].map((t) => Array.from(t).length));
+    else if (merges) for (let i = 0; i < merges.length; i += 2) this.ranks.set(`${token(merges[i])}\0${token(merges[i + 1])}`, i);
     else joins.forEach((id, i) => this.ranks.set(token(id), i));
     this.rank = (a, b) => this.ranks.get(merges ? `${a}\0${b}` : a + b);
     this.special = new Set(fields.special);
@@ -21,6 +22,7 @@ class Pipeline {
       if (kind === "form") return (text) => text.normalize(more[0]);
       if (kind === "prepend") return (text) => (text ? more[0] + text : text);
       if (kind === "mark") return (text) => (text ? more[1] + text.replaceAll(" ", more[0]) + more[2] : text);
+      if (kind === "bert") return bertNormalizer(more);
       const pattern = new RegExp(more[0], "gu");
       return (text) => text.replace(pattern, (match) => (match ? more[1] : ""));
     });
@@ -91,12 +93,30 @@ class Pipeline {
   piece(piece) {
     if (!this.known.has(piece)) {
       if (this.known.size > 20000) this.known.clear();
-      const { letters, whole } = this.fields;
+      const { letters, whole, longest } = this.fields;
+      if (longest) return this.words(Array.from(piece));
       const spelled = letters ? Array.from(new TextEncoder().encode(piece), (byte) => letters[byte]).join("") : piece;
       const known = whole ? this.vocabulary.get(spelled) : undefined;
       this.known.set(piece, known === undefined ? this.ids(this.join(Array.from(spelled))) : [known]);
     }
     return this.known.get(piece);
+  }
+
+  // WordPiece: the longest token that the rest begins with, each time.
+  words(signs) {
+    const { longest, prefix, unknown } = this.fields, ids = [];
+    if (signs.length > longest) return [unknown];
+    for (let start = 0; start < signs.length;) {
+      let end = Math.min(signs.length, start + this.most), id;
+      for (; end > start; end--) {
+        id = this.vocabulary.get((start ? prefix : "") + signs.slice(start, end).join(""));
+        if (id !== undefined) break;
+      }
+      if (id === undefined) return [unknown];
+      ids.push(id);
+      start = end;
+    }
+    return ids;
   }
 
   join(symbols) {
@@ -144,6 +164,18 @@ class Pipeline {
     while (left-- > 0 && data[0] === 32) data = data.slice(1);
     return new TextDecoder("utf-8", { ignoreBOM: true }).decode(Uint8Array.from(data));
   }
+}
+
+// BERT's normaliser: control characters out, ideographs apart, accents out, lower case.
+function bertNormalizer([clean, apart, accents, lower, controls, spaces, ideographs, marks]) {
+  const [gone, space, signs, mark] = [controls, spaces, ideographs, marks].map((source) => new RegExp(source, "gu"));
+  return (text) => {
+    if (clean) text = text.replace(/[\t\n\r]/g, " ").replace(gone, "").replace(space, " ");
+    if (apart) text = text.replace(signs, " $& ");
+    if (accents) text = text.normalize("NFD").replace(mark, "");
+    if (!lower) return text;
+    return text.includes("Σ") ? Array.from(text, (c) => c.toLowerCase()).join("") : text.toLowerCase();
+  };
 }
 
 // A text as [piece, whether the pattern matches it], in order.
