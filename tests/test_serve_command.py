@@ -92,7 +92,7 @@ def test_options_out_of_range(folder, flag, value):
 
 def test_without_the_packages(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "fastapi", None)
-    assert "pip install 'tinygrad_llm[serve]'" in refused(folder)
+    assert 'pip install "tinygrad_llm[serve]"' in refused(folder)
 
 
 def test_what_cannot_be_served_together(folder, tmp_path):
