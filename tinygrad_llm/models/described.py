@@ -43,9 +43,10 @@ class Described(NamedTuple):
     weights: dict[str, np.ndarray]
 
 
-def describe_decoder(model: LanguageModel) -> Described:
+def describe_decoder(model: LanguageModel, head: bool = True) -> Described:
     """The settings and arrays of a GPT, Llama, Qwen2 or Qwen3.
 
+    head: False for the body of a classifier, which has lost its own
     A GPT may have grouped queries, a window, and learned, rotary or no positions.
     Raises: ValueError, which names the part that is not known, for any other model.
     """
@@ -61,7 +62,7 @@ def describe_decoder(model: LanguageModel) -> Described:
     positions = getattr(model, "pos_emb", None)
     if positions is not None and type(positions) is not nn.Embedding:
         raise ValueError(f"{name}: positions of {type(positions).__name__} cannot be written so")
-    if type(model.head) is not nn.Linear or model.width_multiplier != 1.0:
+    if type(model.head) is not (nn.Linear if head else nn.Identity) or model.width_multiplier != 1:
         raise ValueError(f"{name}: logit_softcap and mup_base cannot be written so")
     config: Any = model.config  # of one of _KNOWN
     att = blocks[0].att

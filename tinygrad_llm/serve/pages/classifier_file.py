@@ -47,7 +47,7 @@ def describe_classifier(model: GPTClassifier) -> Described:
             raise ValueError('html knows encoders with the pools first and mean, not "last"')
         described = describe_encoder(model.model)
     elif config.causal:
-        described = describe_decoder(model.model)
+        described = describe_decoder(model.model, head=False)
     else:
         raise ValueError("html knows classifiers whose tokens see those before them (causal=True)")
     settings = {**described.settings, "pool": config.pool, "n_classes": config.n_classes,
