@@ -167,7 +167,7 @@ def test_what_cannot_be_written_is_named():
     other = PipelineTokenizer(
         {"model": {"type": "WordPiece", "unk_token": "[UNK]", "vocab": words}}
     )
-    with pytest.raises(ValueError, match="of the model WordPiece cannot be written so"):
+    with pytest.raises(ValueError, match="of the model Unigram cannot be written so"):
         describe_pipeline(other)
 
 
