@@ -163,10 +163,8 @@ def test_what_cannot_be_written_is_named():
     ):
         with pytest.raises(ValueError, match=words):
             describe_pipeline(changed(**parts))
-    words = {"[UNK]": 0, "a": 1}
-    other = PipelineTokenizer(
-        {"model": {"type": "WordPiece", "unk_token": "[UNK]", "vocab": words}}
-    )
+    pieces = {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0], ["a", -1.0]]}
+    other = PipelineTokenizer({"model": pieces})
     with pytest.raises(ValueError, match="of the model Unigram cannot be written so"):
         describe_pipeline(other)
 
