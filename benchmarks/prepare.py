@@ -22,6 +22,7 @@ import numpy as np
 
 from tinygrad_llm import text as texts
 from tinygrad_llm.data import corpora
+from tinygrad_llm.data.free_texts import find_free_texts, python_files
 from tinygrad_llm.data.preparation.encoding import decode
 from tinygrad_llm.data.preparation.minhash import signatures
 from tinygrad_llm.data.preparation.pipeline import CHANGES, FILTERS, cut, hash_of, paragraphs_of
@@ -34,23 +35,12 @@ from tinygrad_llm.text.trainers.kinds import train_largest
 
 from . import common, machine
 
-_TESTS = {"test", "tests", "idle_test", "site-packages", "__pycache__"}
 _NAMED = ("tinyshakespeare", "the-verdict", "enja-train.en", "enja-train.ja")
-
-
-def sources(folder: Path, most: float = float("inf")) -> list[Path]:
-    """The .py files of a folder without tests, `most` bytes of them at most."""
-    files, size = [], 0
-    for file in sorted(folder.rglob("*.py")):
-        if not _TESTS & set(file.relative_to(folder).parts) and size < most:
-            files.append(file)
-            size += file.stat().st_size
-    return files
 
 
 def plain_texts(most: float) -> list[bytes]:
     """The files of the speed measurement."""
-    library = sources(Path(sysconfig.get_path("stdlib")), most)
+    library = python_files(Path(sysconfig.get_path("stdlib")), most)
     return [corpora.load().text.encode(), *(file.read_bytes() for file in library)]
 
 
@@ -134,14 +124,11 @@ def gather(folder: Path, extra: Path | None) -> dict[str, int]:
         path.write_bytes(data)
         sizes[name] = sizes.get(name, 0) + len(data)
 
-    from pydoc_data.topics import topics
-
-    for topic, text in topics.items():
-        add("python-reference", f"{topic}.txt", text.encode())
-    places = {"stdlib": Path(sysconfig.get_path("stdlib")), "numpy": Path(np.__file__).parent}
-    for name, place in places.items():
-        for file in sources(place):
-            add(name, str(file.relative_to(place)), file.read_bytes())
+    there, missing = find_free_texts()
+    for source, files in there.items():
+        for name, data in files:
+            add(source.name, name, data)
+    print("\n".join(missing))
     for name in _NAMED:
         try:
             add("data sets", f"{name}.txt", corpora.path(name).read_bytes())

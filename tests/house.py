@@ -42,7 +42,7 @@ cuda.graphs  cuda.queries  cuda.nvtx  distributed  _dynamo.config  _inductor
 amp  _dynamo
 cuda.amp  compiler
 cuda
-backends  distributions  jit  profiler  special  types
+backends  distributions  jit  overrides  profiler  special  types
 nn  optim  utils  linalg
 serialization  testing  optim.swa_utils
 distributed.optim  distributed.device_mesh  distributed.sharded

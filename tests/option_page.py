@@ -59,6 +59,8 @@ def page() -> str:
     from tinygrad_llm.training.devices import MachineOptions
     from tinygrad_llm.training.options import TrainingOptions
     from tinygrad_llm.training.presets import PretrainOptions
+    from tinygrad_llm.training.scaling.sweep import SweepOptions
+    from tinygrad_llm.training.search.options import SearchOptions
     from tinygrad_llm.training.settings import options_table
 
     shared = (AdaptationOptions, MachineOptions)
@@ -136,6 +138,11 @@ def page() -> str:
             (TuningOptions, QuestionOptions, *shared),
             "Those of all trainers, of all commands and of `finetune grpo`, and these.",
         ),
+        (
+            "`tinygrad-llm search`", SearchOptions, (),
+            "Those of the command that is searched, with ranges and choices, and these.",
+        ),
+        ("`tinygrad-llm sweep`", SweepOptions, (), ""),
     ]  # fmt: skip
     parts = []
     for title, kind, without, text in sections:

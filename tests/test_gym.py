@@ -23,7 +23,7 @@ def right_answer(task, question):
     if task == "letter-counting":
         letter, text = re.search(r'letter "(.)" .*text: "(.*)"', question).groups()
         return text.lower().count(letter.lower())
-    total = re.search(r"([\d\s+*-]+)=", question)[1]
+    total = re.search(r": ([\d +*-]+?) *[=.]", question)[1]
     numbers = [int(n) for n in re.findall(r"\d+", total)]
     signs = re.findall(r"[+*-]", total)
     value = numbers[0]
@@ -54,6 +54,7 @@ def test_seeds_and_what_is_left_out():
 @needs_gym
 def test_the_package_itself_is_left_as_it_was(monkeypatch):
     stand_in = type(sys)("reasoning_gym")
+    stand_in.__spec__ = find_spec("reasoning_gym")
     monkeypatch.setitem(sys.modules, "reasoning_gym", stand_in)
     before = {name for name in sys.modules if name.startswith("reasoning_gym")}
     gym_questions("chain-sum", 2)

@@ -27,7 +27,12 @@ from tinygrad_llm.finetune.reasoning import (
     vote,
 )
 from tinygrad_llm.finetune.reasoning.asking import Asker
-from tinygrad_llm.finetune.reasoning.inference import read_ways, refine, write_ways
+from tinygrad_llm.finetune.reasoning.inference import (
+    most_frequent,
+    read_ways,
+    refine,
+    write_ways,
+)
 from tinygrad_llm.finetune.runs import GRPO, Distill
 from tinygrad_llm.generation import generate
 from tinygrad_llm.layers.distillation import DistillationLoss
@@ -110,6 +115,10 @@ def test_ways_to_spend(tmp_path):
     tokens = {way.name: way.tokens for way in ways}
     assert 0 < tokens["vote of 1"] < tokens["vote of 2"] < tokens["vote of 4"] <= 12
     assert notes[-1] == (6, 6) and all(len(way.rights) == 6 for way in ways)
+    guess = most_frequent([{"output": o} for o in ("2", "3", "3", "2", "4", "3")])
+    assert guess.rights.tolist() == [0, 1, 1, 0, 0, 1] and guess.tokens == 0.0
+    ways.append(guess)
+    names.append(guess.name)
     both = together({"a": ways, "b": ways})
     assert len(both[0].rights) == 12 and both[0].tokens == pytest.approx(ways[0].tokens)
     assert table_of(ways)[2].startswith("| greedy | 0") and len(table_of(ways)) == 2 + len(ways)

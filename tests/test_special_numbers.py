@@ -310,7 +310,7 @@ FORMS = {
 @pytest.mark.parametrize("loops", [False, True])
 @pytest.mark.parametrize("form", FORMS)
 def test_a_spoilt_row_without_a_gradient_spoils_nothing(form, loops, monkeypatch):
-    """What is computed from earlier rows has their gradients, whatever stands in a later key."""
+    """What is computed from earlier rows has their gradients, also if a later key is NaN."""
     if loops:
         pytest.importorskip("numba")
     monkeypatch.setattr(twins.large, "least", 0 if loops else twins.NEVER)

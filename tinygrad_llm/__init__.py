@@ -135,7 +135,9 @@ from .tensor.formats import (
     preserve_format,
 )
 from .tensor.layout import layout, strided
+from .tensor.missing_modules import install as _install_missing_modules
 
+_install_missing_modules()
 half, float, double = float16, float32, float64
 short, int, long = int16, int32, int64
 newaxis = None
@@ -145,7 +147,7 @@ multiply, subtract, absolute = mul, sub, abs
 _PACKAGES = (
     "_dynamo _inductor amp arrays backends client compiler cuda data distributed distributions "
     "evaluation files finetune functions generation jit layers linalg models multiprocessing nn "
-    "ops optim profiler random retrieval serialization serve special study testing text "
+    "ops optim overrides profiler random retrieval serialization serve special study testing text "
     "training types utils version weights"
 ).split()
 # Names that are imported when they are first used: the file, and what it has.
@@ -202,7 +204,7 @@ _LATER = {
     "functions.search": (
         "argwhere bincount bucketize count_nonzero histc histogram isin nonzero searchsorted unique"
     ),
-    "functions.seldom": (
+    "functions.rare": (
         "addmv addr adjoint angle diag_embed diagflat gcd ger isreal lcm logcumsumexp matrix_power "
         "positive resolve_conj resolve_neg rsub split_with_sizes unique_consecutive"
     ),

@@ -29,8 +29,10 @@ from .prepare import register as register_prepare
 from .pretrain import register as register_pretrain
 from .quiz import register as register_quiz
 from .rag import register as register_rag
+from .search import register as register_search
 from .serve import register as register_serve
 from .study import register as register_study
+from .sweep import register as register_sweep
 from .tokenize import register as register_tokenize
 
 __all__ = ["app", "main"]
@@ -87,6 +89,8 @@ register_serve(app)
 register_fill_mask(app)
 register_rag(app)
 register_prepare(app)
+register_search(app)
+register_sweep(app)
 register_tokenize(app)
 register_models(app)
 register_export(app)

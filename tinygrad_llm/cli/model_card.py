@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files.atomic import atomic_write
+from ..files.plain_text import one_line
 from ..training import read_metrics
 from ..training.checkpoint import Checkpoint
 from ..training.options import OptionError, Options
@@ -93,7 +94,9 @@ def _training(saved: Checkpoint, config: Mapping[str, Any], base: str | None) ->
     facts = facts if isinstance(facts, dict) else {}
     named = facts.get("name") or options.get("corpus") or options.get("data")
     rows["data"] = _code(named) if named else _NOT_KNOWN
-    rows["licence of the data"] = _licence_of_data(named) or _NOT_KNOWN
+    sources = _sources(facts)
+    licences = ", ".join(dict.fromkeys(source["licence"] or _NOT_KNOWN for source in sources))
+    rows["licence of the data"] = licences or _licence_of_data(named) or _NOT_KNOWN
     for key in ("characters", "rows", "sha256"):
         if key in facts:
             rows[f"{key} of the data"] = _code(facts[key])
@@ -101,7 +104,26 @@ def _training(saved: Checkpoint, config: Mapping[str, Any], base: str | None) ->
     rows["seed"] = str(options.get("seed", _NOT_KNOWN))
     table = [f"| {key} | {value} |" for key, value in rows.items()]
     head = ["## Training", "", "```shell", _command(config, options), "```", ""]
-    return [*head, "| | |", "|---|---|", *table, ""]
+    lines = [*head, "| | |", "|---|---|", *table, ""]
+    if sources:
+        lines += ["| texts | licence | what they are |", "|---|---|---|"]
+        lines += [
+            f"| {' | '.join(_cell(source[key]) for key in ('name', 'licence', 'description'))} |"
+            for source in sources
+        ] + [""]
+    return lines
+
+
+def _sources(facts: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Texts of shards, as their manifest names them."""
+    rows = facts.get("sources")
+    rows = rows if isinstance(rows, list) else []
+    keys = ("name", "licence", "description")
+    return [{k: str(row.get(k, "")) for k in keys} for row in rows if isinstance(row, dict)]
+
+
+def _cell(text: str) -> str:
+    return one_line(text).replace("|", "/")
 
 
 def _losses(saved: Checkpoint) -> dict[str, str]:

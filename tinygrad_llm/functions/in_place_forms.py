@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..tensor import Tensor
-from . import arithmetic, elementary, inverse, linalg, reductions, rounding, running, seldom
+from . import arithmetic, elementary, inverse, linalg, rare, reductions, rounding, running
 from .inplace import in_place
 from .selection import nan_to_num
 from .special import heaviside, mvlgamma
@@ -22,11 +22,13 @@ for _function, *_names in (
     (inverse.atan, "arctan_"), (inverse.atanh, "arctanh_"), (inverse.atan2, "atan2_", "arctan2_"),
     (inverse.copysign, "copysign_"), (linalg.addmm, "addmm_"), (linalg.baddbmm, "baddbmm_"),
     (reductions.cumsum, "cumsum_"), (running.cumprod, "cumprod_"), (rounding.fix, "fix_"),
-    (rounding.sgn, "sgn_"), (seldom.addmv, "addmv_"), (seldom.addr, "addr_"),
-    (seldom.gcd, "gcd_"), (seldom.lcm, "lcm_"), (nan_to_num, "nan_to_num_"),
+    (rounding.sgn, "sgn_"), (rare.addmv, "addmv_"), (rare.addr, "addr_"),
+    (rare.gcd, "gcd_"), (rare.lcm, "lcm_"), (nan_to_num, "nan_to_num_"),
     (heaviside, "heaviside_"), (mvlgamma, "mvlgamma_"),
 ):  # fmt: skip
     in_place(_function, *_names, saves_input=True)
+    for _name in _names:
+        vars(Tensor)[_name].__module__ = __name__
 
 # torch.exp_(x) is x.exp_(): PyTorch has such a function for these.
 FUNCTIONS = frozenset(

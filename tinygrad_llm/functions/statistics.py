@@ -47,10 +47,10 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> ValuesIndices:
     index = wrap(
         in_rows(xp.moveaxis(xp.take_along_axis(order, best, -1), -1, dim))
     )  # (..., 1, ...)
-    found = gather(input, dim, index)
+    picked = gather(input, dim, index)
     if not keepdim:
-        found, index = found.squeeze(dim), index.squeeze(dim)
-    return returned(Mode, found, index)
+        picked, index = picked.squeeze(dim), index.squeeze(dim)
+    return returned(Mode, picked, index)
 
 
 @method

@@ -124,7 +124,7 @@ class ReLU6(Hardtanh):
 
 
 class RReLU(_Inplace):
-    """x where x > 0, else x times a slope: drawn from [lower, upper) while training, else their
+    """x where x > 0, else x times a factor: drawn from [lower, upper) while training, else their
     mean."""
 
     def __init__(

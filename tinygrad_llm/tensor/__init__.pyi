@@ -924,6 +924,55 @@ class Tensor:
     def is_pinned(self) -> builtins.bool: ...
     def is_distributed(self) -> builtins.bool: ...
 
+    # functions/rare.py
+    def positive(self) -> Tensor:
+        """x itself."""
+    def resolve_conj(self) -> Tensor:
+        """x itself: conjugates are computed when they are asked for."""
+    def resolve_neg(self) -> Tensor:
+        """x itself: negations are computed when they are asked for."""
+    def isreal(self) -> Tensor:
+        """Whether the imaginary part is 0, element by element: true of every real number."""
+    def angle(self) -> Tensor:
+        """The angle of a complex number; of a real one π below 0, else 0, and nan of nan."""
+    def logcumsumexp(self, dim: builtins.int) -> Tensor:
+        """log Σ exp(x) over the elements up to each place along dim, in log₂ n passes."""
+    def adjoint(self) -> Tensor:
+        """The last two dimensions swapped, and complex numbers conjugated."""
+    def addmv(self, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+        """beta·input + alpha·(mat·vec)."""
+    def addmv_(self, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+        """addmv in place: the result is written into this tensor."""
+    def addr(self, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+        """beta·input + alpha·(vec1·vec2ᵀ)."""
+    def addr_(self, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+        """addr in place: the result is written into this tensor."""
+    def matrix_power(self, n: builtins.int) -> Tensor:
+        """A·A·…·A, n times, of a square matrix or a batch of them; n = 0 the identity."""
+    def diag_embed(
+        self, offset: builtins.int = 0, dim1: builtins.int = -2, dim2: builtins.int = -1
+    ) -> Tensor:
+        """Matrices whose diagonals are the rows of input: (..., N) -> (..., M, M), M = N + |offset|."""
+    def diagflat(self, offset: builtins.int = 0) -> Tensor:
+        """A matrix whose diagonal are all elements of input."""
+    def gcd(self, other: Tensor) -> Tensor:
+        """The greatest common divisor of integers, element by element."""
+    def gcd_(self, other: Tensor) -> Tensor:
+        """gcd in place: the result is written into this tensor."""
+    def lcm(self, other: Tensor) -> Tensor:
+        """The least common multiple of integers, element by element."""
+    def lcm_(self, other: Tensor) -> Tensor:
+        """lcm in place: the result is written into this tensor."""
+    def split_with_sizes(self, split_sizes: Any, dim: builtins.int = 0) -> tuple:
+        """split into parts of these sizes."""
+    def unique_consecutive(
+        self,
+        return_inverse: builtins.bool = False,
+        return_counts: builtins.bool = False,
+        dim: builtins.int | None = None,
+    ) -> Any:
+        """The values of runs of equal ones, in their order; with dim, of equal slices along it."""
+
     # functions/reductions.py
     def sum(self, dim: Any = None, keepdim: builtins.bool = False, *, dtype: Any = None) -> Tensor:
         """The sum over dim (an int, a tuple, or None for all). Integers and booleans become int64."""
@@ -1123,61 +1172,6 @@ class Tensor:
     ) -> Any:
         """(hist, bin_edges): what lies in each interval, the last one with both ends."""
 
-    # functions/seldom.py
-    def positive(self) -> Tensor:
-        """x itself."""
-    def resolve_conj(self) -> Tensor:
-        """x itself: conjugates are computed when they are asked for."""
-    def resolve_neg(self) -> Tensor:
-        """x itself: negations are computed when they are asked for."""
-    def isreal(self) -> Tensor:
-        """Whether the imaginary part is 0, element by element: true of every real number."""
-    def angle(self) -> Tensor:
-        """The angle of a complex number; of a real one π below 0, else 0, and nan of nan."""
-    def logcumsumexp(self, dim: builtins.int) -> Tensor:
-        """log Σ exp(x) over the elements up to each place along dim, in log₂ n passes."""
-    def adjoint(self) -> Tensor:
-        """The last two dimensions swapped, and complex numbers conjugated."""
-    @property
-    def mH(self) -> Tensor:
-        """The last two dimensions swapped, and complex numbers conjugated."""
-    @property
-    def H(self) -> Tensor:
-        """x.H: the adjoint of a matrix, or a 0-d tensor."""
-    def addmv(self, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
-        """beta·input + alpha·(mat·vec)."""
-    def addmv_(self, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
-        """addmv in place: the result is written into this tensor."""
-    def addr(self, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
-        """beta·input + alpha·(vec1·vec2ᵀ)."""
-    def addr_(self, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
-        """addr in place: the result is written into this tensor."""
-    def matrix_power(self, n: builtins.int) -> Tensor:
-        """A·A·…·A, n times, of a square matrix or a batch of them; n = 0 the identity."""
-    def diag_embed(
-        self, offset: builtins.int = 0, dim1: builtins.int = -2, dim2: builtins.int = -1
-    ) -> Tensor:
-        """Matrices whose diagonals are the rows of input: (..., N) -> (..., M, M), M = N + |offset|."""
-    def diagflat(self, offset: builtins.int = 0) -> Tensor:
-        """A matrix whose diagonal are all elements of input."""
-    def gcd(self, other: Tensor) -> Tensor:
-        """The greatest common divisor of integers, element by element."""
-    def gcd_(self, other: Tensor) -> Tensor:
-        """gcd in place: the result is written into this tensor."""
-    def lcm(self, other: Tensor) -> Tensor:
-        """The least common multiple of integers, element by element."""
-    def lcm_(self, other: Tensor) -> Tensor:
-        """lcm in place: the result is written into this tensor."""
-    def split_with_sizes(self, split_sizes: Any, dim: builtins.int = 0) -> tuple:
-        """split into parts of these sizes."""
-    def unique_consecutive(
-        self,
-        return_inverse: builtins.bool = False,
-        return_counts: builtins.bool = False,
-        dim: builtins.int | None = None,
-    ) -> Any:
-        """The values of runs of equal ones, in their order; with dim, of equal slices along it."""
-
     # functions/selection.py
     def clamp(self, min: Any = None, max: Any = None) -> Tensor:
         """x clamped to [min, max], numbers or tensors, either of which may be None."""
@@ -1260,6 +1254,12 @@ class Tensor:
         """Rows in reverse order."""
     def rot90(self, k: builtins.int = 1, dims: Any = (0, 1)) -> Tensor:
         """Turned by k quarter turns in the plane of two dimensions, from the first to the second."""
+    @property
+    def mH(self) -> Tensor:
+        """x.mH: the last two dimensions swapped, and complex numbers conjugated."""
+    @property
+    def H(self) -> Tensor:
+        """x.H: the adjoint of a matrix, or a 0-d tensor."""
 
     # functions/shape/repeat.py
     def repeat(self, *repeats: Any) -> Tensor:

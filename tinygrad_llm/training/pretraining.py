@@ -40,6 +40,7 @@ from .runs import (
     ranks_of,
     search_rate,
     set_total_steps,
+    stop_at,
 )
 from .settings import kept_options
 from .weight_decay import make_optimizer
@@ -97,7 +98,16 @@ class Pretraining:
         Raises: OptionError for options that do not fit the text; what Trainer.run raises.
         """
         self.prepare()
+        return self.complete()
+
+    def complete(self, until: int | None = None, report: bool = True) -> Result:
+        """What `run` does once all is prepared.
+
+        until: the step after which it stops, as if it had been interrupted there; its schedule is
+        that of all steps. report: whether the last lines are shown.
+        """
         self.choose_steps()
+        stop_at(self.trainer, until)
         with self.ranks.together():
             if self.ranks.first:
                 check_disk(
@@ -109,7 +119,7 @@ class Pretraining:
         self.begun(self.trainer.resume_command)
         result = self.trainer.run()
         with self.ranks.whole(self.model):
-            if self.ranks.first:
+            if self.ranks.first and report:
                 self.report(result)
         return result
 

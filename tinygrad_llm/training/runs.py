@@ -41,6 +41,7 @@ __all__ = [
     "ranks_of",
     "search_rate",
     "set_total_steps",
+    "stop_at",
 ]
 
 
@@ -84,6 +85,12 @@ def set_total_steps(trainer: Trainer) -> None:
     """
     if isinstance(trainer.scheduler, WarmupCosineLR | WarmupStableDecayLR):
         trainer.scheduler.total_steps = trainer.steps
+
+
+def stop_at(trainer: Trainer, step: int | None) -> None:
+    """Lets a run end after this step, if that is not None, with the schedule of all its steps."""
+    if step is not None:
+        trainer.steps = min(trainer.steps, max(step, trainer.step))
 
 
 # ------------------------------------------------------------------------------------ its folder

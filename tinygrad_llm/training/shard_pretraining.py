@@ -98,6 +98,7 @@ class ShardPretraining(Pretraining):
         folders, self.weights = sources_of(self.o.data)
         with blame("`data`", ValueError, OSError):
             self.sources = [Shards(folder) for folder in folders]
+            self.named = [row for shards in self.sources for row in shards.named_sources]
             tokenizers = {s.tokenizer_path.read_bytes() for s in self.sources}
             if len(tokenizers) > 1:
                 raise ValueError(
@@ -122,6 +123,7 @@ class ShardPretraining(Pretraining):
             "name": self.corpus.name, "weights": self.weights,
             "sha256": [hashlib.sha256((s.folder / "manifest.json").read_bytes()).hexdigest()
                        for s in self.sources],
+            "sources": self.named,
         }  # fmt: skip
         before = None if self.resumed is None else self.resumed.config.get("text")
         same = ("sha256", "weights")  # a folder may have moved

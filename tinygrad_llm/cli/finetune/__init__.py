@@ -17,7 +17,7 @@ from ..options import Way, command
 from ..ranks import take_part
 from . import ask, help, pairs, pairs_help, reasoning_help, spend
 
-__all__ = ["register"]
+__all__ = ["register", "runs_of"]
 
 _HELP = """Train a model: to classify texts, follow instructions, learn preferences, find names,
 compare texts, translate, summarize, reason."""
@@ -70,11 +70,8 @@ def table(name: str, given: dict[str, Any], settings: dict[str, Any], way: Way) 
     runner(resolved(kind, stored, settings, given), say).run()
 
 
-def finetune(name: str, given: dict[str, Any], settings: dict[str, Any], way: Way) -> None:
-    """Starts a run with the given options over those of --config, or continues one.
-
-    Raises: OptionError for options that are not allowed, or a run of another command.
-    """
+def runs_of(name: str) -> Any:
+    """The class of a command's runs."""
     from ...finetune import runs
 
     kinds: dict[str, type[runs.Finetuning]] = {
@@ -92,7 +89,15 @@ def finetune(name: str, given: dict[str, Any], settings: dict[str, Any], way: Wa
         "grpo": runs.GRPO,
         "distill": runs.Distill,
     }
-    kind = kinds[name]
+    return kinds[name]
+
+
+def finetune(name: str, given: dict[str, Any], settings: dict[str, Any], way: Way) -> None:
+    """Starts a run with the given options over those of --config, or continues one.
+
+    Raises: OptionError for options that are not allowed, or a run of another command.
+    """
+    kind = runs_of(name)
     if way.resume is None:
         run = kind(resolved(kind.options, settings, given), way.progress)
     else:

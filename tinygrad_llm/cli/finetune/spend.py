@@ -53,7 +53,7 @@ def spend(
     from ...finetune.prompts import has_chat
     from ...finetune.reasoning import make_questions, plot_spending, table_of, together
     from ...finetune.reasoning import spend as ways_of
-    from ...finetune.reasoning.inference import read_ways, write_ways
+    from ...finetune.reasoning.inference import most_frequent, read_ways, write_ways
     from ...finetune.runs.base import load_base, padding_of
     from ...models.base import context_length_of
     from ...training.runs import counting
@@ -90,7 +90,7 @@ def spend(
                 )  # fmt: skip
             if save:
                 write_ways(save, settings, known)
-        ways[name] = known[name]
+        ways[name] = [*known[name], most_frequent(entries)]
     shown = dict(ways)
     if len(ways) > 1:
         shown["all tasks"] = together(ways)

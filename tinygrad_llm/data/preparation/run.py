@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...files.atomic import atomic_write
-from ...files.json_files import json_bytes, read_json_object, write_json
+from ...files.json_files import json_bytes, read_json, read_json_object, write_json
 from ...files.paths import local_path
 from ...text import Tokenizer, load_tokenizer
 from ..shards import FORMAT, VERSION
@@ -176,7 +176,7 @@ class Preparation:
     def _manifest(self, tokenizer: Tokenizer) -> dict[str, Any]:
         """All counts, hashes and settings.
 
-        Raises: ValueError if nothing is left of the texts.
+        Raises: ValueError if nothing is left of the texts, or sources.json is something else.
         """
         shards: dict[str, list[Any]] = {part: [] for part in PARTS}
         documents = read = troubles = 0
@@ -209,5 +209,14 @@ class Preparation:
                          "only_repeated_paragraphs": documents - kept - repeats["equal"]
                          - repeats["near"] - sum(self._left_out().values())},
             "repeated_paragraphs": repeats["paragraphs"],
-            **totals, "shards": shards,
+            **totals, "shards": shards, "sources": self._named_sources(),
         }  # fmt: skip
+
+    def _named_sources(self) -> list[dict[str, str]]:
+        """Names and licences of the texts, as sources.json in their folder says them."""
+        path = self.folder / "sources.json"
+        rows = read_json(path) if path.is_file() else []
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise ValueError(f"{path} should be a list of objects with name and licence")
+        names = ("name", "licence", "description")
+        return [{name: str(row.get(name, "")) for name in names} for row in rows]

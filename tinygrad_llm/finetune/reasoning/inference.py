@@ -27,8 +27,8 @@ from .tasks import SHORT
 from .voting import best_of, heuristic_score, vote
 
 __all__ = [
-    "STEP_BY_STEP", "Way", "plot_spending", "read_ways", "refine", "spend", "table_of",
-    "together", "write_ways",
+    "STEP_BY_STEP", "Way", "most_frequent", "plot_spending", "read_ways", "refine", "spend",
+    "table_of", "together", "write_ways",
 ]  # fmt: skip
 
 STEP_BY_STEP = "Think step by step, and write the final answer at the end as \\boxed{...}."
@@ -155,6 +155,13 @@ def _way(
     return Way(name, np.array(rights), float(np.mean([sum(each) for each in tokens])))
 
 
+def most_frequent(entries: Sequence[Entry]) -> Way:
+    """A baseline that writes nothing: the most frequent right answer to every question."""
+    outputs = [entry["output"] for entry in entries]
+    guess = max(sorted(set(outputs)), key=outputs.count)
+    return Way("the most frequent answer", np.array([float(o == guess) for o in outputs]), 0.0)
+
+
 def together(tasks: Mapping[str, Sequence[Way]]) -> list[Way]:
     """The ways on the questions of all tasks, each task with its number of questions.
 
@@ -222,7 +229,8 @@ def table_of(ways: Sequence[Way]) -> list[str]:
 def plot_spending(tasks: Mapping[str, Sequence[Way]], path: str | Path, title: str = "") -> Path:
     """Draws accuracy against tokens per question, with 95 % intervals; returns the PNG's path.
 
-    A panel for each task, and the legend beside them. Ways with equal tokens stand a little apart.
+    A panel for each task, and the legend beside them. Ways with equal tokens stand a little apart;
+    one without tokens is a line.
     """
     columns = 1 if len(tasks) == 1 else 2
     lines = -(-len(tasks) // columns)
@@ -232,6 +240,10 @@ def plot_spending(tasks: Mapping[str, Sequence[Way]], path: str | Path, title: s
         axes = figure.add_subplot(lines, columns, i + 1)
         families: dict[str, list[Way]] = {}
         for way in ways:
+            if not way.tokens:  # a baseline
+                value = way.accuracy().value
+                handles[way.name] = axes.axhline(value, color="gray", linestyle=":")
+                continue
             families.setdefault(way.name.partition(" of ")[0], []).append(way)
         for k, (name, members) in enumerate(families.items()):
             x = [way.tokens * 1.035 ** (k - len(families) / 2) for way in members]

@@ -38,6 +38,7 @@ from ...training.runs import (
     ranks_of,
     search_rate,
     set_total_steps,
+    stop_at,
 )
 from ...training.settings import kept_options, resolved
 from ..freeze import count_parameters, freeze, train_only
@@ -142,6 +143,11 @@ class Finetuning(ABC):
         Raises: OptionError for options that do not fit the data; what Trainer.run raises.
         """
         self.prepare()
+        return self.complete()
+
+    def complete(self, until: int | None = None, report: bool = True) -> Result:
+        """What `run` does once all is prepared; see Pretraining.complete."""
+        stop_at(self.trainer, until)
         with self.ranks.together():
             if self.ranks.first:
                 check_disk(self.o.folder, self.o.keep, self.model, self.resumed)
@@ -157,7 +163,8 @@ class Finetuning(ABC):
         with self.ranks.whole(self.model):
             if self.ranks.first:
                 self.save_adapter()
-                self.report(result)
+                if report:
+                    self.report(result)
         return result
 
     def join(self) -> None:

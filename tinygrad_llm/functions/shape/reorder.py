@@ -173,3 +173,22 @@ def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
 
 attach("T", property(_transposed))
 attach("mT", property(_matrix_transposed))
+
+
+def _adjoint(input: Tensor) -> Tensor:
+    """x.mH: the last two dimensions swapped, and complex numbers conjugated."""
+    return input.mT.conj() if input.is_complex() else input.mT
+
+
+def _adjoint_of_matrix(input: Tensor) -> Tensor:
+    """x.H: the adjoint of a matrix, or a 0-d tensor."""
+    if input.array.ndim not in (0, 2):
+        raise RuntimeError(
+            "tensor.H is only supported on matrices (2-D tensors). Got "
+            f"{input.array.ndim}-D tensor. For batches of matrices, consider using tensor.mH"
+        )
+    return _adjoint(input) if input.array.ndim else input.conj()
+
+
+attach("mH", property(_adjoint))
+attach("H", property(_adjoint_of_matrix))

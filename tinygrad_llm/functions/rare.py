@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.devices import asarray, xp_of
-from ..tensor import Tensor, attach, dtypes, wrap
+from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim
 from .arithmetic import add, sub
 from .diagonal import diagonal
@@ -98,20 +98,6 @@ def adjoint(input: Tensor) -> Tensor:
     return input.mT.conj() if input.is_complex() else input.mT
 
 
-def _adjoint_of_matrix(input: Tensor) -> Tensor:
-    """x.H: the adjoint of a matrix, or a 0-d tensor."""
-    if input.array.ndim not in (0, 2):
-        raise RuntimeError(
-            "tensor.H is only supported on matrices (2-D tensors). Got "
-            f"{input.array.ndim}-D tensor. For batches of matrices, consider using tensor.mH"
-        )
-    return input.conj() if not input.array.ndim else adjoint(input)
-
-
-attach("mH", property(adjoint))
-attach("H", property(_adjoint_of_matrix))
-
-
 # ----------------------------------------------------------------------- products, diagonals
 @method
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
@@ -134,7 +120,7 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
 
     Raises: RuntimeError if they are not square; a negative n needs A's inverse.
     """
-    size = input.array.shape[-2:] if input.array.ndim > 1 else ()
+    size = tuple(input.array.shape[-2:])
     if len(size) < 2 or size[0] != size[1]:
         raise RuntimeError(
             "linalg.matrix_power: A must be batches of square matrices, but they are "
@@ -153,7 +139,10 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
 
 @method
 def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
-    """Matrices whose diagonals are the rows of input: (..., N) -> (..., M, M), M = N + |offset|."""
+    """Matrices whose diagonals are the rows of input: (..., N) -> (..., M, M), M = N + |offset|.
+
+    Raises: RuntimeError if dim1 and dim2 are the same dimension.
+    """
     rank, n = input.array.ndim + 1, input.array.shape[-1]
     dim1, dim2 = normal_dim(dim1, rank), normal_dim(dim2, rank)
     if dim1 == dim2:

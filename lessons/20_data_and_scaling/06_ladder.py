@@ -198,7 +198,7 @@ errors = [
 axis.barh(list(differences), values, xerr=errors, capsize=3)
 axis.axvspan(-seeds, seeds, alpha=0.2, color="gray", label="what another seed does")
 axis.set_xlabel("loss minus that of the plain run"), axis.legend(), axis.invert_yaxis()
-save_plot(figure, "05_ladder")
+save_plot(figure, "06_ladder")
 
 # %% [markdown]
 # ## Exercises
@@ -209,4 +209,4 @@ save_plot(figure, "05_ladder")
 # 3. Gains do not add up. Two ideas bring 0.10 each alone; together 0.12. Name two reasons, and say in which order a ladder
 #    should show them.
 #
-# Solutions: `lessons/solutions/20_data_and_scaling/05_ladder.py`
+# Solutions: `lessons/solutions/20_data_and_scaling/06_ladder.py`

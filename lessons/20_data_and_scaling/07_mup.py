@@ -129,7 +129,7 @@ for axis, mup in zip(axes, (False, True)):
     axis.set_xscale("log", base=2), axis.set_yscale("log")
     axis.set_xlabel("learning rate"), axis.set_title("µP" if mup else "standard"), axis.legend()
 axes[0].set_ylabel("loss of the last steps")
-save_plot(figure, "06_mup")
+save_plot(figure, "07_mup")
 print("standard:", [best[False, w] for w in widths], " µP:", [best[True, w] for w in widths])
 assert best[False, 512] <= best[False, 32] / 4, "standard: the minimum moves to the left"
 assert best[True, 512] / best[True, 32] in (0.5, 1, 2), "µP: it stays"
@@ -161,4 +161,4 @@ for group in optimizer.param_groups:
 # 2. Leave one rule of µP out, the output's factor 1/m. Which check finds it, and at which width does the sweep?
 # 3. Depth: double the hidden layers instead of the width. Does the best rate stay?
 #
-# Solutions: `lessons/solutions/20_data_and_scaling/06_mup.py`
+# Solutions: `lessons/solutions/20_data_and_scaling/07_mup.py`

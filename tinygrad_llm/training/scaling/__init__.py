@@ -1,0 +1,1 @@
+"""Scaling laws: closed forms, sweeps of many runs, fits with intervals, pictures."""
