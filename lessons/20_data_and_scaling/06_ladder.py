@@ -5,7 +5,7 @@
 # ---
 
 # %% [markdown]
-# # 5. The ladder: which ideas make training better, and how would you know?
+# # 6. The ladder: which ideas make training better, and how would you know?
 #
 # **Question.** Every year brings ideas: another optimizer, another norm, an average of the weights. Each paper reports a gain.
 # What does each of them do, and how is a gain measured so that you may believe it?

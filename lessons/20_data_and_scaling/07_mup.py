@@ -5,7 +5,7 @@
 # ---
 
 # %% [markdown]
-# # 6. µP: one learning rate for every width
+# # 7. µP: one learning rate for every width
 #
 # **Question.** The best learning rate is found by trying, and trying is cheap for a small model only. May the rate be carried
 # over to a wider one?
