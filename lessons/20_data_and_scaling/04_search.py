@@ -158,6 +158,7 @@ for options in candidates:
             if options in [o for _, o in rows]]  # fmt: skip
     axes[1].plot(*zip(*seen), "o-", markersize=3, linewidth=0.8, color="tab:red" if len(seen) == 4 else "tab:blue")
 axes[1].set_xscale("log"), axes[1].set_yscale("log")
+axes[1].set_xticks(budgets, [str(b) for b in budgets]), axes[1].minorticks_off()
 axes[1].set_xlabel("steps"), axes[1].set_ylabel("validation loss"), axes[1].set_title("successive halving")
 save_plot(figure, "04_search")
 

@@ -200,6 +200,7 @@ for size in sorted(set(n.tolist())):
     curve = predicted(theta, torch.full_like(wide, size), wide).exp()
     axes[0].plot(wide.numpy(), curve.numpy(), color=line.get_color(), linewidth=0.9)
 axes[0].set_xscale("log"), axes[0].set_xlabel("tokens"), axes[0].set_ylabel("loss (nats per token)")
+axes[0].set_xticks([4e5, 8e5, 1.6e6, 3.2e6], ["400k", "800k", "1.6M", "3.2M"]), axes[0].minorticks_off()
 axes[0].legend(fontsize=7), axes[0].set_title("runs, and the law through them")
 sizes = torch.logspace(7, 11, 60, dtype=torch.float64)
 axes[1].plot(sizes.numpy(), [best_tokens(s) / s for s in sizes.tolist()], label="Chinchilla's law")
