@@ -15,7 +15,8 @@ def draw(command: str, summary: dict[str, Any], file: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    own = {"train-step": _train_step, "ops": _ops, "profile": _profile, "generate": _generate}
+    own = {"train-step": _train_step, "ops": _ops, "profile": _profile, "generate": _generate,
+           "mup": _mup}  # fmt: skip
     rows = {"ops": len(_op_rows(summary)), "profile": len(summary.get("ops", ()))}
     height = 1.6 + 0.34 * rows.get(command, 0) if command in rows else 4.2
     figure = Figure(figsize=(9.0, max(height, 3.4)), layout="constrained")
@@ -148,3 +149,19 @@ def _times(figure: Any, summary: dict[str, Any]) -> None:
 
 def _is_ours(label: str) -> bool:
     return "ours" in label or "tinygrad_llm" in label
+
+
+def _mup(figure: Any, summary: dict[str, Any]) -> None:
+    """The loss by the learning rate, a line for each width; a mark at each lowest one."""
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, (kind, rows) in zip(axes, summary["losses"].items(), strict=True):
+        for width, losses in rows.items():
+            (line,) = axis.plot(summary["rates"], losses, ".-", label=f"{width} channels")
+            best = losses.index(min(losses))
+            axis.plot(summary["rates"][best], losses[best], "*", markersize=14,
+                      color=line.get_color())  # fmt: skip
+        axis.set_xscale("log", base=2)
+        axis.set_title(kind)
+        axis.set_xlabel("learning rate")
+    axes[0].set_ylabel("loss of the last steps, nats per character")
+    axes[0].legend()

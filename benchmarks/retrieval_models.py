@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_llm.evaluation import bootstrap, paired_difference
-from tinygrad_llm.evaluation.answers import character_f1, exact_match
+from tinygrad_llm.evaluation.answers import exact_match, shared_characters
 from tinygrad_llm.files.json_files import write_json_lines
 from tinygrad_llm.finetune.embedding import SentenceEmbedder
 from tinygrad_llm.finetune.pairs import PairModel, rank
@@ -207,7 +207,7 @@ def written_answers(
             written = reader.answer(ASKED.format(q.text), texts, max_new_tokens=24)
             rows.append((
                 float(q.answer.lower() in written.lower()), exact_match(written, q.answer),
-                character_f1(written, q.answer), float(REFUSAL in written),
+                shared_characters(written, q.answer), float(REFUSAL in written),
             ))  # fmt: skip
         table[way] = np.array(rows)  # (n, 4)
     return table
@@ -220,7 +220,7 @@ def print_answers(tables: dict[str, dict[str, np.ndarray]]) -> dict[str, Any]:
     """
     first = next(iter(tables.values()))
     n = len(first["none"])
-    print(f"\n{n} gaps\n\n| model | passages | holds the word | is the word | character F1 | "
+    print(f"\n{n} gaps\n\n| model | passages | holds the word | is the word | characters shared | "
           "refuses | holds the word, minus without passages | is the word, minus the first model "
           "|\n" + "|---" * 8 + "|")  # fmt: skip
     for name, table in tables.items():

@@ -2,6 +2,7 @@
 
     python -m benchmarks small
     python -m benchmarks small --only MLP softmax    # rows whose names contain one of these
+    python -m benchmarks small --more                # 75 further calls instead
 
 Microseconds per call on tensors of a few numbers, where the arithmetic is nothing and the call is
 everything. The processes of the two sides alternate; a time is the least of all rounds, because a
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from . import common, machine
+from . import common, machine, small_more
 
 NAMES = ["emma", "olivia", "ava", "isabella", "sophia", "charlotte", "mia", "amelia", "harper"]
 
@@ -155,8 +156,11 @@ def trained_mlp(torch: Any) -> float:
 LOOPS = {"bigram counts": bigram_counts, "sampled names": sampled_names, "an MLP": trained_mlp}
 
 
-def measure(side: str, seconds: float, only: list[str]) -> dict[str, float]:
-    """Seconds per call, and per run of a loop, in this process: the least of several."""
+def measure(side: str, seconds: float, only: list[str], more: bool) -> dict[str, float]:
+    """Seconds per call, and per run of a loop, in this process: the least of several.
+
+    more: of the further calls, and of no loop.
+    """
 
     def chosen(rows: dict[str, Any]) -> dict[str, Any]:
         return {n: row for n, row in rows.items() if not only or any(t in n for t in only)}
@@ -167,10 +171,11 @@ def measure(side: str, seconds: float, only: list[str]) -> dict[str, float]:
         torch.set_num_threads(1)
     else:
         import tinygrad_llm as torch  # type: ignore[no-redef]
-    times = {name: _least(call, seconds, 40) for name, call in chosen(calls(torch)).items()}
+    rows = chosen(small_more.calls(torch) if more else calls(torch))
+    times = {name: _least(call, seconds, 40) for name, call in rows.items()}
     return times | {
         name: _least(lambda loop=loop: loop(torch), 10 * seconds, 1)  # type: ignore[misc]
-        for name, loop in chosen(LOOPS).items()
+        for name, loop in chosen({} if more else LOOPS).items()
     }
 
 
@@ -192,15 +197,17 @@ def main(argv: list[str]) -> dict[str, Any] | None:
     parser.add_argument("--seconds", type=float, default=0.05, help="for each call in each round")
     parser.add_argument("--only", nargs="+", default=[], metavar="TEXT",
                         help="only the rows whose names contain one of these texts")  # fmt: skip
+    parser.add_argument("--more", action="store_true", help="75 further calls, and no loops")
     common.two_sides(parser)
     options = parser.parse_args(argv)
     if options.side:
-        print(json.dumps(measure(options.side, options.seconds, options.only)))
+        print(json.dumps(measure(options.side, options.seconds, options.only, options.more)))
         return None
     here = machine.run_child("benchmarks.machine", threads=1)
     print(here["text"], "\n")
     sides = common.sides_of(options)
-    args = "--seconds", options.seconds, *(["--only", *options.only] if options.only else [])
+    args = ["--seconds", options.seconds, *(["--more"] if options.more else [])]
+    args += ["--only", *options.only] if options.only else []
     rounds = common.run_sides("small", sides, options.rounds, *args, threads=1)
     if not rounds["ours"][0]:
         raise SystemExit(f"no row has a name that contains {' or '.join(options.only)}")

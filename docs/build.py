@@ -23,15 +23,19 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+SCRIPTS = ROOT / "tinygrad_llm" / "study" / "common" / "page"
 sys.path.insert(0, str(HERE))
 
+import course_pages  # noqa: E402
 import lesson_pages  # noqa: E402
 import links  # noqa: E402
 import reference  # noqa: E402
+import site_pages  # noqa: E402
 
 PAGES = {  # page -> the file that it is made from
     "index.md": "README.md",
     "course/index.md": "lessons/README.md",
+    "course/book.md": "lessons/BOOK.md",
     "project/closeness.md": "tests/CLOSENESS.md",
     "project/folders.md": "tinygrad_llm/HOUSE.md",
     "project/contributing.md": "CONTRIBUTING.md",
@@ -42,7 +46,13 @@ PAGES = {  # page -> the file that it is made from
     "ja/course.md": "lessons/README.ja.md",
 }
 ELSEWHERE = "https://unpkg.com/iframe-worker/shim"
-WRITTEN = ("find.md", "set-up.md", "language-models.md")  # in docs/pages, under guide/
+WRITTEN = (
+    "find.md",
+    "set-up.md",
+    "language-models.md",
+    "lora-csv.md",
+    "pytorch.md",
+)  # in docs/pages, under guide/
 
 
 def main(arguments: list[str]) -> int:
@@ -91,16 +101,24 @@ def write_pages(pages: Path, recorded: Path) -> None:
     sources |= {
         p: f"figures/{p.stem.lower()}.md" for p in sorted((ROOT / "benchmarks").glob("*.md"))
     }
-    sources |= {HERE / "pages" / name: f"guide/{name}" for name in WRITTEN}
+    (pages / "guide").mkdir()
+    for name in WRITTEN:  # their links are those of the site already
+        shutil.copyfile(HERE / "pages" / name, pages / "guide" / name)
+    sources |= site_pages.write_examples(pages / "examples")
     sources |= lesson_pages.write(recorded, pages)
+    sources |= course_pages.write(pages, recorded)
     written = links.Pages(ROOT, pages, sources, os.environ.get("TINYGRAD_LLM_REPOSITORY", ""))
     for source, page in sources.items():
         if source.suffix == ".md":
             written.write(source, page)
     shutil.copyfile(HERE / "extra.css", pages / "extra.css")
+    shutil.copyfile(SCRIPTS / "formulas.js", pages / "formulas.js")
     reference.write_ops(pages / "reference" / "ops.md")
     reference.write_explained(pages / "explain")
     reference.write_api(pages / "api")
+    site_pages.write_played(pages / "play")
+    site_pages.write_japanese(pages)
+    site_pages.write_index(pages)
 
 
 def configure(work: Path) -> None:
@@ -115,15 +133,25 @@ def configure(work: Path) -> None:
                 "guide/set-up.md",
                 "guide/language-models.md",
                 "guide/find.md",
+                "guide/lora-csv.md",
+                "guide/pytorch.md",
                 "guide/options.md",
             ]
         },
-        {"Course": ["course/index.md", *({c.name: _listed(pages, c)} for c in chapters)]},
-        {"Explained": ["explain/index.md"]},
+        {
+            "Course": [
+                "course/index.md",
+                "course/map.md",
+                *({c.name: _listed(pages, c)} for c in chapters),
+            ]
+        },
+        {"Explained": ["explain/index.md", "play/index.md"]},
+        {"Examples": _listed(pages, pages / "examples")},
         {"Reference": ["reference/ops.md", *_listed(pages, pages / "api")]},
         {"Figures": _listed(pages, pages / "figures")},
         {"Project": _listed(pages, pages / "project")},
-        {"日本語": ["ja/index.md", "ja/course.md"]},
+        {"日本語": ["ja/index.md", "ja/course.md", *_listed(pages, pages / "ja" / "course")]},
+        {"All pages": ["all-pages.md"]},
     ]
     (work / "mkdocs.yml").write_text(
         json.dumps(settings, ensure_ascii=False, indent=1), encoding="utf-8"

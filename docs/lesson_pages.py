@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ MOST = 6000  # characters of one cell's output that a page shows
 def write(recorded: Path, pages: Path) -> dict[Path, str]:
     """Writes the pages of all recorded lessons; returns lesson -> page, for links."""
     sources = {}
+    in_japanese = questions_in_japanese()
     for file in sorted(recorded.glob("*/*.json")):
         chapter, name = file.parent.name, file.stem
         cells = json.loads(file.read_text(encoding="utf-8"))
@@ -28,13 +30,22 @@ def write(recorded: Path, pages: Path) -> dict[Path, str]:
         notebook = json.dumps(_notebook(cells), ensure_ascii=False, indent=1)
         (folder / f"{name}.ipynb").write_text(notebook, encoding="utf-8")
         (folder / f"{name}.md").write_text(
-            _page(cells, name, f"{chapter}/{name}"), encoding="utf-8"
+            _page(cells, name, f"{chapter}/{name}", in_japanese.get(f"{chapter}/{name}", "")),
+            encoding="utf-8",
         )
         sources[LESSONS / chapter / f"{name}.py"] = f"course/{chapter}/{name}.md"
     return sources
 
 
-def _page(cells: list[dict[str, Any]], name: str, place: str) -> str:
+def questions_in_japanese() -> dict[str, str]:
+    """CHAPTER/NAME of a lesson -> its question, from the Japanese page of the lessons."""
+    text = (LESSONS / "README.ja.md").read_text(encoding="utf-8")
+    return {
+        place: q for q, place in re.findall(r"^\| ([^|]+) \| \[`.+?`\]\((.+?)\.py\)", text, re.M)
+    }
+
+
+def _page(cells: list[dict[str, Any]], name: str, place: str, in_japanese: str) -> str:
     """The Markdown of a lesson: text, code, what it printed, and its plots."""
     parts = []
     for cell in cells:
@@ -42,12 +53,20 @@ def _page(cells: list[dict[str, Any]], name: str, place: str) -> str:
             parts.append(cell["text"])
             if len(parts) == 1:  # behind the title's cell
                 parts.append(_offers(name, place))
+                parts += _first_picture(cells)
+                parts += [f'<p lang="ja">問い: {in_japanese}</p>'] if in_japanese else []
             continue
         parts.append(f"````python\n{cell['text']}\n````")
         if cell["output"]:
             parts.append(f'````{{.text title="printed"}}\n{_cut(cell["output"]).rstrip()}\n````')
         parts += [f"![{plot}]({plot})" for plot in cell["plots"]]
     return "\n\n".join(parts) + "\n"
+
+
+def _first_picture(cells: list[dict[str, Any]]) -> list[str]:
+    """The lesson's first plot, before its formulas; it stands again where it is drawn."""
+    plots = [plot for cell in cells for plot in cell["plots"]]
+    return [f"![What this lesson draws]({plots[0]}){{ width=420 }}"] if plots else []
 
 
 def _offers(name: str, place: str) -> str:

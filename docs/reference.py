@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import inspect
 import re
 from collections.abc import Iterator
@@ -62,13 +61,14 @@ def write_ops(path: Path) -> None:
             "| " + " | ".join([*cells, f"`{file.removeprefix('tinygrad_llm/')}:{line}`"]) + " |"
         )
     head = (
-        "---\nhide: [toc]\n---\n\n# Every op\n\nThe formula, the derivative and what is kept, "
-        "as they stand in the docstrings; g is ∂L/∂y. The name leads to the page that explains "
-        "the op with numbers.\n\n"
+        "---\nhide: [toc, navigation]\n---\n\n# Every op\n\nThe formula, the derivative and what "
+        "is kept, as they stand in the docstrings; g is ∂L/∂y. The name leads to the page that "
+        "explains the op with numbers.\n\n"
+        '<div class="ops" markdown>\n\n'
         "| op | y | backward | saves | source |\n|---|---|---|---|---|\n"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(head + "\n".join(rows) + "\n", encoding="utf-8")
+    path.write_text(head + "\n".join(rows) + "\n\n</div>\n", encoding="utf-8")
 
 
 def _parts(doc: str) -> tuple[str, str, str]:
@@ -79,9 +79,25 @@ def _parts(doc: str) -> tuple[str, str, str]:
 
 
 def _cell(text: str) -> str:
-    """A text in a cell of a table, its lines kept."""
-    lines = [html.escape(line.strip()) for line in text.splitlines() if line.strip()]
+    """A text in a cell of a table, its lines kept and its formulas as MathML."""
+    from tinygrad_llm.study.common.formulas import with_gaps
+
+    lines = [with_gaps(line) for line in _joined(text)]
     return "<br>".join(lines).replace("|", "&#124;").replace("*", "&#42;").replace("_", "&#95;")
+
+
+def _joined(text: str) -> list[str]:
+    """The lines of a text; sentences that were wrapped are one line again."""
+    lines: list[str] = []
+    wraps = False
+    for line in text.splitlines():
+        indented = line.startswith("    ") or not line.strip()
+        if wraps and not indented:
+            lines[-1] += f" {line.strip()}"
+        elif line.strip():
+            lines.append(line.strip())
+        wraps = not indented
+    return lines
 
 
 def _file(name: str) -> str:
@@ -93,9 +109,10 @@ def _file(name: str) -> str:
 def write_explained(folder: Path) -> None:
     """A page for each op, layer, model, optimizer and collective, and the index of all of them."""
     from tinygrad_llm.study import explain
-    from tinygrad_llm.study.explain.names import catalogue
+    from tinygrad_llm.study.explain.diagrams import drawing_of
+    from tinygrad_llm.study.explain.names import catalogue, lookup
 
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "steps").mkdir(parents=True, exist_ok=True)
     parts = [
         "# Explained\n\nFormula, derivation, source, an example with numbers, memory, and a live "
         "check of each."
@@ -104,14 +121,16 @@ def write_explained(folder: Path) -> None:
         parts.append(f"## {family}\n")
         rows = []
         for name, first in entries:
-            if family.startswith("collectives"):
-                rows.append(
-                    f"- `{name}`: {_cell(first)} (`tinygrad-llm study {name}`, on two processes)"
-                )
-                continue
-            (folder / _file(name)).write_text(explain(name).html(), encoding="utf-8")
+            explanation = explain(name)
+            links = {"All pages that explain": "index.html", "Start": "../index.html"}
+            drawing = drawing_of(explanation.data, lookup(name))
+            if drawing is not None and drawing.steps:
+                links["Step through its backward pass"] = f"steps/{_file(name)}"
+                drawing.html(folder / "steps" / _file(name))
+            explanation.html(folder / _file(name), links)
             rows.append(f"- [`{name}`]({_file(name)}): {_cell(first)}")
-        parts.append("\n".join(rows))
+        listed = "\n".join(rows)
+        parts.append(f'<div class="listed" markdown>\n\n{listed}\n\n</div>')
     (folder / "index.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 

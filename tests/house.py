@@ -42,9 +42,10 @@ cuda.graphs  cuda.queries  cuda.nvtx  distributed  _dynamo.config  _inductor
 amp  _dynamo
 cuda.amp  compiler
 cuda
-backends  distributions  jit  profiler  special  types
+backends  distributions  jit  overrides  profiler  special  types
 nn  optim  utils  linalg
-serialization  testing  distributed.optim  distributed.device_mesh  distributed.sharded
+serialization  testing  optim.swa_utils
+distributed.optim  distributed.device_mesh  distributed.sharded
 distributed.fsdp  distributed.tensor  distributed.pipelining
 layers
 weights.families  text
@@ -75,6 +76,7 @@ SEES_ONLY = {
     "random": "arrays",
     "autograd": "arrays tensor",
     "ops": "arrays autograd",
+    "optim.swa_utils": "autograd functions nn tensor",  # averages of modules
     "optim": "arrays autograd tensor",
     "utils": "arrays autograd distributed functions random tensor",
     "text": "files weights weights.formats",

@@ -84,7 +84,7 @@ def fresh_cuda():
 
 @pytest.mark.parametrize(
     "take_away, message",
-    [(no_cupy, r"CuPy, which is not installed: pip install 'tinygrad_llm\[gpu-cuda13\]'"),
+    [(no_cupy, r'CuPy, which is not installed: pip install "tinygrad_llm\[gpu-cuda13\]"'),
      (no_driver, "no usable NVIDIA driver or GPU .*cudaErrorInsufficientDriver")],
 )  # fmt: skip
 def test_no_gpu_is_one_clear_line_and_nothing_has_moved(

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import io
 import json
+import re
+import textwrap
+from pathlib import Path
 
 import pytest
 
 from tinygrad_llm import cli
+from tinygrad_llm.autograd.engine import OPS
 from tinygrad_llm.study.exercises import Progress, exercise, exercises
+from tinygrad_llm.study.exercises.formula import formula_of, without_formula
+from tinygrad_llm.study.exercises.quiz import chapter_of, chapters, questions
 
 NAMES = [e.name for e in exercises()]
 
@@ -57,6 +66,47 @@ def test_start_keeps_what_is_there(capsys, tmp_path, monkeypatch):
     assert (tmp_path / "exercises" / "exp.old.py").read_text("utf-8") == "mine"
 
 
+def test_no_ops_class_says_the_formula_after_it_was_cut_out():
+    for name in (e.name for e in exercises() if e.is_op):
+        doc = inspect.getdoc(OPS[name])
+        formula = formula_of(doc)
+        source = without_formula(textwrap.dedent(inspect.getsource(OPS[name])), name)
+        cut = ast.get_docstring(ast.parse(source).body[0])
+        assert formula and "Backward: derive it." in cut and "Saves " in cut, name
+        assert not any(line.strip() in cut for line in formula.split("\n") if len(line) > 12), name
+        assert not re.search(r"= [−-]?g[·/.,\s]", cut), name
+
+
+@pytest.mark.parametrize("name", ["neg", "gelu", "matmul", "layer_norm", "rope", "cumprod"])
+def test_the_last_hint_to_derive_is_the_formula(name):
+    e = exercise(name)
+    *earlier, last = e.hints(derive=True)
+    assert last == "The formula: " + " ".join(formula_of(inspect.getdoc(OPS[name])).split())
+    assert last not in earlier and len(earlier) >= 3 and e.hints() != e.hints(derive=True)
+    assert "Backward: derive it." in e.template(derive=True) and ast.parse(e.template(derive=True))
+    assert "Backward: derive it." not in e.template()
+
+
+def test_an_exercise_that_was_started_to_be_derived(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run(capsys, "start", "cross_entropy", "--derive")
+    path = tmp_path / "exercises" / "cross_entropy.py"
+    assert code == 0 and "onehot(t): the predicted minus" not in path.read_text("utf-8")
+    code, out, _ = run(capsys, "hint", "--all")
+    assert code == 0 and "7/7  The formula: " in out
+    head, mark, _ = path.read_text("utf-8").partition("    def backward(self, g):")
+    answer = exercise("cross_entropy").solution().partition(mark)[2]
+    path.write_text(head + mark + answer, "utf-8")
+    code, out, _ = run(capsys, "check")
+    assert code == 0, out
+    run(capsys, "start", "cross_entropy", "--again")
+    assert "the predicted minus" in path.read_text("utf-8")
+    code, out, _ = run(capsys, "hint", "--all")
+    assert "The formula" not in out
+    code, out, _ = run(capsys, "start", "no_grad", "--derive")
+    assert code == 0 and "built, not derived" in out
+
+
 def test_solution_and_errors(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run(capsys, "solution", "exp")[1] == exercise("exp").solution()
@@ -84,3 +134,60 @@ def test_progress_goes_round(tmp_path):
     assert progress.next_exercise() is None
     progress.save()
     assert Progress(tmp_path).done == progress.done
+
+
+@pytest.mark.parametrize("chapter", chapters())
+def test_a_quiz_has_ten_questions_with_one_right_answer_and_its_reason(chapter):
+    asked = questions(chapter)
+    assert len(asked) == 10 and len({q.text for q in asked}) == 10
+    for q in asked:
+        assert len(set(q.answers)) == len(q.answers) >= 3 and 0 <= q.right < len(q.answers), q.text
+        assert len(q.why) > 15 and q.text[-1] in "?:." and all(q.answers), q.text
+    rights = [q.right for q in asked]
+    assert len(set(rights)) == 3 and max(map(rights.count, rights)) < 7, "no place to guess"
+
+
+def test_each_chapter_of_the_lessons_has_a_quiz():
+    folder = Path(__file__).parent.parent / "lessons"
+    assert chapters() == sorted(p.parent.name for p in folder.glob("[0-9A-Z]*_*/01_*.py"))
+
+
+def test_a_quiz_is_asked_and_its_best_result_kept(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    right = ["abc"[q.right] for q in questions("A_lora")]
+    wrong = ["a" if letter != "a" else "b" for letter in right[:3]]
+    for typed, result in (
+        (["z", "", *right], "A_lora: 10 of 10 right\n"),
+        (wrong + right[3:], "A_lora: 7 of 10 right, your best 10"),
+        (right[:4], "Ended: 4 of 4 right"),
+        (right[:2] + ["q"], "Ended: 2 of 2 right"),
+    ):
+        monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(typed) + "\n"))
+        code, out, _ = run(capsys, "quiz", "lora")
+        assert code == 0 and result in out
+    assert "'z' is not one of a, b, c" not in out and Progress(tmp_path / "exercises").quiz == {
+        "A_lora": 10
+    }
+    code, out, _ = run(capsys, "quiz")
+    assert "✓ A_lora" in out and "10/10" in out and "quiz 00_backprop" in out
+    code, out, _ = run(capsys, "quiz", "A", "--answers")
+    assert code == 0 and out.count(") ") >= 30 and "Why does B begin at zero?" in out
+
+
+def test_a_quiz_of_an_unknown_chapter(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert (
+        chapter_of("3") == chapter_of("03") == "03_attention" and chapter_of("0") == chapters()[0]
+    )
+    for name, words in (
+        ("attention", "may be 03_attention or 11_attention_variants"),
+        ("99", "there is no chapter '99'"),
+        ("lorra", "did you mean A_lora"),
+        ("", "there is no chapter ''"),
+    ):
+        code, _, err = run(capsys, "quiz", name)
+        assert code == 2 and words in err and "Traceback" not in err
+    (tmp_path / "exercises").mkdir()
+    (tmp_path / "exercises" / "progress.json").write_text('{"quiz": {"A_lora": "ten"}}')
+    code, _, err = run(capsys, "quiz", "lora")
+    assert code == 2 and "'quiz' should map names to numbers" in err

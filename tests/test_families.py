@@ -764,7 +764,7 @@ def test_a_published_folder_generates(published, capsys):
 def test_a_chat_without_the_package_for_templates(published, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "jinja2", None)  # as if it were not installed
     assert run("generate", published, "--prompt", "to", "--chat") == 2
-    assert "pip install 'tinygrad_llm[chat]'" in capsys.readouterr().err
+    assert 'pip install "tinygrad_llm[chat]"' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

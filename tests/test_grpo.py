@@ -182,7 +182,8 @@ HEALTHY = RolloutStatistics(0.5, 0.5, 0.25, 0.9, 0.3, 5.0, 0.8, 9)
     ("changes", "template", "message"),
     [({"finished": 0.0}, False, "no answer of 3 rollouts was finished: the prompts have no chat"),
      ({"finished": 0.0}, True, "they are cut at 5 tokens"),
-     ({"rewarded_ends": 0}, True, "no end token was ever rewarded"),
+     ({"rewarded_ends": 0, "cut_right": 0.3, "right": 0.0, "reward": 0.0, "same": 1.0}, True,
+      "no end token was ever rewarded, although 30% of the answers were right"),
      ({"same": 1.0, "right": 0.0, "reward": 0.0, "rewarded_ends": 0}, True, r"same reward \(0\)"),
      ({"same": 1.0}, True, "a higher `temperature`"),
      ({"finished": 0.01}, True, "fewer than 2% of the answers were finished in 3 rollouts"),
@@ -204,6 +205,59 @@ def test_the_doctor_stops_a_run_with_the_reason(changes, template, message):
     doctor.look(sick)
     with pytest.raises(SickRun, match=message.replace("`", "")):
         doctor.look(sick)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"finished": 0.02}, {"rewarded_ends": 1, "cut_right": 0.9}, {"rewarded_ends": 0},
+     {"rewarded_ends": 0, "cut_right": 0.02}, {"length": 1.0, "right": 0.1},
+     {"length": 1.1, "right": 0.0}, {"same": 0.99, "right": 0.0}, {"entropy": 0.001},
+     {"entropy": 0.0, "right": 1.0}, {"same": 1.0, "right": 1.0, "variance": 0.0},
+     {"clipped": 0.8}, {"kl": 2.0}],
+)  # fmt: skip
+def test_the_doctor_does_not_stop_what_is_just_healthy(changes):
+    """Beside every rule: a rollout on the good side of its border."""
+    doctor = Doctor(patience=3)
+    for _ in range(6):
+        doctor.look(HEALTHY._replace(**changes))
+    assert doctor.reason() is None
+
+
+def test_the_numbers_of_a_rollout_hold_the_variance():
+    numbers = HEALTHY._replace(variance=0.1875).numbers()
+    assert numbers["variance"] == 0.1875
+    assert list(numbers) == ["reward", "variance", "right", "finished", "same", "length",
+                             "entropy", "clipped", "kl"]  # fmt: skip
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_run_whose_right_answers_never_end(ends):
+    """It writes 5 and goes on until it is cut, or nothing: only what is wrong has an end."""
+    model, tokenizer = small()
+    ids = {letter: tokenizer.encode(letter)[0] for letter in "=5+"}
+    end = tokenizer.eot_token
+
+    def forward(idx, **options):
+        logits = GPT.forward(model, idx, **options) * 0 - 1e4  # (B, T, V)
+        after = idx[:, -logits.shape[1] :].numpy()  # (B, T)
+        chosen = np.where(after == ids["="], ids["5"], end if ends else ids["+"])
+        logits.numpy()[np.indices(after.shape)[0], np.indices(after.shape)[1], chosen] = 0.0
+        logits.numpy()[after == ids["="], end] = 0.0  # and as often it ends immediately
+        return logits
+
+    model.forward = forward
+    questions = [{"instruction": f"{n}+{5 - n}=", "output": "5"} for n in range(1, 5)]
+    options = RolloutOptions(group_size=8, questions=4, answer_tokens=4)
+    stream = Rollouts(model, tokenizer, questions, "plain", end, options, None, Doctor(2))
+    batches = iter(stream)
+    next(batches)
+    s = stream.statistics
+    assert (s.cut_right > 0.02) is not ends and (s.rewarded_ends > 0) is ends and s.finished > 0
+    if ends:
+        next(batches)
+        return
+    with pytest.raises(SickRun, match="no end token was ever rewarded, although"):
+        next(batches)
 
 
 def test_the_doctor_lets_good_runs_alone():
@@ -332,7 +386,9 @@ def test_a_run_and_its_resumption(tmp_path):
     run = GRPO(resolved(GRPO.options, {**TINY, "folder": str(folder)}), False)
     run.run()
     test = json.loads((folder / "test.json").read_text())
-    assert set(test) == {"before", "after", "the most frequent answer", "difference"}
+    assert set(test) == {
+        "before", "after", "the most frequent answer", "difference", "lengths"
+    }  # fmt: skip
     assert len(json.loads((folder / "answers.json").read_text())) == 81
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     validated = [line for line in lines if "val_accuracy" in line]

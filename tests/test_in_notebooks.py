@@ -7,7 +7,9 @@ import pytest
 
 import tinygrad_llm as torch
 from tinygrad_llm import nn, study
+from tinygrad_llm.evaluation import bootstrap
 from tinygrad_llm.study.common.html import InNotebooks
+from tinygrad_llm.text import BPETokenizer
 from tinygrad_llm.training.plan import Plan
 
 
@@ -37,6 +39,30 @@ def test_the_frame_holds_the_whole_page(objects, name):
     (inner,) = re.findall(r'srcdoc="([^"]*)"', frame)
     assert html.unescape(inner) == one.html()
     assert frame.count("<") == 2 and 'sandbox="allow-scripts"' in frame
+
+
+def test_tokens_are_coloured_with_their_ids(tmp_path):
+    tokenizer = BPETokenizer.train("the cat and the cap, あ <b>", 260)
+    tokens = study.draw_tokens(tokenizer, "the cat <b>あ\n", tmp_path / "t.html")
+    assert tokens.ids == tokenizer.encode("the cat <b>あ\n")
+    shown = tokens._repr_html_()
+    assert shown.count('class="token ') == len(tokens) and "<b>" not in shown
+    for number in tokens.ids:
+        assert f'<span class="id">{number}</span>' in shown
+    spelled = html.unescape("".join(re.findall(r'id \d+">([^<]*)<', shown)))
+    assert spelled.startswith("the·cat·<b>") and spelled.endswith("↵")
+    assert shown in (tmp_path / "t.html").read_text("utf-8")
+    byte = next(i for i in range(tokenizer.vocab_size) if tokenizer.token_bytes(i) == b"\xe3")
+    part = study.draw_tokens(tokenizer, [byte])
+    assert part.pieces == ["⟨e3⟩"] and "⟨e3⟩" in repr(part)
+    with pytest.raises(ValueError, match="has the ids 0 to"):
+        study.draw_tokens(tokenizer, [9999])
+
+
+def test_texts_and_intervals_in_a_notebook(objects):
+    table = objects["Trace"].table()
+    assert table._repr_html_() == f"<pre>{html.escape(table)}</pre>"
+    assert "<b>0.500</b>, 95% interval 0.250 to" in bootstrap([0.0, 1.0] * 6)._repr_html_()
 
 
 def test_a_plan_shows_its_lines():

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -97,7 +98,7 @@ def test_a_lesson_on_backprop_has_all_its_parts(lesson):
         "tinygrad_llm",
         "save_plot(",
         "Break it",
-        "## Exercise",
+        "## Exercises",
     ):
         assert part in text, f"{lesson.name} lacks {part!r}"
     assert len(re.findall(r"^\s*assert ", text, flags=re.M)) >= 3
@@ -114,27 +115,46 @@ def test_a_lesson_has_all_its_parts(lesson):
     assert f'"{lesson.stem}' in text, "the plot is called as the lesson is"
 
 
+@pytest.mark.parametrize("lesson", FILES, ids=name_of)
+def test_a_lesson_says_what_it_needs_and_has_an_example_before_its_first_formula(lesson):
+    first = read(lesson).split("\n# %%")[1]  # the cell with the question
+    before_formulas = re.split(r"^#     \S", first, flags=re.M)[0]
+    example = re.search(r"\*\*For example\.\*\* (.+?)\n#\n", before_formulas, re.S)
+    assert example and re.search(r"\d|\"", example[1]), "numbers, or words of a text"
+    assert re.search(r"\*\*You need\.\*\* [^\n]{5}", first)
+    named = re.findall(r"[Cc]hapters? (\d\d|[A-Z])\b", first.partition("**You need.**")[2])
+    chapters = {p.parent.name.partition("_")[0] for p in FILES}
+    assert set(named) <= chapters
+
+
 def exercises(text: str) -> list[str]:
     """The numbers of a lesson's exercises."""
     _, _, last = text.partition("\n# ## Exercises\n")
     return re.findall(r"^# (\d+)\. ", last, flags=re.M)
 
 
-@pytest.mark.parametrize("lesson", CHAPTERS, ids=name_of)
-def test_a_lesson_ends_with_exercises_and_each_has_its_solution(lesson):
+def sections(text: str) -> dict[str, str]:
+    """Number -> the part of a file of solutions that answers the exercise of this number."""
+    parts = re.split(r"^# ## (\d+)\. ", text, flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@pytest.mark.parametrize("lesson", FILES, ids=name_of)
+def test_every_exercise_has_a_solution_and_a_check(lesson):
     numbers = exercises(read(lesson))
     assert numbers and numbers == [str(i + 1) for i in range(len(numbers))]
     solution = run_all.SOLUTIONS / lesson.relative_to(LESSONS)
     assert solution in SOLUTIONS, f"{name_of(solution)} is missing"
     assert f"lessons/{solution.relative_to(LESSONS).as_posix()}" in read(lesson), "it is named"
-    text = read(solution)
-    assert re.findall(r"^# ## (\d+)\. ", text, flags=re.M) == numbers
-    assert len(re.findall(r"^\s*assert ", text, flags=re.M)) >= len(numbers)
+    answers = sections(read(solution))
+    assert list(answers) == numbers
+    unchecked = [n for n, text in answers.items() if not re.search(r"^\s*assert ", text, re.M)]
+    assert not unchecked, f"no assert checks the answer of {unchecked}"
 
 
 def test_every_solution_belongs_to_a_lesson():
     assert [p.relative_to(run_all.SOLUTIONS) for p in SOLUTIONS] == [
-        p.relative_to(LESSONS) for p in CHAPTERS
+        p.relative_to(LESSONS) for p in FILES
     ]
 
 
@@ -148,6 +168,51 @@ def test_a_lesson_opens_as_a_notebook(lesson):
     assert kinds[0] == "markdown" and notebook.cells[0].source.startswith("# ")
     tags = {tag for cell in notebook.cells for tag in cell.metadata.get("tags", ())}
     assert tags <= {"package"}, "the one tag that tests/parity/test_lessons.py knows"
+
+
+REFERENCE = re.compile(r"- \*\*[^*]+ \((\d{4})\)\.\*\* \*[^*]+\*\. [^.].+?\. \S.+\.")
+
+
+@pytest.mark.parametrize("chapter", sorted({p.parent for p in FILES}), ids=lambda p: p.name)
+def test_a_chapter_ends_with_references(chapter):
+    """Authors (year), title, where, and what it adds."""
+    lines = [x for x in read(chapter / "REFERENCES.md").splitlines() if x.startswith("- ")]
+    years = [REFERENCE.fullmatch(line) for line in lines]
+    assert len(lines) >= 5 and all(years), [x for x, y in zip(lines, years, strict=True) if not y]
+    assert all(1950 <= int(match[1]) <= 2026 for match in years)
+    assert len(set(lines)) == len(lines)
+    for page in ("README.md", "README.ja.md"):
+        assert f"({chapter.name}/REFERENCES.md)" in read(LESSONS / page)
+
+
+def test_the_table_of_the_books_exercises_names_exercises_that_are_there():
+    rows = [x for x in read(LESSONS / "BOOK.md").splitlines() if re.match(r"\| [A\d]\S* \|", x)]
+    assert len([x for x in rows if "." in x.split("|")[1]]) == 25
+    for row in rows:
+        for file, some in re.findall(r"\]\((\w+/\w+\.py)\)([^;\[|]*)", row):
+            asked = [
+                n for part in re.findall(r"exercises? (.+)", some) for n in re.findall(r"\d", part)
+            ]
+            assert set(asked) <= set(exercises(read(LESSONS / file))), row
+        assert re.search(r"\]\(|`tinygrad-llm ", row), row
+
+
+def test_the_map_of_the_course_names_each_chapter_and_has_no_circle():
+    sys.path.insert(0, str(LESSONS.parent / "docs"))
+    import course_pages
+
+    course = course_pages.chapters()
+    assert list(course) == sorted({p.parent.name for p in FILES})
+    depth = course_pages.levels(course)  # RecursionError if there is a circle
+    for name, chapter in course.items():
+        assert all(depth[before] < depth[name] for before in chapter.needs)
+        assert chapter.hours >= 1 and chapter.exercises >= 2 * chapter.lessons
+        assert chapter.minutes >= 10 * chapter.lessons
+    picture = ElementTree.fromstring(course_pages.drawn(course))
+    kinds = [part.tag.rpartition("}")[2] for part in picture.iter()]
+    assert kinds.count("rect") == len(course) + 1 and kinds.count("text") == 2 * len(course)
+    assert kinds.count("path") == sum(len(chapter.needs) for chapter in course.values())
+    assert course_pages.written("a_b*[c]") == r"a\_b\*\[c\]"
 
 
 def test_full_run_is_asked_for_on_the_command_line(monkeypatch, capsys):
@@ -175,22 +240,79 @@ def test_missing_data_is_named_and_what_happens_instead(tmp_path, monkeypatch, c
         get_or_explain(lambda: load("the-verdicts"), "-")
 
 
-def test_a_lesson_runs_as_a_notebook(tmp_path):
-    jupytext = pytest.importorskip("jupytext")
-    preprocessors = pytest.importorskip("nbconvert.preprocessors")
+def executed(lesson, folder):
+    """The lesson as a notebook after its run in a kernel, with its outputs."""
+    jupytext, nbclient = pytest.importorskip("jupytext"), pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
-    notebook = jupytext.read(BACKPROP[0])
+    notebook = jupytext.read(lesson)
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    package = str(LESSONS.parent)
     first = next(c for c in notebook.cells if c.cell_type == "code")
-    first.source = f"import sys; sys.path.insert(0, {package!r})\n" + first.source
-    runner = preprocessors.ExecutePreprocessor(timeout=120, kernel_name="python3")
-    runner.preprocess(notebook, {"metadata": {"path": str(tmp_path)}})
+    first.source = f"import sys; sys.path.insert(0, {str(LESSONS.parent)!r})\n" + first.source
+    options = {
+        "timeout": 240,
+        "kernel_name": "python3",
+        "resources": {"metadata": {"path": folder}},
+    }
+    return nbclient.NotebookClient(notebook, **options).execute()
+
+
+def printed_by(notebook):
+    cells = [c for c in notebook.cells if c.cell_type == "code"]
+    return "".join(out.get("text", "") for c in cells for out in c.outputs)
+
+
+def test_a_lesson_runs_as_a_notebook(tmp_path):
+    notebook = executed(BACKPROP[0], tmp_path)
     assert (tmp_path / "plots" / f"{BACKPROP[0].stem}.png").stat().st_size > 5000
-    printed = "".join(
-        out.get("text", "") for c in notebook.cells if c.cell_type == "code" for out in c.outputs
-    )
-    assert "L = 16.0" in printed
+    assert "L = 16.0" in printed_by(notebook)
+
+
+QUICK = (  # a lesson of each chapter that runs as a notebook, except chapter 00's above
+    "01_tensors/01_tensors",
+    "02_text/05_embeddings",
+    "03_attention/01_plain",
+    "04_gpt/06_scalar_gpt",
+    "05_pretraining/01_loss_and_perplexity",
+    "06_classification/01_data",
+    "07_instructions/01_instructions",
+    "08_preferences/01_dpo_loss",
+    "09_families/02_grouped_queries",
+    "10_quantisation/01_blocks",
+    "11_attention_variants/05_linear_attention",
+    "12_translation/01_encoder_decoder",
+    "13_encoders/01_three_tokenizers",
+    "14_tagging_and_similarity/01_crf",
+    "15_summaries/01_scores_of_texts",
+    "16_distributed/01_all_reduce_by_hand_in_a_ring",
+    "17_reasoning/01_verifiers",
+    "18_evaluation/04_chance_and_duplicates",
+    "19_retrieval/02_words_or_vectors",
+    "20_data_and_scaling/02_packing",
+    "A_lora/01_low_rank",
+    "B_training_extras/02_cosine",
+)
+IN_CI = ("01_tensors/01_tensors", "03_attention/01_plain")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.ci] if n in IN_CI else []) for n in QUICK]
+)
+def test_a_lesson_of_each_chapter_runs_as_a_notebook(name, tmp_path):
+    notebook = executed(LESSONS / f"{name}.py", tmp_path)
+    text = printed_by(notebook)
+    assert len(text) > 100 and f"plot: plots/{Path(name).name}" in text
+    kinds = {out.output_type for c in notebook.cells if c.cell_type == "code" for out in c.outputs}
+    assert "error" not in kinds
+    assert [c.execution_count for c in notebook.cells if c.cell_type == "code"][-1] is not None
+    assert list((tmp_path / "plots").glob(f"{Path(name).name}*.png"))
+
+
+def test_each_chapter_has_a_lesson_that_runs_as_a_notebook():
+    assert {n.partition("/")[0] for n in QUICK} | {BACKPROP[0].parent.name} == {
+        p.parent.name for p in FILES
+    }
+    assert all((LESSONS / f"{n}.py").exists() for n in QUICK) and set(IN_CI) <= set(QUICK)
 
 
 def test_record_writes_each_cells_output(tmp_path):

@@ -85,5 +85,5 @@ def test_a_missing_folder_or_package_is_named(tmp_path, monkeypatch):
     with pytest.raises(OptionError, match='log="tensorboard" writes files: the run needs a folder'):
         trainer(None, log="tensorboard").run(plan=False)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"pip install 'tinygrad_llm\[wandb\]'"):
+    with pytest.raises(ImportError, match=r'pip install "tinygrad_llm\[wandb\]"'):
         trainer(tmp_path, log="wandb").run(plan=False)

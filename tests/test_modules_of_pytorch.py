@@ -42,6 +42,12 @@ NAMES = {
     "compiler": "disable is_compiling",
     "distributions": "Categorical Normal Bernoulli Uniform kl_divergence",
     "version": "cuda __version__",
+    "amp.autocast_mode": "autocast", "amp.grad_scaler": "GradScaler",
+    "cuda.amp.grad_scaler": "GradScaler", "utils.data._utils.collate": "default_collate",
+    "utils.tensorboard": "SummaryWriter", "utils.hooks": "RemovableHandle",
+    "nn.modules.utils": "_pair _triple consume_prefix_in_state_dict_if_present",
+    "overrides": "has_torch_function handle_torch_function is_tensor_like",
+    "distributed.elastic.multiprocessing.errors": "record", "optim.adamw": "AdamW",
 }  # fmt: skip
 
 
@@ -60,6 +66,25 @@ def test_none_of_them_is_loaded_by_a_plain_import():
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     late = set(NAMES) - {"version"}
     assert not {f"tinygrad_llm.{name}" for name in late} & set(out.stdout.split())
+
+
+@pytest.mark.parametrize("module,hint", [
+    ("fft", "Fourier"), ("func", "transforms"), ("sparse", "sparse"), ("nn.quantized", "quantiz"),
+    ("nn.utils.parametrizations", "in forward"), ("autograd.functional", "backward"),
+    ("distributed.algorithms.join", "drop_last"), ("library", "autograd.Function"),
+    ("utils.benchmark", "timeit"), ("onnx", "graphs"), ("nested", "mask"),
+])  # fmt: skip
+def test_a_module_that_is_not_offered_says_what_to_do(module, hint):
+    with pytest.raises(ModuleNotFoundError, match=hint) as error:
+        importlib.import_module(f"tinygrad_llm.{module}")
+    assert error.value.name == f"tinygrad_llm.{module}"
+
+
+def test_spawn_stays_a_function_after_its_module_is_imported():
+    import tinygrad_llm.multiprocessing as mp
+
+    module = importlib.import_module("tinygrad_llm.multiprocessing.spawn")
+    assert callable(mp.spawn) and callable(module.spawn)
 
 
 # ------------------------------------------------------------------------------------ the version

@@ -603,4 +603,4 @@ def test_a_missing_package_is_named(cli, tmp_path, monkeypatch, name, package):
     for other in {"bs4", "zstandard", "ftfy"} - {package}:
         monkeypatch.setitem(sys.modules, other, sys)
     code, _, err = cli("texts", "--tokenizer", "char")
-    assert code == 2 and f"needs {package}: pip install 'tinygrad_llm[prepare]'" in err
+    assert code == 2 and f'needs {package}: pip install "tinygrad_llm[prepare]"' in err

@@ -241,7 +241,7 @@ def test_more_ranks_than_cores_and_none_without_mpi4py(text, monkeypatch, capsys
     assert "more than" in (output := capsys.readouterr().err) and "wait for each other" in output
     monkeypatch.setattr("tinygrad_llm.distributed.is_mpi_available", lambda: False)
     assert called("pretrain", text, *SMALL, "--ranks", "2") == 2
-    assert "pip install 'tinygrad_llm[mpi]'" in capsys.readouterr().err
+    assert 'pip install "tinygrad_llm[mpi]"' in capsys.readouterr().err
 
 
 def test_slurm_counts_only_where_srun_started_the_process(monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -20,9 +21,11 @@ from tinygrad_llm.evaluation import (
     kendall,
     pearson,
     set_f1,
+    shared_characters,
     spearman,
     win_rates,
 )
+from tinygrad_llm.evaluation.answers import common_subsequence, nfkc
 
 votes_between = st.lists(
     st.tuples(st.sampled_from("abc"), st.sampled_from("abc"), st.sampled_from([0, 0.5, 1])).filter(
@@ -121,18 +124,64 @@ def test_wrong_votes(function, votes, message):
 # ------------------------------------------------------------------------------- answers
 def test_answers():
     assert exact_match(" ＡＢＣ１ ", "ABC1") == 1.0 and exact_match("a", "A") == 0.0
-    assert character_f1("東京都", "東京") == pytest.approx(0.8)
-    assert character_f1("", "") == 1.0 and character_f1("a", "") == 0.0
-    assert set_f1("b, a,a", "a,c") == 0.5 and set_f1(",", "") == 1.0 and set_f1("a", "") == 0.0
-    assert set_f1("a\nb", "b\na", "\n") == 1.0
+    assert shared_characters("東京都", "東京") == pytest.approx(0.8)
+    assert shared_characters("", "") == 1.0 and shared_characters("b a", "a b") < 1.0
+    # 2·C / (A + R): 1 of {a, b} in [a, c]; a line repeated in the right text counts twice
+    assert set_f1("b\n a\na", "a\nc") == 0.5 and set_f1("a\nb", "b\na") == 1.0
+    assert set_f1("a", "a\na") == pytest.approx(2 / 3) and set_f1("a\na", "a") == 1.0
+    assert set_f1("", "") == 1.0 and set_f1("a", "") == 0.0
+    assert set_f1("a\n\nb", "a\nb") == 0.8  # the empty line is a member
+    assert set_f1("a, b", "b, a") == 0.0 and set_f1("a, b", "b, a", ",") == 1.0
     with pytest.raises(ValueError, match="separator"):
         set_f1("a", "a", "")
 
 
 @given(st.text("ab、1", max_size=8), st.text("ab、1", max_size=8))
 def test_scores_are_between_0_and_1_and_1_for_equal_texts(a, b):
-    for score in (exact_match, character_f1, set_f1):
+    for score in (exact_match, character_f1, shared_characters):
         assert 0.0 <= score(a, b) <= 1.0 and score(a, a) == 1.0
+    assert 0.0 <= set_f1(a, b) <= 1.0 and set_f1(a, a) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "right", "expected"),
+    [
+        ("東京都", "東京", 0.8),  # 2·2 / 5
+        ("New York", "york, NEW!", 1.0),  # sorted words without case and marks
+        ("abcd", "acbd", 0.75),  # 2·3 / 8: a, b or c, d
+        ("abc", "abd", 0.67),  # 0.666... in hundredths
+        ("a_b", "a b", 0.67),  # "_" is a letter: "a_b" and "a b" share a, b
+        ("café", "caf", 1.0), ("ＡＢ１", "ab1", 1.0), ("", "", 1.0), ("!", "?", 1.0),
+        ("a", "", 0.0),
+        ("x", "y", 0.0), ("2020年", "2021年", 0.8),
+    ],
+)  # fmt: skip
+def test_character_f1_by_hand(answer, right, expected):
+    assert character_f1(answer, right) == expected == character_f1(right, answer)
+
+
+@given(st.text("aAb、 1é_!ß", max_size=12), st.text("aAb、 1é_!ß", max_size=12))
+def test_character_f1_is_llm_jp_evals(a, b):
+    """llm-jp-eval asks fuzzywuzzy, which asks python-Levenshtein: rapidfuzz's ratio, rounded."""
+    fuzz = pytest.importorskip("rapidfuzz.fuzz")
+    words = [re.sub(r"\W", " ", nfkc(t).translate(dict.fromkeys(range(128, 256)))).lower()
+             for t in (a, b)]  # fmt: skip
+    ratio = fuzz.token_sort_ratio(*words)
+    if all(w.split() for w in words) or words[0].split() == words[1].split():
+        assert character_f1(a, b) == pytest.approx(round(ratio) / 100)
+    else:
+        assert character_f1(a, b) == 0.0  # fuzzywuzzy's, of one empty text
+
+
+@given(st.text("abc", max_size=9), st.text("abc", max_size=9))
+def test_the_common_subsequence_equals_its_recursion(a, b):
+    table = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
+    for i, x in enumerate(a):
+        for j, y in enumerate(b):
+            table[i + 1][j + 1] = (
+                table[i][j] + 1 if x == y else max(table[i][j + 1], table[i + 1][j])
+            )
+    assert common_subsequence(a, b) == table[-1][-1]
 
 
 # ------------------------------------------------------------------------------- stored evaluations

@@ -20,11 +20,21 @@ from tinygrad_llm.finetune.reasoning import (
     make_questions,
     plot_spending,
     spend,
+    table_of,
     teacher_answers,
+    together,
+    token_log_probabilities,
     vote,
 )
-from tinygrad_llm.finetune.reasoning.inference import refine
+from tinygrad_llm.finetune.reasoning.asking import Asker
+from tinygrad_llm.finetune.reasoning.inference import (
+    most_frequent,
+    read_ways,
+    refine,
+    write_ways,
+)
 from tinygrad_llm.finetune.runs import GRPO, Distill
+from tinygrad_llm.generation import generate
 from tinygrad_llm.layers.distillation import DistillationLoss
 from tinygrad_llm.models import GPT, GPTConfig
 from tinygrad_llm.text import CharTokenizer
@@ -96,16 +106,42 @@ def test_ways_to_spend(tmp_path):
                           drop_rate=0.0))  # fmt: skip
     ways = spend(
         model, tokenizer, questions, "plain", end=tokenizer.eot_token, samples=4, answer_tokens=3,
-        note=lambda *n: notes.append(n),
+        beams=3, diverse=2, note=lambda *n: notes.append(n),
     )  # fmt: skip
     names = [way.name for way in ways]
-    assert names[:3] == ["greedy", "step by step", "vote of 1"]
+    assert names[:4] == ["greedy", "greedy, not asked for steps", "beam search of 3", "vote of 1"]
     assert {"vote of 2", "best by score of 4", "best by log-probability of 4",
-            "self-refinement"} <= set(names)  # fmt: skip
+            "diverse vote of 2", "self-refinement"} <= set(names)  # fmt: skip
     tokens = {way.name: way.tokens for way in ways}
     assert 0 < tokens["vote of 1"] < tokens["vote of 2"] < tokens["vote of 4"] <= 12
     assert notes[-1] == (6, 6) and all(len(way.rights) == 6 for way in ways)
-    path = plot_spending(ways, tmp_path / "s.png", "a title")
+    guess = most_frequent([{"output": o} for o in ("2", "3", "3", "2", "4", "3")])
+    assert guess.rights.tolist() == [0, 1, 1, 0, 0, 1] and guess.tokens == 0.0
+    ways.append(guess)
+    names.append(guess.name)
+    both = together({"a": ways, "b": ways})
+    assert len(both[0].rights) == 12 and both[0].tokens == pytest.approx(ways[0].tokens)
+    assert table_of(ways)[2].startswith("| greedy | 0") and len(table_of(ways)) == 2 + len(ways)
+    kept = tmp_path / "kept.json"
+    assert read_ways(kept, {"seed": 1}) == {}
+    write_ways(kept, {"seed": 1}, {"a": ways})
+    (again,) = read_ways(kept, {"seed": 1}).values()
+    assert [w.name for w in again] == names and again[3].tokens == ways[3].tokens
+    assert all((a.rights == b.rights).all() for a, b in zip(again, ways, strict=True))
+    with pytest.raises(ValueError, match="was made with seed 1, now it is 2"):
+        read_ways(kept, {"seed": 2})
+    for text in (
+        "[]",
+        "{}",
+        '{"settings": {}, "tasks": {"a": [1]}}',
+        '{"settings": 3, "tasks": 1}',
+    ):
+        kept.write_text(text)
+        with pytest.raises(ValueError):
+            read_ways(kept, {})
+    with pytest.raises(ValueError, match="different ways"):
+        together({"a": ways, "b": ways[:2]})
+    path = plot_spending({"a": ways, "b": ways, "all": both}, tmp_path / "s.png", "a title")
     assert path.read_bytes().startswith(b"\x89PNG")
     sums, digits = small()  # its tokenizer has no letters: nothing is asked in words
     alone = spend(
@@ -117,6 +153,43 @@ def test_ways_to_spend(tmp_path):
     ]
     with pytest.raises(ValueError, match="spend needs questions"):
         spend(model, tokenizer, [], "plain", end=0)
+    with pytest.raises(ValueError, match="the model's context is 160: take fewer answer_tokens"):
+        spend(model, tokenizer, questions, "plain", end=0, answer_tokens=150)
+
+
+def test_an_asker_answers_as_each_question_alone(tmp_path):
+    """Greedy as generate, drawn the same in any batch; log-probabilities are the model's own."""
+    model, tokenizer = small(seed=5)
+    questions, end = make_questions("sums", 81)[:40], tokenizer.eot_token
+    asker = Asker(model, tokenizer, "plain", end, 3)
+    asked = asker.ask(questions)
+    prompts = asker.prompts(questions)
+    alone = [generate(model, p, 3, stop_tokens=[end])[len(p) :].tolist() for p in prompts]
+    assert [t[0] for t in asked.texts] == [
+        tokenizer.decode(ids[: ids.index(end)] if end in ids else ids) for ids in alone
+    ]
+    drawn = asker.ask(questions, 3, 1.3, seed=4)
+    assert asker.ask(questions[:1], 3, 1.3, seed=4).texts == drawn.texts[:1]
+    assert len({t for each in drawn.texts for t in each}) > 5
+    for q in (0, 39):
+        for text, n, score in zip(drawn.texts[q], drawn.tokens[q], drawn.scores[q], strict=True):
+            new = tokenizer.encode(text) + [end] * (n > len(tokenizer.encode(text)))
+            ids = torch.tensor([prompts[q] + new])
+            mask = torch.arange(ids.shape[1])[None] >= len(prompts[q])
+            log_p = token_log_probabilities(model, ids, mask).sum().item() / n
+            assert score == pytest.approx(log_p, rel=1e-4)
+    best = asker.beams(questions[:5], 3)
+    made = generate(model, prompts[:5], 3, num_beams=3, stop_tokens=[end], return_logprobs=True)
+    counts = made.lengths.tolist()
+    assert [t for (t,) in best.texts] == [
+        tokenizer.decode(ids[4 : 4 + n]) for ids, n in zip(made.ids.tolist(), counts, strict=True)
+    ]
+    assert best.tokens == [[3 * min(n + 1, 3)] for n in counts]
+    apart = asker.diverse(questions[:5], 2)
+    assert [t[0] for t in apart.texts] == [t[0] for t in asked.texts[:5]]  # the first is greedy
+    assert all(len(t) == 2 for t in apart.texts) and all(
+        1 <= n <= 3 for t in apart.tokens for n in t
+    )
 
 
 # --------------------------------------------------------------------------------- distillation
@@ -258,7 +331,10 @@ def test_distill_by_hard_soft_and_on_policy(tmp_path):
         run.run()
         assert run.tokenizer.vocab_size == 13
         test = json.loads((folder / "test.json").read_text())
-        assert set(test) == {"before", "after", "the most frequent answer", "difference"}
+        assert set(test) == {
+            "before", "after", "the most frequent answer", "difference", "lengths"
+        }  # fmt: skip
+        assert 0 < test["lengths"]["after"]["low"] <= test["lengths"]["after"]["high"] <= 3
 
 
 @pytest.mark.slow

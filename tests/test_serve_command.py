@@ -92,4 +92,4 @@ def test_options_out_of_range(folder, flag, value):
 
 def test_without_the_packages(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "fastapi", None)
-    assert "pip install 'tinygrad_llm[serve]'" in refused(folder)
+    assert 'pip install "tinygrad_llm[serve]"' in refused(folder)

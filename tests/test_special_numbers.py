@@ -13,6 +13,7 @@ import pytest
 import tinygrad_llm as torch
 import tinygrad_llm.nn.functional as F
 from tinygrad_llm import nn
+from tinygrad_llm.arrays import twins
 from tinygrad_llm.arrays.masks import selected
 
 inf, nan = math.inf, math.nan
@@ -161,7 +162,10 @@ def test_arithmetic_wraps_around(dtype):
         assert (x * n).tolist() == [wrap(5 * n), wrap(100 * n)], n
         assert x.clone().add_(n).tolist() == (x + n).tolist()
         assert (x & n).tolist() == [wrap(5 & n), wrap(100 & n)], n
-        assert (x < n).tolist() == [n > 5, n > 100] and (x == n).tolist() == [False] * 2 or n == 5
+        cut = wrap(n)  # a comparison cuts the number to the dtype's bits as well
+        assert (x < n).tolist() == [cut > 5, cut > 100] and (x == n).tolist() == [cut == 5, False]
+        assert (n >= x).tolist() == (x <= n).tolist() == [cut >= 5, cut >= 100]
+    assert bits == 64 or 2**bits + 5 in x
     for n in (2**64, -(2**63) - 1):
         with pytest.raises(OverflowError, match="int too big"):
             x + n
@@ -294,6 +298,85 @@ def test_nothing_later_reaches_an_earlier_row(length, dtype, window, offset):
         elif which == "k" and value is nan:
             last = length if window is None else min(length, at + window)
             assert np.isnan(got[0][0, 0, at:last]).all()
+
+
+FORMS = {
+    "plain": {}, "window": {"window": 3}, "offset": {"offset": 4}, "softcap": {"softcap": 5.0},
+    "scale": {"scale": 0.7}, "grouped": {"enable_gqa": True},
+    "window and offset": {"window": 5, "offset": 4, "enable_gqa": True},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("loops", [False, True])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_spoilt_row_without_a_gradient_spoils_nothing(form, loops, monkeypatch):
+    """What is computed from earlier rows has their gradients, also if a later key is NaN."""
+    if loops:
+        pytest.importorskip("numba")
+    monkeypatch.setattr(twins.large, "least", 0 if loops else twins.NEVER)
+    options = FORMS[form]
+    heads = 4 if "enable_gqa" in options else 2
+    for length, dtype in ((5, "float32"), (67, "float64")):
+        rng, at = np.random.default_rng(length), length - 2
+        n = length + options.get("offset", 0)
+        shapes = {"q": (heads, length), "k": (2, n), "v": (2, n)}
+        clean = {c: rng.standard_normal((2, *s, 4)).astype(dtype) for c, s in shapes.items()}
+        g = rng.standard_normal((2, heads, length, 4)).astype(dtype)
+        g[:, :, at:] = 0.0
+
+        def run(arrays, used, g=g, at=at):
+            q, k, v = (torch.tensor(arrays[c], requires_grad=True) for c in "qkv")
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True, **options)
+            if used == "a slice":
+                y[:, :, :at].backward(torch.tensor(g[:, :, :at]))
+            else:
+                y.backward(torch.tensor(g))
+            return [t.grad.numpy() for t in (q, k, v)]
+
+        for used, which, value in (
+            *(("a slice", which, value) for which in "kv" for value in (nan, inf, -inf)),
+            *(("all", which, nan) for which in "qkv"),
+        ):
+            dirty = {c: a.copy() for c, a in clean.items()}
+            dirty[which][0, 0, at + (options.get("offset", 0) if which in "kv" else 0)] = value
+            for a, b in zip(run(dirty, used), run(clean, used), strict=True):
+                np.testing.assert_allclose(a, b, 1e-3, 1e-5)
+
+
+# ------------------------------------------------------------------------ certain predictions
+CERTAIN = [[-inf, 1.0], [-200.0, 1.0], [3.0, -inf, -inf], [-30.0, 7.3, -40.0], [0.3, -18.0, -25.0],
+           [88.0, -inf], [-inf, -95.0], [1e4, -inf, 0.0], [-0.7, -20.0, -19.0], [5.1, -inf, -30.0],
+           [-inf, -inf, 0.9], [1.7, -17.0]]  # fmt: skip
+
+
+@pytest.mark.parametrize("loops", [False, True])
+@pytest.mark.parametrize("n", [1, 700])
+def test_a_certain_prediction_has_the_loss_0(n, loops, monkeypatch):
+    """Not the rounding error of its logit, which may even be below 0: log p ≤ 0."""
+    if loops:
+        pytest.importorskip("numba")
+    monkeypatch.setattr(twins.large, "least", 0 if loops else twins.NEVER)
+    for row in CERTAIN:
+        best = int(np.argmax(row))
+        x, t = torch.tensor([row] * n), torch.tensor([best] * n)
+        w = torch.full((len(row),), 2.0)
+        head = nn.Parameter(torch.eye(len(row)).nan_to_num())
+        finite = x.nan_to_num(neginf=-1e30)
+        losses = {
+            "mean": F.cross_entropy(x, t), "sum": F.cross_entropy(x, t, reduction="sum"),
+            "none": F.cross_entropy(x, t, reduction="none"),
+            "weights": F.cross_entropy(x, t, weight=w),
+            "log_softmax": -F.log_softmax(x, -1)[:, best],
+            "dim 0": -F.log_softmax(x.t().contiguous(), 0)[best],
+            "nll": F.nll_loss(F.log_softmax(x, 1), t),
+            "head": F.linear_cross_entropy(finite, head, t),
+            "ignored": F.cross_entropy(torch.cat([x, x]), torch.cat([t, t * 0 - 100])),
+        }  # fmt: skip
+        for name, loss in losses.items():
+            assert (loss == 0.0).all(), (row, name, loss)
+    x = torch.tensor([[0.3, -14.0, -13.5]] * n, dtype=torch.float64)
+    loss = F.cross_entropy(x, torch.zeros(n, dtype=torch.int64))
+    assert abs(loss.item() - math.log1p(math.exp(-14.3) + math.exp(-13.8))) < 1e-15
 
 
 # --------------------------------------------------------------------------------- warnings

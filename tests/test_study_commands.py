@@ -115,6 +115,13 @@ def test_draw_examples(capsys, script, scene):
     assert code == 0 and (script / f"{scene}.svg").exists() and (script / f"{scene}.html").exists()
 
 
+@pytest.mark.parametrize("scene", ["training", "masks"])
+def test_draw_pages(capsys, script, scene):
+    code, out, _ = run(capsys, "draw", scene, "--out", "one")
+    assert code == 0 and out == "wrote one.html\n" and not (script / "one.svg").exists()
+    assert "as .html, not .svg" in run(capsys, "draw", scene, "--out", "one.svg")[2]
+
+
 @pytest.mark.parametrize("name", ["Llama", "Qwen3.5", "GatedDeltaNet"])
 def test_draw_a_layer_or_a_model(capsys, script, name):
     code, out, _ = run(capsys, "draw", name, "--out", "one")
@@ -127,8 +134,13 @@ def test_draw_mistakes(capsys, script):
     (script / "flat.py").write_text("import tinygrad_llm as t\nloss = t.ones(2)\n", "utf-8")
     code, _, err = run(capsys, "draw", "flat.py")
     assert code == 2 and "has no graph" in err
-    assert "of this name (scalar, attention, gpt)" in run(capsys, "draw", "scalr")[2]
-    assert "the examples: scalar, attention, gpt" in run(capsys, "draw", "scalr.py")[2]
+    assert (
+        "of this name (scalar, attention, gpt, training, masks)" in run(capsys, "draw", "scalr")[2]
+    )
+    assert (
+        "the examples: scalar, attention, gpt, training, masks"
+        in run(capsys, "draw", "scalr.py")[2]
+    )
     assert "did you mean Llama" in run(capsys, "draw", "Lama")[2]
     for name in ("layer_norm", "AttentionCache", "AdamW"):
         assert f"{name} has no example with a graph" in run(capsys, "draw", name)[2]

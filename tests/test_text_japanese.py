@@ -163,7 +163,7 @@ def test_without_mecab_the_extra_is_named(monkeypatch):
         lambda: PipelineTokenizer(description),
         lambda: train_tokenizer("unigram-mecab", SAMPLE, 390),
     ):
-        with pytest.raises(ImportError, match=r"pip install 'tinygrad_llm\[ja\]'"):
+        with pytest.raises(ImportError, match=r'pip install "tinygrad_llm\[ja\]"'):
             run()
     monkeypatch.undo()
     assert japanese_words("今日は") == ["今日", "は"]

@@ -15,6 +15,7 @@ from tinygrad_llm.evaluation.verifiers import (
     SymbolicJudge,
     compare_verifiers,
     extract_answer,
+    find_answer,
     last_boxed,
     normalise,
     numerically_equal,
@@ -22,6 +23,7 @@ from tinygrad_llm.evaluation.verifiers import (
     verify,
 )
 from tinygrad_llm.evaluation.verifiers.trees import equal_answers
+from tinygrad_llm.finetune.reasoning.rewards import is_right, judged
 
 
 @pytest.mark.parametrize(
@@ -53,8 +55,68 @@ def test_fallbacks_of_extraction():
     assert extract_answer("east ", "text") == "east"
     assert extract_answer("east", "number") is None
     assert extract_answer(r"the 3 \boxed{\frac{1}{2", "number") is None  # a box that was cut
-    with pytest.raises(ValueError, match="fallback must be one of none, number, text"):
+    with pytest.raises(ValueError, match="fallback must be one of none, number, text, stated"):
         extract_answer("", "numbers")
+
+
+STATED = [
+    ("It is 7. I checked 3 times", "7", "sentence"),
+    ("The answer is 7. I checked 3 times.", "7", "named"),
+    ("The answer is 5. Wait, no: the answer is 7.", "7", "named"),
+    ("The answer is not 5, it is 7.", "7", "sentence"),
+    ("Is the answer 5? No, it is 7.", "7", "sentence"),
+    ("The answer to the question 2+2 is 4", "4", "named"),
+    ("The answer is 3 + 4 = 7 because 1 is 1.", "7", "named"),
+    ("Therefore, 8 is the answer. I used 3 steps.", "8", "named"),
+    ("**Answer:** 7 (from 3 rows)", "7", "named"),
+    ("The answer is **7**.", "7", "named"),
+    ("The final answer is: $5. He has $7 left of 10", "5", "named"),
+    (r"The answer is $\frac{1}{2}$.", r"\frac{1}{2}", "named"),
+    ("The answer is (3, 4).", "(3, 4)", "named"),
+    ("The answer is 25%.", "25", "named"),
+    ("The answer is −3, not 4", "-3", "named"),
+    ("答えは7です。3回確かめました", "7", "named"),
+    ("We get 5.\n#### 1,234", "1,234", "hashes"),
+    ("**7**, since 3 and 4 are on the table 1", "7", "bold"),
+    ("Then **3 + 4 = 7** in all. 2 steps.", "7", "bold"),
+    ("3 + 4 = 7", "7", "equation"),
+    ("3 + 4 = 7. I checked 3 times", "7", "equation"),
+    ("5 + 4 = 9 apples. He counts them 2 times.", "9", "equation"),
+    (r"So x = \(\frac{3}{4}\), from 2 rows", r"\frac{3}{4}", "equation"),
+    ("5 + 4 = 9. 9 minus 2 leaves 7.", "7", "sentence"),
+    ("Ann has 12 apples now. 3 of them are red", "12", "sentence"),
+    ("The total is $12.50. He paid with 2 coins", "12.50", "sentence"),
+    ("It's 7! I used 2 hands.", "7", "sentence"),
+    ("x = 3, y = 4, so there are 7 in all", "7", "sentence"),
+    ('The letter "a" appears 3 times in "banana".', "3", "number"),
+    ("8 or 7", "7", "number"),
+    ("10-3", "3", "number"),
+    ("-7", "-7", "number"),
+    ("The answer is Paris.", "Paris", "words"),
+    ("Paris", "Paris", "text"),
+    ("", None, "none"),
+    (r"\boxed{7}, and the answer is 8", "7", "box"),
+    (r"the answer is 8: \boxed{7", None, "none"),  # the box was cut
+]
+
+
+@pytest.mark.parametrize(("text", "answer", "rule"), STATED)
+def test_what_a_text_states_as_its_answer(text, answer, rule):
+    assert find_answer(text, "stated") == (answer, rule)
+    assert is_right(text, answer or "0") is (answer is not None)
+    assert judged(text, "99").rule == rule and not judged(text, "99").correct
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["answer is " + "* " * 3000, "answer to " * 2000, "*" * 5000 + "1", "answer is " + "1=" * 3000,
+     "\\(" * 3000, "is " + "1 " * 4000, "(1," * 3000, "$1" * 3000, "= " + "a " * 4000],
+)  # fmt: skip
+def test_long_texts_of_marks_are_read_in_linear_time(text):
+    """Linear: a pattern that tries every way to divide such a text would take minutes."""
+    before = time.process_time()
+    find_answer(text, "stated")
+    assert time.process_time() - before < 20
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,9 @@ from .tensor.formats import (
     preserve_format,
 )
 from .tensor.layout import layout, strided
+from .tensor.missing_modules import install as _install_missing_modules
 
+_install_missing_modules()
 half, float, double = float16, float32, float64
 short, int, long = int16, int32, int64
 newaxis = None
@@ -145,7 +147,7 @@ multiply, subtract, absolute = mul, sub, abs
 _PACKAGES = (
     "_dynamo _inductor amp arrays backends client compiler cuda data distributed distributions "
     "evaluation files finetune functions generation jit layers linalg models multiprocessing nn "
-    "ops optim profiler random retrieval serialization serve special study testing text "
+    "ops optim overrides profiler random retrieval serialization serve special study testing text "
     "training types utils version weights"
 ).split()
 # Names that are imported when they are first used: the file, and what it has.
@@ -202,6 +204,10 @@ _LATER = {
     "functions.search": (
         "argwhere bincount bucketize count_nonzero histc histogram isin nonzero searchsorted unique"
     ),
+    "functions.rare": (
+        "addmv addr adjoint angle diag_embed diagflat gcd ger isreal lcm logcumsumexp matrix_power "
+        "positive resolve_conj resolve_neg rsub split_with_sizes unique_consecutive"
+    ),
     "functions.selection": (
         "clamp clamp_max clamp_min clip fmax fmin masked_fill maximum minimum nan_to_num where"
     ),
@@ -221,6 +227,7 @@ _LATER = {
     "functions.shape.split": "chunk dsplit hsplit split tensor_split unbind vsplit",
     "functions.softmax": "log_softmax logsumexp softmax",
     "functions.special": ("digamma erfinv float_power heaviside lgamma mvlgamma polygamma sinc"),
+    "functions.statistics": "corrcoef cov mode nanquantile",
     "functions.storage": "UntypedStorage",
     "serialization": "load save",
     "tensor.printing": "set_printoptions",
@@ -240,6 +247,11 @@ def __getattr__(name: str) -> object:
         value = getattr(_importlib.import_module(f".{_ELSEWHERE[name]}", __name__), name)
         globals()[name] = value
         return value
+    if name.endswith("_") and not name.startswith("_"):
+        forms = _importlib.import_module(".functions.in_place_forms", __name__)
+        if name in forms.FUNCTIONS:
+            globals()[name] = forms.in_place_function(name)
+            return globals()[name]
     if name == "__all__":  # what `from tinygrad_llm import *` takes
         return [n for n in __dir__() if n not in _PACKAGES and not n.startswith("_")]
     from .tensor.missing_names import missing

@@ -10,6 +10,9 @@
 # **Question.** How can a computer find the gradient of a formula that it has only *run*? (The
 # gradient ∂L/∂a says how steeply L rises when a grows: it is the slope of the curve L(a).)
 #
+# **For example.** With a = 2, b = −3, c = 10 we get L = (−6 + 10)² = 16. Make a larger by 0.01: L becomes
+# 15.7609, so it falls by about 24 times the change. −24 is the gradient.
+#
 # **Answer.** While the formula runs, write down each step on a tape. Then read the tape backwards.
 # Each step knows its own small derivative, and the chain rule multiplies them together.
 #
@@ -20,6 +23,8 @@
 #     ∂L/∂a = ∂L/∂p · b          ∂L/∂b = ∂L/∂p · a
 #
 # Every line uses only the line above it. That is the whole of backpropagation.
+#
+# **You need.** Python, and what a derivative is. No other lesson.
 
 # %%
 import matplotlib.pyplot as plt
@@ -127,7 +132,12 @@ print("one gradient forgotten:", s.grad.item(), " instead of 8")
 assert s.grad.item() == 4.0  # exactly half: a sure sign that one gradient is missing
 
 # %% [markdown]
-# ## Exercise
-# Add `power(x, n)` to the tape by hand (its step: `x.grad += out.grad * n * x.value ** (n - 1)`),
-# and compute the gradients of  L = (a·b + c)³. Check them with `torch.tensor(...) ** 3`. More:
-# `tinygrad-llm exercise start pow`.
+# ## Exercises
+# 1. Add `power(x, n)` to the tape by hand (its step: `x.grad += out.grad * n * x.value ** (n - 1)`),
+#    and compute the gradients of  L = (a·b + c)³. Check them with `torch.tensor(...) ** 3`.
+# 2. `x.grad += ...` adds. Write `x.grad = ...` in its place in one step, and find a formula in which the
+#    mistake shows and one in which it does not.
+#
+# More: `tinygrad-llm exercise start pow`.
+#
+# Solutions: `lessons/solutions/00_backprop/01_scalar_tape.py`

@@ -9,12 +9,17 @@
 #
 # **Question.** Backward visits every step. In which order?
 #
+# **For example.** In b = a + a, c = b + b, two gradients of 1 arrive at b: together 2. If b passed on the
+# first 1 as soon as it came and then the 2, a would get the wrong sum.
+#
 # Take  a,  b = a + a,  c = b + b.  By hand c = 4·a, so ∂c/∂a = 4.
 #
 # A step may pass its gradient on only when *all* of it has arrived. b gets two gradients from c, so it
 # must wait for both. An order in which every step comes after all steps that used its output is a
 # **topological order** (of the backward pass). There is a very cheap one: *newest first*. A step can
 # only use what already exists, so every step that used b is newer than b.
+#
+# **You need.** Lesson 1 (a tape).
 
 # %%
 import heapq
@@ -160,7 +165,13 @@ print("oldest first: ∂c/∂a =", a.grad)
 assert a.grad == 0.0
 
 # %% [markdown]
-# ## Exercise
-# Write `topological(root)` with a list instead of a heap: go through the nodes with an explicit stack,
-# and append a node when all its inputs have been appended. Reverse the list, and compare with newest
-# first.
+# ## Exercises
+# 1. Write `topological(root)` with a list instead of a heap: go through the nodes with an explicit
+#    stack, and append a node when all its inputs have been appended. Reverse the list, and compare with
+#    newest first.
+# 2. `every_path` visits 2ⁿ⁺¹ − 1 nodes in a chain of n additions b = a + a. How many does it visit in a chain
+#    of n steps b = −a, where each step has one input? What makes the difference?
+#
+# More: `tinygrad-llm exercise start topological_order`.
+#
+# Solutions: `lessons/solutions/00_backprop/02_topological_order.py`

@@ -9,6 +9,9 @@
 #
 # **Question.** A bias b (3 numbers) is added to every row of x (4 x 3). What is ∂L/∂b?
 #
+# **For example.** Two rows (1, 2) and (3, 4), b = (10, 20): the sums are (11, 22) and (13, 24). If b's first
+# number grows by 1, both 11 and 13 grow by 1.
+#
 #     y_nc = x_nc + b_c
 #
 # b_c reaches the loss by four paths, one for each row n. Gradients from several paths add up:
@@ -17,6 +20,8 @@
 #
 # So: **what was copied forward is summed backward.** This holds for every dimension that broadcasting
 # stretched, those of size 1 and those that were missing.
+#
+# **You need.** Lesson 1, and shapes of NumPy arrays.
 
 # %%
 import matplotlib.pyplot as plt
@@ -111,6 +116,11 @@ else:
     raise AssertionError("a gradient of the wrong shape must be refused")
 
 # %% [markdown]
-# ## Exercise
-# What is ∂L/∂s for a 0-d tensor s in  y = s·x ? Write it with NumPy and compare with `gradcheck`.
+# ## Exercises
+# 1. What is ∂L/∂s for a 0-d tensor s in  y = s·x ? Write it with NumPy and compare with `gradcheck`.
+# 2. mean(x) over N numbers copies 1/N of its gradient to each of them. Sum undoes copying: what does the backward
+#    pass of a sum do, and what that of `expand`? Check that each is the other's forward pass.
+#
 # More: `tinygrad-llm exercise start expand`.
+#
+# Solutions: `lessons/solutions/00_backprop/03_broadcasting.py`

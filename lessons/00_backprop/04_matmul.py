@@ -9,6 +9,9 @@
 #
 # **Question.** C = A·B. What are ∂L/∂A and ∂L/∂B, given G = ∂L/∂C?
 #
+# **For example.** (1, 2)·(3, 4)ᵀ = 11. If the 1 grows by a small h, the product grows by 3·h: the gradient of
+# one factor is the other one.
+#
 # Write one element and look where each number goes:
 #
 #     C_nm = Σₖ A_nk·B_km
@@ -22,6 +25,8 @@
 #     ∂L/∂B_km = Σₙ A_nk·G_nm      that is   ∂L/∂B = Aᵀ·G
 #
 # **How to remember it:** the shapes leave only one way to write each product.
+#
+# **You need.** Lesson 1, and how a matrix product is computed.
 
 # %%
 import time
@@ -114,6 +119,11 @@ assert wrong.shape == right.shape and not np.allclose(wrong, right)
 print("a forgotten transpose has the right shape, and is off by up to", np.abs(wrong - right).max())
 
 # %% [markdown]
-# ## Exercise
-# Derive ∂L/∂x and ∂L/∂W for a linear layer as PyTorch stores it, y = x·Wᵀ + b with W (out, in).
+# ## Exercises
+# 1. Derive ∂L/∂x and ∂L/∂W for a linear layer as PyTorch stores it, y = x·Wᵀ + b with W (out, in).
+# 2. A linear layer of 768 x 768 gets 1,024 tokens. How many operations are its forward and its backward pass? And
+#    which of the two backward products is not needed in the first layer, whose input needs no gradient?
+#
 # Then: `tinygrad-llm exercise start linear`.
+#
+# Solutions: `lessons/solutions/00_backprop/04_matmul.py`

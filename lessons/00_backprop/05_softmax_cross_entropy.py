@@ -9,6 +9,9 @@
 #
 # **Question.** Why is the gradient of this pair so simple, when neither gradient is simple alone?
 #
+# **For example.** Logits (2, 0) give p = (0.88, 0.12). If the second class is right, the gradient is (0.88,
+# −0.88): the first logit must fall as much as the second must rise.
+#
 # Softmax turns logits into probabilities:  p_i = exp(x_i) / Σⱼ exp(x_j). Each p depends on *every* x:
 #
 #     ∂p_i/∂x_j = p_i·(δ_ij − p_j)        (δ_ij is 1 if i = j, else 0)
@@ -22,6 +25,8 @@
 #     Σᵢ gᵢ·p_i = −1       ∂L/∂x_j = p_j·(g_j + 1) = p_j − δ_jt
 #
 # **probabilities minus one-hot.** All divisions are gone, and with them every problem near p = 0.
+#
+# **You need.** Lessons 1 and 4; e and ln.
 
 # %%
 import matplotlib.pyplot as plt
@@ -113,6 +118,10 @@ with broken("softmax", as_if_element_wise):
 # 0, and a check whose upstream gradient is all ones compares 0 with almost 0. That is why `gradcheck`
 # draws a random upstream gradient. (Lesson 14 says more about this.)
 #
-# ## Exercise
-# Derive the gradient with label smoothing: the target is 1 − ε at t and ε/C everywhere.
+# ## Exercises
+# 1. Derive the gradient with label smoothing: the target is 1 − ε at t and ε/C is added everywhere.
+# 2. What is the gradient at the start of training, when all C logits are equal? And what is the loss?
+#
 # Then: `tinygrad-llm exercise start cross_entropy`.
+#
+# Solutions: `lessons/solutions/00_backprop/05_softmax_cross_entropy.py`

@@ -10,6 +10,9 @@
 # **Question.** Layer norm subtracts a mean and divides by a standard deviation, and both depend on
 # *every* number of the row. By how many paths does one x reach the output?
 #
+# **For example.** x = (1, 3) has the mean 2 and becomes (−1, 1). x = (101, 103) becomes (−1, 1) as well: a
+# shift of the whole row changes nothing, so its gradient must sum to 0.
+#
 #     μ = mean(x)     σ² = mean((x − μ)²)     r = 1/√(σ² + ε)     x̂ = (x − μ)·r     y = w·x̂ + b
 #
 # Three paths lead from x_i to x̂: directly, through μ, and through σ². Let u = g·w be what arrives at
@@ -27,6 +30,8 @@
 # In words: remove from u the part that would only shift the row (its mean) and the part that would
 # only stretch it (along x̂), because layer norm undoes both anyway. RMS norm does not subtract a
 # mean, so only the stretch is removed:  ∂L/∂x = r·(u − x̂·mean(u·x̂)).
+#
+# **You need.** Lessons 1 and 3; mean and variance.
 
 # %%
 import matplotlib.pyplot as plt
@@ -111,6 +116,11 @@ with broken("layer_norm", variance_held_constant):
     assert ones.grad.abs().max().item() < 1e-12
 
 # %% [markdown]
-# ## Exercise
-# Group norm takes mean and variance over groups of channels. What changes in the formula? (Almost
-# nothing: what do the means run over?) Then: `tinygrad-llm exercise start layer_norm`.
+# ## Exercises
+# 1. Group norm takes mean and variance over groups of channels. What changes in the formula? (Almost
+#    nothing: what do the means run over?)
+# 2. Multiply x by 10. What happens to y, and what to ∂L/∂x? Say why a layer with large inputs learns slowly.
+#
+# Then: `tinygrad-llm exercise start layer_norm`.
+#
+# Solutions: `lessons/solutions/00_backprop/06_norms.py`

@@ -10,6 +10,9 @@
 # **Question.** An activation works on each number alone, so its backward is g·f′(x). What does f′ do
 # to a gradient that has to pass through many layers?
 #
+# **For example.** Sigmoid's derivative is at most 0.25. After ten layers at most 0.25¹⁰ = 0.000001 of a
+# gradient is left; with ReLU's derivative of 1 all of it.
+#
 #     sigmoid   σ(x) = 1/(1 + e⁻ˣ)     σ′ = σ·(1 − σ)         never above 1/4
 #     tanh      tanh x                 1 − tanh²              1 at 0, small elsewhere
 #     ReLU      max(0, x)              1 for x > 0, else 0    a unit can die
@@ -18,6 +21,8 @@
 #
 # Φ is the normal distribution function ½·(1 + erf(x/√2)), φ its density. GPT-2 uses an approximation
 # of GELU by tanh; the two differ by up to 4.7e-4, so don't mix them up when loading weights.
+#
+# **You need.** Lesson 1.
 
 # %%
 import math
@@ -121,6 +126,11 @@ with broken("sigmoid", input_for_output):
         raise AssertionError("the check must detect this")
 
 # %% [markdown]
-# ## Exercise
-# What is the derivative of softplus, ln(1 + eˣ)? You already know it under another name. Then:
-# `tinygrad-llm exercise start gelu`.
+# ## Exercises
+# 1. What is the derivative of softplus, ln(1 + eˣ)? You already know it under another name.
+# 2. For which x is the derivative of GELU larger than 1, and how large is it at most? Can a gradient grow on its
+#    path through many such layers?
+#
+# Then: `tinygrad-llm exercise start gelu`.
+#
+# Solutions: `lessons/solutions/00_backprop/07_activations.py`

@@ -9,6 +9,9 @@
 #
 # **Question.** An embedding looks up rows: y_n = W[id_n]. Looking up has no formula. What is ∂L/∂W?
 #
+# **For example.** The ids (2, 5, 2) read row 2 twice. If the gradients of the three outputs are 1, 10 and
+# 100, then row 2 gets 101 and row 5 gets 10.
+#
 # It has one. A look-up is a product with a one-hot matrix:
 #
 #     O_nv = 1 if id_n = v, else 0         y = O·W         ∂L/∂W = Oᵀ·g
@@ -16,6 +19,8 @@
 # so row v of ∂L/∂W is the sum of g_n over all n with id_n = v. Nobody builds O: 4,096 tokens with a
 # vocabulary of 50,257 would be 200 million zeros. Instead, g_n is added to row id_n. *Added*, not
 # assigned: a token that appears twice gets both gradients.
+#
+# **You need.** Lessons 3 and 4.
 
 # %%
 import time
@@ -138,6 +143,12 @@ axis.set_xlabel(f"milliseconds for {N} rows of {C} numbers")
 save_plot(figure, "08_embedding")
 
 # %% [markdown]
-# ## Exercise
-# An embedding can have a padding token whose row must stay as it is. Where does the backward pass
-# have to know about it? Then: `tinygrad-llm exercise start embedding`.
+# ## Exercises
+# 1. An embedding can have a padding token whose row must stay as it is. Where does the backward pass
+#    have to know about it?
+# 2. A batch has 4,096 tokens, the vocabulary 50,257. How many rows of ∂L/∂W are zero at least? What does that mean
+#    for an optimizer with momentum?
+#
+# Then: `tinygrad-llm exercise start embedding`.
+#
+# Solutions: `lessons/solutions/00_backprop/08_embedding.py`

@@ -9,6 +9,9 @@
 #
 # **Question.** Dropout is random. How can something random have a derivative?
 #
+# **For example.** x = (4, 8, 6), the mask (1, 0, 1), p = 0.5: y = (8, 0, 12). If x's second number changes, y
+# does not: its gradient is 0.
+#
 # Once the coin has been thrown, it is no longer random: the mask m of zeros and ones is a constant.
 #
 #     y = x·m/(1 − p)          ∂L/∂x = g·m/(1 − p)
@@ -16,6 +19,8 @@
 # where an element of m is 0 with probability p. The backward pass must use the *same* mask, so the
 # mask is saved. The factor 1/(1 − p) keeps the mean, because E[m] = 1 − p. It is applied in
 # training, so that evaluation needs no factor ("inverted dropout").
+#
+# **You need.** Lesson 1.
 
 # %%
 import matplotlib.pyplot as plt
@@ -96,6 +101,11 @@ print(f"a new mask: {share_wrong:.0%} of the dropped elements get a gradient")
 assert share_wrong > 0.5
 
 # %% [markdown]
-# ## Exercise
-# p = 1 drops everything. What should y and ∂L/∂x be, and what does 1/(1 − p) give? See what
-# `tinygrad-llm study dropout` says about it. Then: `tinygrad-llm exercise start dropout`.
+# ## Exercises
+# 1. p = 1 drops everything. What should y and ∂L/∂x be, and what does 1/(1 − p) give? See what
+#    `tinygrad-llm study dropout` says about it.
+# 2. Dropout keeps the mean. What does it do to the variance of y? Compute it by hand for x = 1, and measure it.
+#
+# Then: `tinygrad-llm exercise start dropout`.
+#
+# Solutions: `lessons/solutions/00_backprop/09_dropout.py`

@@ -10,6 +10,9 @@
 # **Question.** Attention is two products with a softmax between them. We know the three derivatives.
 # What is the result when we chain them?
 #
+# **For example.** Two keys with the scores (0, 0): weights (0.5, 0.5), and y is the mean of both values. Move
+# the first score up by 0.1: the weights become (0.525, 0.475), and y moves towards the first value.
+#
 #     s = q·kᵀ/√D        p = softmax(s)        y = p·v
 #
 # Backward, starting at the end, with g = ∂L/∂y:
@@ -22,6 +25,8 @@
 #
 # A causal mask sets s to −∞ where the key is in the future. There p = 0, so ∂L/∂s = 0 as well: the
 # mask needs no extra line.
+#
+# **You need.** Lessons 4 and 5.
 
 # %%
 import math
@@ -132,6 +137,10 @@ for size in (4, 64, 1024):
         print(f"D = {size:4}  {name} 1/√D: largest weight {z.amax(-1).mean().item():.2f}")
 
 # %% [markdown]
-# ## Exercise
-# Several heads: what changes in these five lines? (None of them. Where do the heads go?) Then:
-# `tinygrad-llm exercise start scaled_dot_product_attention`.
+# ## Exercises
+# 1. Several heads: what changes in these five lines? (None of them. Where do the heads go?)
+# 2. All keys are the same vector. What is p, what is y, and what is ∂L/∂q? Say why before you compute it.
+#
+# Then: `tinygrad-llm exercise start scaled_dot_product_attention`.
+#
+# Solutions: `lessons/solutions/00_backprop/10_attention.py`

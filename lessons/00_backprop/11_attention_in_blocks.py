@@ -10,6 +10,9 @@
 # **Question.** Attention over T tokens has T x T weights. With T = 1,024 and 12 heads that is 12.6
 # million numbers per layer, and backward needs them again. Can we avoid storing them?
 #
+# **For example.** Softmax of (1, 2, 3) in two blocks: after (1, 2) the sum is e⁻¹ + 1 = 1.37 with the maximum
+# 2; then 3 comes, and the old sum shrinks to 1.37·e⁻¹ = 0.50 before 1 is added.
+#
 # **Forward.** A softmax needs its whole row, but not all of it at the same time. Go through the keys
 # in blocks and keep, for each query, the largest score m so far, the sum l of exp(s − m), and the
 # output so far. When a block brings a larger score m′, the old sum and output are too large:
@@ -25,6 +28,8 @@
 #
 # The price is one more product, and we avoid storing T x T numbers. (Dao et al., 2022,
 # "FlashAttention".)
+#
+# **You need.** Lesson 10.
 
 # %%
 import math
@@ -153,6 +158,10 @@ assert 0 < wrong.mean() < 1
 assert np.allclose(forget_to_shrink(q[:, :], k[:BLOCK], v[:BLOCK]), forward(q, k[:BLOCK], v[:BLOCK])[0])
 
 # %% [markdown]
-# ## Exercise
-# With a causal mask half of the blocks lie entirely in the future. Which (query block, key block)
-# pairs can be skipped? How much time does that save for 4 blocks, and for very many?
+# ## Exercises
+# 1. With a causal mask half of the blocks lie entirely in the future. Which (query block, key block)
+#    pairs can be skipped? How much time does that save for 4 blocks, and for very many?
+# 2. Two machines have computed attention over two halves of the keys. What must each send so that the results can be
+#    joined, and what is the formula?
+#
+# Solutions: `lessons/solutions/00_backprop/11_attention_in_blocks.py`

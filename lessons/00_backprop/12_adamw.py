@@ -9,6 +9,9 @@
 #
 # **Question.** Backward gave us the gradient. How far should each weight move?
 #
+# **For example.** Two weights have the gradients 0.1 and −4. Gradient descent with lr = 0.1 moves them by
+# 0.01 and 0.4; Adam moves both by about 0.1.
+#
 # Plain gradient descent moves by lr·g: far where the gradient is large, hardly at all where it is
 # small. Adam keeps two running means for every weight and moves by their ratio, so that every weight
 # moves by about lr:
@@ -20,6 +23,8 @@
 #     w ← w − lr·m̂/(√v̂ + ε)
 #
 # Sources: Kingma and Ba (2015); Loshchilov and Hutter (2019).
+#
+# **You need.** Lesson 1.
 
 # %%
 import math
@@ -124,6 +129,12 @@ for gradient in (1.0, 100.0):
 assert shrinkage(torch.optim.AdamW, 100.0) > 3.9 > 1 > shrinkage(torch.optim.Adam, 100.0)
 
 # %% [markdown]
-# ## Exercise
-# What does Adam do with a weight whose gradient is always exactly 0, except once? Simulate it, and see
-# for how long that one gradient keeps moving the weight.
+# ## Exercises
+# 1. What does Adam do with a weight whose gradient is always exactly 0, except once? Simulate it, and see
+#    for how long that one gradient keeps moving the weight.
+# 2. Multiply every gradient by 1,000. How do the weights move under SGD, and how under Adam? What does this mean for
+#    a loss that is a sum instead of a mean?
+#
+# More: `tinygrad-llm exercise start adamw_step`.
+#
+# Solutions: `lessons/solutions/00_backprop/12_adamw.py`

@@ -10,6 +10,9 @@
 # **Question.** A batch of 64 does not fit into memory. Can four batches of 16 give the same gradient?
 # And what is the memory of a training step used for?
 #
+# **For example.** Three targets with the losses 1, 1, 4 have the mean 2. In parts (1, 1) and (4) the means
+# are 1 and 4, and their mean is 2.5: wrong, because the second part has only one target.
+#
 # The loss is a mean over all targets, and a gradient is linear. With nᵢ targets in part i and N in
 # total:
 #
@@ -18,6 +21,8 @@
 # So run backward for each part, with its loss weighted by nᵢ/N; `.grad` adds the gradients up by
 # itself. If all parts have the same size, all weights are ¼. If they do not (padding, ignored targets),
 # ¼ is *wrong*.
+#
+# **You need.** Lessons 1 and 5.
 
 # %%
 import matplotlib.pyplot as plt
@@ -149,6 +154,10 @@ axis.set_xlabel("op"), axis.set_ylabel("MB kept for backward"), axis.legend()
 save_plot(figure, "13_accumulation_and_memory")
 
 # %% [markdown]
-# ## Exercise
-# Twelve blocks, but checkpoint only every third one. What is the largest memory, and how much is
-# computed again? For n blocks, how many should be in a group so that the memory is smallest?
+# ## Exercises
+# 1. Twelve blocks, but checkpoint only every third one. What is the largest memory, and how much is
+#    computed again? For n blocks, how many should be in a group so that the memory is smallest?
+# 2. Two parts have 30 and 10 targets, their mean losses are 2.0 and 4.0. What is the loss of the whole batch, and what
+#    does the mean of means say?
+#
+# Solutions: `lessons/solutions/00_backprop/13_accumulation_and_memory.py`

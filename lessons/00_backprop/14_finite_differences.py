@@ -9,9 +9,14 @@
 #
 # **Question.** How do we know that a backward pass is right?
 #
+# **For example.** f(x) = x² at x = 3: (3.01² − 2.99²)/0.02 = 6.0. A backward pass that returns 3 is caught,
+# without knowing the formula 2x.
+#
 # By asking the function itself:  (f(x + h) − f(x − h)) / 2h  is the derivative, up to an error of about
 # h². It uses no derivative formula, so it cannot make the same mistake. But it can fail in four other
 # ways.
+#
+# **You need.** Lesson 1.
 
 # %%
 import matplotlib.pyplot as plt
@@ -146,7 +151,11 @@ by_hand(lambda t: torch.softmax(t, -1), x.reshape(4, 5))
 by_hand(lambda t: (t * t).tanh().cumsum(0), x)
 
 # %% [markdown]
-# ## Exercise
-# Nobody computes 124 million differences for 124 million parameters. Take one random direction d and
-# compare (f(x + h·d) − f(x − h·d))/2h with Σ g·d. Which mistakes can this miss, and which not?
-# (`gradcheck` does it with `directions=3`.)
+# ## Exercises
+# 1. Nobody computes 124 million differences for 124 million parameters. Take one random direction d and
+#    compare (f(x + h·d) − f(x − h·d))/2h with Σ g·d. Which mistakes can this miss, and which not?
+#    (`gradcheck` does it with `directions=3`.)
+# 2. (f(x + h) − f(x))/h needs one call less. How does its error fall when h is divided by 10, and how that of the
+#    difference to both sides?
+#
+# Solutions: `lessons/solutions/00_backprop/14_finite_differences.py`

@@ -9,9 +9,14 @@
 #
 # **Question.** A formula can be right on paper and wrong in float32. Which formulas, and what helps?
 #
+# **For example.** e¹⁰⁰ is larger than the largest float32: the computer says infinity. e¹⁰⁰/(e¹⁰⁰ + e⁹⁹) is
+# still just 0.73, if 100 is subtracted from both exponents first.
+#
 # float32 has 24 bits: about 7 digits, up to 3.4e38. So there are three dangers: numbers too **large**
 # (eˣ overflows at x = 89), numbers too **close** (10,000² − 10,000·10,000.0001 keeps no digit), and sums too
 # **long** (adding 1 to 16,777,216 changes nothing).
+#
+# **You need.** Lesson 5, and what float32 is.
 
 # %%
 import matplotlib.pyplot as plt
@@ -108,6 +113,10 @@ print("two steps:", two_steps.tolist(), "  one step:", one_step.tolist())
 assert two_steps[1].item() == float("-inf") and one_step[1].item() == -200.0
 
 # %% [markdown]
-# ## Exercise
-# Write ln(σ(x)) so that it is accurate for x = −200 and x = 200. (The package calls it `logsigmoid`.)
-# Check both ends, and the gradient there.
+# ## Exercises
+# 1. Write ln(σ(x)) so that it is accurate for x = −200 and x = 200. (The package calls it `logsigmoid`.)
+#    Check both ends, and the gradient there.
+# 2. eˣ − 1 for x = 1e-6 in float32: how many digits are right? What does `expm1` do, and which function
+#    does the same for ln(1 + x)?
+#
+# Solutions: `lessons/solutions/00_backprop/15_numerical_stability.py`

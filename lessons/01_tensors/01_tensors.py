@@ -10,6 +10,9 @@
 # **Question.** A table has rows and columns, but a computer's memory is one long row of numbers.
 # Where is the table?
 #
+# **For example.** A table of 2 rows with 3 numbers is stored as six numbers in a row. The number in row 1,
+# column 2 is at place 1·3 + 2 = 5.
+#
 # **Answer.** In two short lists that are stored with the numbers. The *shape* says how many elements
 # there are along each dimension. The *strides* say how many places to move in memory to reach the next
 # element along each dimension:
@@ -17,6 +20,8 @@
 #     place of t[i, j]  =  i·stride₀ + j·stride₁
 #
 # Transposing a table then moves no number at all: it swaps two strides.
+#
+# **You need.** Python.
 
 # %%
 import matplotlib.pyplot as plt

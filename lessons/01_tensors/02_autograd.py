@@ -9,6 +9,9 @@
 #
 # **Question.** A model gives a wrong answer. In which direction should each of its numbers move?
 #
+# **For example.** A model says w·3 with w = 2, and 9 would be right: it is 3 too low. A larger w makes it
+# better; how much better per step is what the gradient says.
+#
 # **Answer.** Write "how wrong" as one number, the *loss* L. The gradient ∂L/∂w says how much L grows if
 # w grows a little; so w moves against it. Autograd computes all gradients in one backward pass through
 # the steps that made L.
@@ -23,6 +26,8 @@
 #     ∂L/∂p = (p − y)/(p·(1 − p))      ∂p/∂z = p·(1 − p)      ∂z/∂w = x      ∂z/∂b = 1
 #
 # The chain rule multiplies them, and two factors cancel:  ∂L/∂w = (p − y)·x,   ∂L/∂b = p − y.
+#
+# **You need.** Lesson 1, and what a derivative is.
 
 # %%
 import math

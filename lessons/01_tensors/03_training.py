@@ -10,6 +10,9 @@
 # **Question.** One straight line cannot separate a ring from what is inside it. What can, and what are
 # the parts of a program that learns to do so?
 #
+# **For example.** A network says 0.7 for "right" and the truth is 1. Its loss is −ln 0.7 = 0.36. After one
+# step of training it may say 0.72, and the loss is 0.33.
+#
 # **Answer.** Layers with a non-linear function, an *activation*, between them. The program has four
 # parts that stay the same up to GPT:
 #
@@ -20,6 +23,8 @@
 #     (x·W₁ᵀ)·W₂ᵀ = x·(W₂·W₁)ᵀ
 #
 # Our activation is ReLU, max(x, 0).
+#
+# **You need.** Lessons 1 and 2.
 
 # %%
 import matplotlib.pyplot as plt

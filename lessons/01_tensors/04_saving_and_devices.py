@@ -10,9 +10,14 @@
 # **Question.** A model has been training for hours. What must be written to disk so that training can go
 # on tomorrow, perhaps on another machine with a GPU?
 #
+# **For example.** A run of 100 steps stops after 60. If only the weights are read again, step 61 moves by
+# another amount than it would have: the optimizer has lost its running means.
+#
 # **Answer.** Not the program: only the numbers and their names. That is the *state dict*, a dictionary
 # from the name of each parameter to its tensor. To continue *exactly*, the state of the optimizer and of
 # the random number generator is needed too.
+#
+# **You need.** Lesson 3.
 
 # %%
 import io

@@ -10,9 +10,14 @@
 # **Question.** A model works with numbers. How does a text become a sequence of numbers, and how does the
 # sequence become a text again?
 #
+# **For example.** "Hello, world." becomes "Hello" "," "world" ".", and these four get the numbers 2, 0, 3, 1
+# of a sorted list. Numbers back to words is the same table, read in reverse.
+#
 # **Answer.** Cut the text into pieces, the *tokens*. Number the different tokens: that is the
 # *vocabulary*. The text is then the sequence of its tokens' numbers, its *token ids*. The simplest way is
 # to cut at words, and it soon shows the problem with words.
+#
+# **You need.** Python, and what a regular expression is.
 
 # %%
 import re

@@ -10,10 +10,15 @@
 # **Question.** Whole words leave many words unknown; single letters make long sequences. Is there a unit in
 # between that can represent every text?
 #
+# **For example.** In "low low lower" the letters l and o are neighbours three times: they become one token,
+# lo. Then lo and w: low. The word is one token now, "lower" is low + e + r.
+#
 # **Answer.** Start with the 256 bytes: every text in every language can be written with them. Then find the
 # pair of neighbours that occurs most often, make it a new token, and repeat. Frequent words end up as one
 # token, rare ones as a few pieces, and nothing is ever unknown. (Gage 1994; for language models Sennrich,
 # Haddow and Birch 2016.)
+#
+# **You need.** Lesson 1.
 
 # %%
 import time

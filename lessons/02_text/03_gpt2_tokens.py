@@ -9,9 +9,14 @@
 #
 # **Question.** GPT-2 has 50,257 tokens. What are they, and what surprises do they hold?
 #
+# **For example.** "hello" and " hello", with a space, have different numbers in GPT-2. And an emoji is
+# several tokens, none of which is a letter.
+#
 # **Answer.** 256 bytes, 50,000 merges learned from millions of web pages, and `<|endoftext|>`. It is lesson
 # 2's algorithm with a longer list. The surprises: a space belongs to the word *after* it, so " the" and
 # "the" are two tokens; numbers are split at odd places; other scripts need many tokens.
+#
+# **You need.** Lesson 2.
 
 # %%
 import matplotlib.pyplot as plt

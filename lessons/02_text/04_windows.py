@@ -9,9 +9,14 @@
 #
 # **Question.** A model must learn to predict the next token. Who tells it the right answers?
 #
+# **For example.** From the tokens 5 8 2 9 with T = 3: input (5, 8, 2), target (8, 2, 9). Three predictions
+# from four tokens.
+#
 # **Answer.** The text. Take T tokens as the input; the target is the same window shifted by one. So a
 # window holds T predictions: after its first token, after its first two, and so on. How far the window
 # moves each time, the *stride*, decides how often each token is used.
+#
+# **You need.** Lesson 1.
 
 # %%
 import matplotlib.pyplot as plt

@@ -10,9 +10,14 @@
 # **Question.** Token 412 is not "more" than token 411. How can numbers that mean nothing become something a
 # network can work with? And how does it know which token came first?
 #
+# **For example.** A table of 3 rows: (1, 0), (0, 1), (2, 2). The ids (2, 0) become the rows (2, 2) and (1,
+# 0).
+#
 # **Answer.** Each token has its own vector, a row of a table, and the rows are learned. Looking up row 412
 # is the same as multiplying a *one-hot* vector (all 0, a single 1 at place 412) by the table, but without
 # the multiplications. A second table has a vector for each *position*, and the two are added.
+#
+# **You need.** Lesson 4, and chapter 01.
 
 # %%
 import time

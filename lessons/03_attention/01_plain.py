@@ -10,12 +10,17 @@
 # **Question.** "She put the *bat* back into its cage." Alone, "bat" may be an animal or a stick. How
 # can the vector of a word take in what stands around it?
 #
+# **For example.** x₁ = (1, 0), x₂ = (1, 1): the scores of x₁ are 1·1 = 1 and 1·1 = 1, so both get the weight
+# ½, and the context is (1, 0.5).
+#
 # **Answer.** Mix. The new vector of a token is a weighted mean of all vectors in the text. The more
 # similar two tokens are, the more weight each has in the other's mean. Three steps:
 #
 #     scores    s_ij = x_i · x_j                    how similar are i and j? (dot product)
 #     weights   a_ij = exp(s_ij) / Σₖ exp(s_ik)     positive, and each row sums to 1 (softmax)
 #     context   c_i  = Σⱼ a_ij·x_j                  the mean
+#
+# **You need.** Chapter 02, lesson 5; the dot product.
 
 # %%
 import math

@@ -10,6 +10,9 @@
 # **Question.** Similar words look at each other. But a verb should look for its subject, and a closing
 # bracket for the one that opened it. How can a token look for something *unlike* itself?
 #
+# **For example.** A verb's query (0, 1) meets the noun's key (0, 3): score 3. It meets another verb's key (3,
+# 0): score 0. So it looks at the noun, although the two verbs are alike.
+#
 # **Answer.** Give each token three vectors instead of one, made by three learned matrices:
 #
 #     q = x·W_q    the query: what am I looking for?
@@ -19,6 +22,8 @@
 #     context = softmax(q·kᵀ/√D)·v           D: the length of q and k
 #
 # (Vaswani et al. 2017, "Attention is all you need", equation 1.)
+#
+# **You need.** Lesson 1.
 
 # %%
 import math

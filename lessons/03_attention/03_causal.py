@@ -10,6 +10,9 @@
 # **Question.** A model that can see the next token while it predicts it only learns to copy. How is the
 # future hidden from all tokens of a window at the same time?
 #
+# **For example.** Scores (1, 1, 1) for three tokens. The second token may see two: (1, 1, −∞) gives the
+# weights (½, ½, 0).
+#
 # **Answer.** Set the scores of future tokens to −∞ *before* the softmax. exp(−∞) = 0: their weight is
 # exactly 0, and the other weights of the row still sum to 1.
 #
@@ -17,6 +20,8 @@
 #
 # The mask is a fixed triangle. It is not a parameter, but it must follow the model to a GPU and, if we
 # want it, into the file. That is what a *buffer* is for.
+#
+# **You need.** Lesson 2.
 
 # %%
 import matplotlib.pyplot as plt

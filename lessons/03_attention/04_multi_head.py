@@ -10,11 +10,16 @@
 # **Question.** One attention gives each token *one* set of weights. What if it must look for two things at
 # the same time?
 #
+# **For example.** Eight channels, two heads: channels 1 to 4 look at the word before, channels 5 to 8 at the
+# subject of the sentence. Afterwards the eight numbers stand side by side again.
+#
 # **Answer.** Cut the channels into H groups, the *heads*. Each head has its own queries, keys and values of
 # D = C/H numbers, looks where it wants, and outputs D numbers. Concatenated they are C numbers again, and a
 # last linear layer mixes them. The amount of arithmetic stays the same.
 #
 #     (B, T, C) -> (B, T, H, D) -> (B, H, T, D)   attention in each head   -> (B, T, H, D) -> (B, T, C)
+#
+# **You need.** Lesson 3.
 
 # %%
 import matplotlib.pyplot as plt

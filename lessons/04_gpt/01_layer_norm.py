@@ -10,12 +10,17 @@
 # **Question.** Each layer multiplies its input by a matrix. After thirty layers the numbers are tiny, or
 # huge. How does a deep model keep them at a size it can work with?
 #
+# **For example.** (2, 4, 6) has the mean 4 and the standard deviation 1.63: it becomes (−1.22, 0, 1.22).
+# (200, 400, 600) becomes the same.
+#
 # **Answer.** Before each layer, give every token's vector the mean 0 and the variance 1, independently of
 # all other tokens. Then let the model choose another scale and shift for each channel:
 #
 #     μ = mean(x)      σ² = mean((x − μ)²)      y = w·(x − μ)/√(σ² + ε) + b
 #
 # (Ba, Kiros and Hinton 2016.) ε prevents a division by 0 where all channels are equal.
+#
+# **You need.** Chapters 01 and 03.
 
 # %%
 import matplotlib.pyplot as plt

@@ -10,6 +10,8 @@
 # **Question.** Attention moves information between tokens, but it only mixes: a weighted mean contains
 # nothing new. Where does a token think for itself?
 #
+# **For example.** GELU(2) = 1.95, GELU(0) = 0, GELU(−2) = −0.05: large numbers pass, negative ones hardly.
+#
 # **Answer.** In two linear layers with an activation between them, applied to every token alone: to four
 # times as many channels, through the activation, and back to C channels. GPT-2's activation is the GELU, x
 # times the probability that a standard normal number is below x:
@@ -17,6 +19,8 @@
 #     GELU(x) = x·Φ(x)  ≈  x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³)))
 #
 # (Hendrycks and Gimpel 2016.) It is ReLU with a rounded corner.
+#
+# **You need.** Lesson 1.
 
 # %%
 import math

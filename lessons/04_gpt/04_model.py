@@ -10,6 +10,9 @@
 # **Question.** All parts are there: embeddings, attention, norms, feed forward, shortcuts. How do they make a
 # GPT, and how many parameters, bytes and operations is that?
 #
+# **For example.** GPT-2 small has 12 blocks of 768 channels: 12·12·768² = 85 million parameters in the
+# blocks, and 50,257·768 = 39 million in the token embedding.
+#
 # **Answer.** A *block* is attention and feed forward, each with a norm before it and a shortcut around it.
 # A GPT is two embeddings, a stack of blocks, a last norm, and a linear layer that gives every token of the
 # vocabulary a score:
@@ -17,6 +20,8 @@
 #     x = token vectors + position vectors
 #     x = x + attention(norm(x));   x = x + feed_forward(norm(x))        n_layers times
 #     logits = norm(x)·W_outᵀ
+#
+# **You need.** Lessons 1 to 3, chapter 03.
 
 # %%
 import math

@@ -10,9 +10,14 @@
 # **Question.** A GPT gives scores for the next token. How do they become a text, and why does each new token
 # not cost as much as the whole text?
 #
+# **For example.** To write the 101st token without a cache, 100 tokens go through the model. With a cache it
+# is one: the keys and values of the other 99 are kept.
+#
 # **Answer.** Take the best token, append it, ask again. In the naive loop all tokens are computed again each
 # time: 1 + 2 + … + T of them, about T²/2. But the past does not change! A token looks only back, so its keys
 # and values stay as they are. Keep them: the *KV cache*. Then each step computes one token.
+#
+# **You need.** Lesson 4.
 
 # %%
 import statistics

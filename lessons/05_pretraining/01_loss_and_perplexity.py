@@ -10,11 +10,16 @@
 # **Question.** A language model gives every possible next token a score. How do we turn "that was a
 # good guess" into one number?
 #
+# **For example.** The model gives the right token the probability 0.5: the loss is 0.69. With 0.01 it is 4.6.
+# Half a chance costs little, a surprise much.
+#
 # Scores become probabilities (softmax). Then we look at one probability only, that of the token that
 # really came next, and take its negative logarithm:
 #
 #     loss = −ln p(the true next token)           0 if the model was sure and right, large if it was not
 #     perplexity = e^loss                         "as unsure as among so many equally likely tokens"
+#
+# **You need.** Chapter 04; ln and e.
 
 # %%
 import math

@@ -9,12 +9,17 @@
 #
 # **Question.** The model gives 512 scores. Which token do we write?
 #
+# **For example.** Probabilities 0.6, 0.3, 0.1. Greedy always writes the first. Top-k with k = 2 draws among
+# 0.67 and 0.33. A temperature of 0.5 makes them 0.78, 0.20, 0.02.
+#
 # **Answer.** More than one can be right. Always taking the most likely token (greedy) is safe but repeats
 # itself. Sampling at random is lively but makes mistakes. Between the two are three settings:
 #
 #     temperature τ    softmax(logits / τ): below 1 sharper, above 1 flatter
 #     top-k            only the k most likely tokens may be sampled
 #     top-p            only the smallest set of most likely tokens whose probabilities add up to at least p
+#
+# **You need.** Lesson 1.
 
 # %%
 import matplotlib.pyplot as plt

@@ -10,6 +10,9 @@
 # **Question.** The power fails in the middle of a long training. What must be on the disk so that the run
 # continues as if nothing had happened?
 #
+# **For example.** A run of 40 steps, and the same run stopped after 20 and resumed: if everything was saved,
+# both end with the same weights to the last bit.
+#
 # **Answer.** Four things, and the weights are only the first:
 #
 #     1 the weights                 without them all is lost
@@ -18,6 +21,8 @@
 #     4 the place in the data       which batches are still to come
 #
 # Leave one out and the run still continues, only a little wrong, and nobody notices.
+#
+# **You need.** Lesson 2, chapter 01, lesson 4.
 
 # %%
 import tempfile

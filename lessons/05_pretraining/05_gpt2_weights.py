@@ -10,6 +10,9 @@
 # **Question.** OpenAI trained GPT-2 for us. Its weights are a file of arrays with names. How do they get
 # into a model that somebody else wrote?
 #
+# **For example.** The file has an array of (768, 2304); our layer holds (2304, 768). Transposed, the numbers
+# fit. An array of (768, 768) fits both ways, and only one is right.
+#
 # **Answer.** One by one, and with care for three things:
 #
 #     names        h.0.attn.c_attn.weight  is our  trf_blocks.0.att.qkv.weight
@@ -17,6 +20,8 @@
 #     sharing      the output layer is the token embedding: it has no separate array
 #
 # A wrong direction is easy to miss: the C x C matrix of an attention's output fits both ways.
+#
+# **You need.** Chapter 04, lesson 4.
 
 # %%
 import tempfile

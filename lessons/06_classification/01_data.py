@@ -9,11 +9,16 @@
 #
 # **Question.** 5,572 text messages, 747 of them spam. What must be done before a model can learn from them?
 #
+# **For example.** Of 100 messages 13 are spam. A program that always says "ham" is right 87 times, and
+# useless.
+#
 # **Answer.** Three things, none of them about the model:
 #
 #     balance     as many ham as spam messages: otherwise "never spam" is right in 87 % of all cases
 #     split       70 % for training, 10 % for validation while training, 20 % for one final test
 #     pad         a batch is a rectangle: short messages are padded, long ones cut
+#
+# **You need.** Chapter 02, lesson 1.
 
 # %%
 import matplotlib.pyplot as plt

@@ -9,9 +9,14 @@
 #
 # **Question.** A GPT computes one vector for every token. A classifier needs one for the whole text. Which one?
 #
+# **For example.** "win a prize" as three tokens: the first vector has seen "win", the second "win a", the
+# third all of it. So the third one is read.
+#
 # **Answer.** With the causal mask each token sees the tokens before it. So the first vector knows one token
 # only, and the last knows all of them: take the **last**. And take the last *real* one, not the padding after
 # it. A new output layer reads it, with one row per class instead of one per token.
+#
+# **You need.** Chapter 03, lesson 3; lesson 1.
 
 # %%
 import matplotlib.pyplot as plt

@@ -9,9 +9,14 @@
 #
 # **Question.** Can a small GPT tell spam from ham, and what does pretraining (on text without labels) add?
 #
+# **For example.** Of 10 alarms 9 are right: precision 0.9. Of 12 spam messages 9 were found: recall 0.75.
+# Accuracy alone would hide the 3.
+#
 # **Answer.** Yes. On this task, where single words reveal spam, even a GPT that starts from random weights can.
 # The loop is that of pretraining. Only the targets are different: one label per message instead of one token per
 # position.
+#
+# **You need.** Lesson 2, chapter 05.
 
 # %%
 import copy

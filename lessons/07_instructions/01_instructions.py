@@ -10,9 +10,14 @@
 # **Question.** A language model continues texts. How do we show it that a question needs an answer, and that an
 # answer has an end?
 #
+# **For example.** "Instruction: Name a colour. Response: Blue.<end>" is one text. Its last token teaches the
+# model to stop.
+#
 # **Answer.** As texts, always in the same form: fixed words around the instruction, fixed words before the
 # response, and an end-of-text token after it. Then it is pretraining again, except for two details of the batch:
 # the padding of short texts must not count in the loss, and the *first* end-of-text must.
+#
+# **You need.** Chapter 05.
 
 # %%
 import json

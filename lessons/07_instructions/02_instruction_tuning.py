@@ -9,10 +9,15 @@
 #
 # **Question.** What changes when a model that continues texts is trained on a thousand questions and answers?
 #
+# **For example.** Before: "Name a colour." is continued by another instruction. After: by a colour, and the
+# end.
+#
 # **Answer.** First its behaviour: it answers in the expected form, and it stops. Its knowledge must come from
 # pretraining. **Our base is tiny.** It has read a small part of Shakespeare for some seconds, so it knows nothing:
 # what you will see is form without knowledge. (A GPT-2 of 355 million parameters, after the same tuning, answers
 # many of the questions.)
+#
+# **You need.** Lesson 1.
 
 # %%
 import copy

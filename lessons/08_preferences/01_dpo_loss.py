@@ -9,6 +9,9 @@
 #
 # **Question.** Two answers to one question, and a person says which is better. How does a model learn from that?
 #
+# **For example.** The model gives the chosen answer −10 and the rejected one −12, the reference −11 and −11.
+# The margin is β·(1 − (−1)) = 2β: it has moved the right way.
+#
 # **Answer.** It should raise the probability of the chosen answer y⁺ relative to that of the rejected one y⁻,
 # compared with what a frozen copy of itself, the *reference*, gives them (Rafailov et al., 2023, equation 7):
 #
@@ -16,6 +19,8 @@
 #     loss = −log σ(margin)
 #
 # At first π is π_ref, so the margin is 0 and the loss −log ½ = ln 2 = 0.693. **Check this first.**
+#
+# **You need.** Chapter 07; ln and the sigmoid.
 
 # %%
 import math

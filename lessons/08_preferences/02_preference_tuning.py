@@ -9,12 +9,17 @@
 #
 # **Question.** Does DPO move a whole model in the desired direction, and how far may it go?
 #
+# **For example.** "Fine, thank you." is chosen, "Fine." rejected. After 100 such pairs the margin has grown,
+# also for pairs that the model has not seen.
+#
 # **Answer.** The margin between chosen and rejected answers grows, also on pairs that the model never saw, if the
 # two differ in something that can be learned. In our data the chosen answer is polite. We watch three numbers: the
 # loss (from ln 2 down), the margin (from 0 up), and the share of pairs in which the chosen answer has the higher
 # reward.
 #
 # **The base is tiny** and knows nothing. It can learn a tone, not better answers.
+#
+# **You need.** Lesson 1.
 
 # %%
 import copy

@@ -11,6 +11,9 @@
 # What was changed between them, and what does each change do to the number of parameters, to the shapes
 # and to the gradient?
 #
+# **For example.** GPT-2's norm of (3, 4) gives (−1, 1). RMS norm divides by √((9 + 16)/2) = 3.54 and gives
+# (0.85, 1.13): the mean stays in.
+#
 # **Predict first.** There are six changes. Which of them adds parameters, which takes some away, and which
 # changes none at all?
 #
@@ -22,6 +25,8 @@
 #     6. (Llama 3.1) slow pairs of channels turn 8 times slower: longer texts
 #
 # Llama 2 7B has the changes 1 to 4, Llama 3 the fifth too.
+#
+# **You need.** Chapter 04.
 
 # %%
 import math

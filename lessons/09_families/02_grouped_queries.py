@@ -10,6 +10,9 @@
 # **Question.** A model that writes keeps the keys and values of all tokens so far. How many bytes is that,
 # and why do newer models have fewer heads of keys than of queries?
 #
+# **For example.** 32 layers, 8 key heads of 128, 16 bits: 2·32·8·128·2 bytes = 131,072 bytes per token. A
+# text of 8,192 tokens takes 1.07 GB.
+#
 # **Predict first.** Llama 3 8B has 16 GB of weights in 16 bits. Eight users write texts of 131,072 tokens.
 # Which is larger, the weights or the caches? And with as many key heads as query heads?
 #
@@ -17,6 +20,8 @@
 #
 # Only the number of KV heads can be chosen freely. With H query heads and KV key heads each key head serves
 # a group of H/KV query heads (Ainslie et al., 2023). KV = H is GPT-2's attention, KV = 1 is "multi-query".
+#
+# **You need.** Lesson 1, chapter 04, lesson 5.
 
 # %%
 import matplotlib.pyplot as plt

@@ -10,6 +10,9 @@
 # **Question.** Qwen3 30B-A3B has 30.5 billion parameters, and computes with 3.3 billion of them for each token.
 # Who decides which, and how does a *decision* get a gradient?
 #
+# **For example.** Four experts with the probabilities 0.5, 0.3, 0.1, 0.1. The best two are used, with 0.5/0.8
+# and 0.3/0.8. The other two are not even computed.
+#
 # **Predict first.** A router chooses 2 of 8 experts for each token. An expert that nobody chose: what is its
 # gradient? And the router's weights for this expert?
 #
@@ -18,6 +21,8 @@
 #
 #     p = softmax(W_r·x)                 (E) probabilities, the router's
 #     y = Σ over the k largest p:  p_e/(their sum) · expert_e(x)
+#
+# **You need.** Lesson 1, chapter 04, lesson 2.
 
 # %%
 import matplotlib.pyplot as plt

@@ -10,12 +10,17 @@
 # **Question.** In five of six blocks of Gemma 3 a token sees only the last 512 tokens. Can it still know what
 # stood at the beginning of a long text?
 #
+# **For example.** Window 3, two blocks: token 9 sees 7 and 8, and token 7 had seen 5. So something of token 5
+# can reach token 9.
+#
 # **Predict first.** A window of w = 4 tokens (the token itself and 3 before it), and L = 3 blocks. How many
 # tokens back can something reach the output, at most? And how much smaller is the KV cache of a text of 32,768
 # tokens, with 5 of 6 blocks of window 512?
 #
 # A token passes on what it has seen: after one block w − 1 tokens back, after L blocks L·(w − 1). And every
 # sixth block sees everything. The second new thing is small: norms are y = (1 + w)·x̂ with w = 0 at the start.
+#
+# **You need.** Chapter 03, lesson 3.
 
 # %%
 import matplotlib.pyplot as plt

@@ -10,6 +10,9 @@
 # **Question.** Attention keeps every key and value, so its cache grows with the text. Can a layer remember a long
 # text in a memory that does *not* grow?
 #
+# **For example.** Write 5 under key 1: the memory returns 5. Write 7 under key 1: a memory that only adds
+# returns 12.
+#
 # **Predict first.** Store a value v under a key k, then another value under the *same* key. A memory that
 # simply adds returns the sum of the two. What would you subtract before you add?
 #
@@ -21,6 +24,8 @@
 #
 # In three of four blocks of Qwen3.5 this stands in place of attention (Yang et al., 2024). The loop is slow: one
 # token after the other. The *chunked* form computes 64 tokens together, with the same result.
+#
+# **You need.** Lesson 4, chapter 04, lesson 5.
 
 # %%
 import time

@@ -10,12 +10,17 @@
 # **Question.** A trained model is a file of arrays with names. Somebody else chose the names, the order of the
 # rows and the number format. How do the numbers get to the right places, and how do we *know* that they did?
 #
+# **For example.** In the file q, k and v are three arrays of (64, 64); here they are one of (192, 64). Its
+# first 64 rows must be q. With k first every shape fits, and the model writes nonsense.
+#
 # **Predict first.** In a file q, k and v are three matrices; here they are one. In a GGUF file the rows of q are in
 # another order as well. If you forget the order: does loading fail, does the model write nonsense, or
 # does it write text that is a little worse?
 #
 # Four things differ between two files of one model: *names*, *how matrices are cut*, *the order of rows*, and
 # *number formats*. A table of names answers the first two.
+#
+# **You need.** Chapter 05, lesson 5.
 
 # %%
 import tempfile

@@ -10,6 +10,9 @@
 # **Question.** All families cut text into tokens, and none as the others do. What differs, and what goes wrong if a
 # model gets the tokens of another family?
 #
+# **For example.** "unaffable": merges may give un + aff + able, the longest match un + ##aff + ##able, and a
+# vocabulary of whole words only "unknown".
+#
 # **Predict first.** Three vocabularies: one of bytes with merges (GPT-2, Llama 3, Qwen), one of characters with
 # scores (Llama 2, Gemma), one of whole words and their pieces (BERT). Which of them can represent every text, and which
 # gives back exactly the text it was given?
@@ -20,6 +23,8 @@
 #     cut              words, digits, spaces                "in 2024" -> "in", " ", "2", "0", "2", "4"
 #     look up          merges, scores or longest match      -> token ids
 #     add              special tokens                       <s> … </s>, [CLS] … [SEP]
+#
+# **You need.** Chapter 02, lesson 2.
 
 # %%
 from importlib.util import find_spec

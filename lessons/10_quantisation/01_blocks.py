@@ -10,6 +10,9 @@
 # **Question.** A float32 has 32 bits and about seven digits. A model does not need seven digits of each weight. How few
 # bits are enough, and what exactly is lost?
 #
+# **For example.** Weights 0.31 and −0.7, 4 bits, the largest is 0.7: the step is 0.1, and 0.31 is stored as
+# 3, which means 0.3. The error is 0.01.
+#
 # **Predict first.** From 8 bits to 4 bits the file becomes half as large. Does the error double, or does it become
 # 16 times larger?
 #
@@ -19,6 +22,8 @@
 #
 # With 8 bits q is −127 … 127, with 4 bits −8 … 7. The step must reach the largest weight: d = max|w| / 127. So one
 # large weight makes the step of all others coarse. The cure: a step for each *block* of 32 weights.
+#
+# **You need.** Chapter 01, lesson 1.
 
 # %%
 import matplotlib.pyplot as plt

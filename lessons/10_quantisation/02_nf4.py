@@ -9,6 +9,9 @@
 #
 # **Question.** Four bits can name 16 numbers. Must they be evenly spaced?
 #
+# **For example.** Of 1,000 weights of a bell curve 683 lie within one standard deviation. Sixteen evenly
+# spaced numbers use most of their places for the few others.
+#
 # **Predict first.** Most weights of a model are small: a bell curve. Where would you put more of the 16 numbers, near 0 or
 # far from it? And if the scales take half a bit per weight: could they be quantised too?
 #
@@ -17,6 +20,8 @@
 # *Double quantisation*: the scales of the blocks become 8-bit numbers, with one scale for 256 of them.
 #
 #     4 + 32/64 = 4.5 bits per weight  ->  4 + 8/64 + 32/(64·256) = 4.127
+#
+# **You need.** Lesson 1; what a bell curve is.
 
 # %%
 import matplotlib.pyplot as plt

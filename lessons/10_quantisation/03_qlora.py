@@ -10,6 +10,9 @@
 # **Question.** Whole numbers of 4 bits have no gradient: a weight cannot move by 0.001 of a step. How can a model with
 # such weights be fine-tuned?
 #
+# **For example.** The frozen weight 0.31 is stored as 0.3. Its gradient is not computed, but the gradient of
+# its *input* is 0.3·g: the layers before need it.
+#
 # **Predict first.** In LoRA the frozen weight W gets no gradient at all. Then why does the backward pass need W?
 # And what must be kept in memory for it?
 #
@@ -19,6 +22,8 @@
 #
 # So the gradient flows *through* the codes, not *into* them. Ŵ is a constant that can be decoded, tile by tile, whenever
 # it is needed, forward and backward (Dettmers et al., 2023).
+#
+# **You need.** Lessons 1 and 2, chapter A.
 
 # %%
 import matplotlib.pyplot as plt

@@ -9,11 +9,16 @@
 #
 # **Question.** The weights of a model are 8 GB, and the computer has 16 GB. Why can loading fail?
 #
+# **For example.** Build a model with random weights (8 GB), read a file (8 GB), copy: for a moment there are
+# 16 GB, and a machine with 16 GB stops.
+#
 # **Predict first.** The usual way is: build the model (random weights), read the file, copy. How many copies of the
 # weights are in memory at the worst moment? And what is the least possible?
 #
 # The peak counts, not the end. Three ideas make it small: a model *without* initial weights, a file that is *mapped* (the
 # system reads the pages that are touched), and one array at a time, straight to its place.
+#
+# **You need.** Chapter 05, lesson 5.
 
 # %%
 import gc

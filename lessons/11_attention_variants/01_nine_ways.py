@@ -10,12 +10,17 @@
 # **Question.** The formula is one line. Programs write it in many ways, all with the same result: where do their
 # time and their memory go?
 #
+# **For example.** 1,000 tokens, 12 heads: the weights are 12 million numbers for each text, the queries only
+# 768,000. Some programs write the 12 million down, some never do.
+#
 # **Predict first.** Which keeps more for the backward pass of a text of T tokens: the way with a loop over heads, or
 # the way that computes all heads together? Does either need T² numbers?
 #
 #     q, k, v = x·Wᵀ                       products of T·C² multiplications: the same in all ways
 #     p = softmax(q·kᵀ/√D, masked)         T² numbers per head, if they are ever written down
 #     y = concat(p·v)·W_oᵀ
+#
+# **You need.** Chapter 03, and chapter 00, lesson 10.
 
 # %%
 import math

@@ -10,6 +10,9 @@
 # **Question.** A cache keeps the keys and values of every head. Grouped queries keep fewer heads. Can all heads
 # have different keys, and the cache still be small?
 #
+# **For example.** 16 heads with keys and values of 64 are 2,048 numbers per token. A latent of 128 numbers
+# from which they are computed is 16 times smaller.
+#
 # **Predict first.** 128 heads of 128 channels, keys and values: how many numbers per token? DeepSeek keeps 576.
 #
 #     c = norm(W_down·x)            R numbers, the latent: all that is kept
@@ -17,6 +20,8 @@
 #
 # And a second idea: q·(W_K·c) = (W_Kᵀ·q)·c. The matrix moves from the keys, of which there are many, to the
 # query, of which there is one. While text is written, no key is ever computed.
+#
+# **You need.** Lesson 1, chapter 09, lesson 2.
 
 # %%
 import math

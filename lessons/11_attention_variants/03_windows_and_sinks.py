@@ -10,6 +10,9 @@
 # **Question.** Most weights of attention are near zero, so why not look at the last w tokens only? And why does a
 # model that was trained without a window break when the *first* token leaves it?
 #
+# **For example.** Weights (0.97, 0.01, 0.02): a head that has nothing to look for puts 0.97 on the first
+# token. When that one leaves the window, 0.97 must go somewhere else.
+#
 # **Predict first.** The weights of a query sum to 1. A head that finds nothing of interest in a text: where does
 # it put its weight?
 #
@@ -17,6 +20,8 @@
 #     dilation d            keys i, i − d, …, i − (w − 1)·d         the same number of keys, d times as far
 #     first n kept          the window, and keys 0 … n − 1          (StreamingLLM)
 #     a learned sink s      p_j = exp(s_j) / (exp(s) + Σ exp(s_j))  (gpt-oss): weights may sum to less than 1
+#
+# **You need.** Chapter 09, lesson 4.
 
 # %%
 import math

@@ -10,6 +10,9 @@
 # **Question.** A window chooses keys by their place. Can a model choose by what they say, and read only k keys of
 # a text of any length?
 #
+# **For example.** Of 10,000 keys a query reads the 64 best by a cheap score. The expensive attention is then
+# 156 times less work.
+#
 # **Predict first.** "Take the k largest" has no gradient. How can what chooses learn at all?
 #
 #     I_ts = Σⱼ w_tj·relu(q_tj·k_s)           the lightning indexer: few small heads, one key per token
@@ -18,6 +21,8 @@
 #     L_I  = KL(p_t ‖ softmax(I_t))           p_t: attention's own weights, summed over heads
 #
 # DeepSeek V3.2: 2,048 keys per query, for any text. The indexer looks at all keys, but costs little.
+#
+# **You need.** Lesson 3.
 
 # %%
 import math

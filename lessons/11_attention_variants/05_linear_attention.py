@@ -10,6 +10,9 @@
 # **Question.** Attention compares every query with every key: T·T products. What must change in the formula so
 # that the sum over all keys can be computed *before* the query is known?
 #
+# **For example.** A query 2, keys 3 and 5: (2·3)·v₁ + (2·5)·v₂ = 2·(3·v₁ + 5·v₂). The right side adds over
+# the keys before the 2 is known. With exp(q·k) that does not work.
+#
 # **Predict first.** (q·k)·v can be read as (k·vᵀ)ᵀ·q. Which part of softmax attention forbids this?
 #
 #     softmax:   y_t = Σ_s exp(q_t·k_s)·v_s / Σ_s exp(q_t·k_s)
@@ -17,6 +20,8 @@
 #
 # exp(q·k) is not a product of something of q and something of k. φ(q)·φ(k) is: the sum over s goes inside, and
 # S = Σ φ(k_s)·v_sᵀ, a matrix, is all that a later token needs (Katharopoulos et al., 2020).
+#
+# **You need.** Lesson 1, chapter 00, lesson 10.
 
 # %%
 import time

@@ -10,6 +10,9 @@
 # **Question.** A recurrence h ← a·h + b·x forgets at a fixed rate. How can it keep one number for a thousand
 # tokens and drop another after one, and still be computed for many tokens together?
 #
+# **For example.** h = 0.9·h + x keeps a number for long, h = 0.1·h + x forgets it within two steps. If the
+# factor depends on the token, the model chooses.
+#
 # **Predict first.** Two steps of h ← a·h + u in a row are one step of the same form. Which a and u has it?
 #
 #     Δ = softplus(…x…)          a step length, for each channel, computed from the token
@@ -18,6 +21,8 @@
 #
 # Every channel keeps N numbers h. Δ, b and c come from the token, which is why the scan is called *selective*
 # (Gu and Dao, 2023).
+#
+# **You need.** Lesson 5.
 
 # %%
 import time

@@ -10,11 +10,16 @@
 # **Question.** A router that learns sends more tokens to the experts that are already good, so those get better
 # still, and the others never learn. What keeps all experts busy, and what does each cure cost?
 #
+# **For example.** 100 tokens, 4 experts: 97 tokens choose expert 1. The other three learn from one token
+# each, and the best expert is overworked.
+#
 # **Predict first.** The chosen experts are the k largest scores. Does a *choice* have a gradient? Then by what path
 # can a balance loss move tokens to another expert?
 #
 # Lesson `09_families/03_qwen3_experts.py` builds the layer. Here: the same tokens computed densely, three cures
 # for imbalance (a loss, a limit, a correction without gradient), and scores that stay small.
+#
+# **You need.** Chapter 09, lesson 3.
 
 # %%
 import matplotlib.pyplot as plt

@@ -10,6 +10,9 @@
 # **Question.** Attention adds up values with weights from q·k. Nothing in this formula says which token comes
 # first. Where does the order come from, and what happens in a text that is longer than any in training?
 #
+# **For example.** Trained on 512 positions, asked about position 600: a table has no row 600. A formula such
+# as "score − 0.5·distance" has a value for it.
+#
 # **Predict first.** A model is trained on 32 tokens and then reads 128. Its positions are one of these: a
 # table with a row for each position; sines and cosines; rotations of queries and keys; a penalty for
 # distance; nothing at all. Which ones can read the long text, and which of them read it *well*?
@@ -22,6 +25,8 @@
 # | ALiBi (Bloom) | subtracts m·(i − j) from the scores | none |
 # | T5's buckets | adds a learned number for the bucket of i − j | buckets·heads |
 # | none | nothing | none |
+#
+# **You need.** Chapter 02, lesson 5.
 
 # %%
 import math

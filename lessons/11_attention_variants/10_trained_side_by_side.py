@@ -10,12 +10,17 @@
 # **Question.** Fewer key heads, a window, a memory in place of attention, experts: what does each choice cost in
 # loss, and what does it bring in speed and memory, when everything else is the same?
 #
+# **For example.** Model A has a loss of 2.31, model B of 2.29, with one seed each. With three seeds both vary
+# by 0.05: nothing was shown.
+#
 # **Predict first.** Small GPTs see the same batches of the same text. Order them by their loss after the same
 # number of steps: full attention, 1 key head for 4 query heads, a window of 8 characters in three of four
 # blocks, a gated DeltaNet, 4 experts of which 2 compute.
 #
 #     fair comparison: the same text, batches, seed, width, depth, learning rate, steps
 #     not the same: the number of parameters, and the time of a step; both belong into the table
+#
+# **You need.** Lessons 1 to 9.
 
 # %%
 import math

@@ -10,6 +10,9 @@
 # **Question.** A translator reads one text and writes another. Three attentions take part. Which token may look
 # at which, and why are there exactly three masks?
 #
+# **For example.** "I am tired" -> "ich bin müde". While "bin" is written, the whole English sentence may be
+# seen, and of the German one only "ich".
+#
 # **Predict first.** A batch has two sources of 5 and 3 tokens; their translations have 4 and 2. Which of the
 # three attentions needs to know that the second source ends after 3 tokens? Which would cheat without a mask?
 #
@@ -18,6 +21,8 @@
 # | of the encoder | source | source | padding of the source |
 # | of the decoder | target | target | causal: no token sees a later one |
 # | cross-attention | target | source | padding of the source |
+#
+# **You need.** Chapter 04.
 
 # %%
 import math

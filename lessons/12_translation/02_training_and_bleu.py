@@ -9,8 +9,13 @@
 #
 # **Question.** A model writes translations. How is it trained on pairs, and what does a BLEU of 25 mean?
 #
+# **For example.** "the cat sat" against the reference "the cat sat down": all 3 words match, and 2 pairs, but
+# one word is missing. BLEU lowers its score for that.
+#
 # **Predict first.** A reference says "the cat is on the mat". One system writes "the the the the the the", another
 # "on the mat". Which shares of their words are in the reference? Should either get a good score?
+#
+# **You need.** Lesson 1, chapter 05.
 
 # %%
 import math

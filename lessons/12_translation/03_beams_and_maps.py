@@ -10,8 +10,13 @@
 # **Question.** The model knows how likely each next word is. Is the best next word always the beginning of the
 # best sentence? And does a translator look at the word that it translates?
 #
+# **For example.** "The" 0.6 then at best 0.4 gives 0.24; "A" 0.4 then 0.9 gives 0.36. Greedy search takes
+# "The", two beams find the better sentence.
+#
 # **Predict first.** After "the" a model expects "dog" (0.6) or "cat" (0.4). After "the dog" all words have 0.1;
 # after "the cat", "sat" has 0.9. Which two words does greedy decoding write, and which two are the most likely?
+#
+# **You need.** Lessons 1 and 2.
 
 # %%
 import math

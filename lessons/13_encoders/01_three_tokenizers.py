@@ -10,12 +10,17 @@
 # **Question.** GPT-2 has BPE, BERT has WordPiece, T5 has Unigram. All three learn a vocabulary from a text. What
 # does each of them try to make small or large, and which cuts a text into the fewest tokens?
 #
+# **For example.** Pieces hug 0.1, h 0.05, ug 0.1, s 0.05: "hugs" as hug + s has 0.005, as h + ug + s 0.00025.
+# The first cut wins.
+#
 # **Predict first.** The words hug (10 times), pug (5), pun (12), bun (4) and hugs (5) are the text. BPE joins the
 # most frequent pair of neighbours. WordPiece joins the pair with the largest
 #
 #     score(a, b) = count(ab) / (count(a) · count(b)).
 #
 # Which pair does each of them join first?
+#
+# **You need.** Chapter 02, lesson 2.
 
 # %%
 import math

@@ -10,6 +10,9 @@
 # **Question.** A GPT reads from left to right. In "[MASK] opened her bag" the word that tells who it was comes
 # *after* the gap. How must a model look, and how is it trained, so that it may use both sides?
 #
+# **For example.** "The [MASK] barked." The word before and the word behind both help: "dog". A GPT would have
+# to guess after "The".
+#
 # **Predict first.** If every token may see every other token, why can the model not be trained to predict the
 # next token any more?
 #
@@ -18,6 +21,8 @@
 #     input      x = token embedding + position embedding + embedding of the text's number (0 or 1), then a norm
 #
 # Source: Devlin et al. (2018), "BERT".
+#
+# **You need.** Lesson 1, chapter 04.
 
 # %%
 import matplotlib.pyplot as plt

@@ -10,6 +10,9 @@
 # **Question.** A model scores every tag of every token. Some tags cannot follow each other, and some rarely do.
 # How can a whole row of tags be scored, if there are Kᵀ such rows?
 #
+# **For example.** Two tags and three tokens make 2³ = 8 rows of tags. With 9 tags and 20 tokens it is 10¹⁹,
+# and they are still added up in 20 steps.
+#
 # **Predict first.** Three tags, ten tokens: how many rows of tags are there? And how many numbers does one pass
 # over the tokens have to keep, so that it has added up all of them?
 #
@@ -17,6 +20,8 @@
 #     p(y) = exp(s(y)) / Z,    Z = Σ exp(s(y)) over all paths             a conditional random field
 #
 # Source: Lafferty et al. (2001), "Conditional random fields".
+#
+# **You need.** Chapter 05, lesson 1; softmax.
 
 # %%
 import itertools

@@ -10,10 +10,15 @@
 # **Question.** "Who and what is named in this text?" is a question about spans of characters. A model scores tokens.
 # How does one become the other, and when is an answer right?
 #
+# **For example.** "Anna lives in New York": B-PER O O B-LOC I-LOC. Two entities; one with a wrong end counts
+# as a miss and as a false alarm.
+#
 # **Predict first.** A tagger gets 96 % of all tags right. Can its F1 of entities be 0?
 #
 # The data are sentences of Japanese Wikipedia with 8 types of entities (`ner-wikipedia-ja`, Stockmark Inc., CC BY-SA
 # 3.0, https://github.com/stockmarkteam/ner-wikipedia-dataset). Without it the lesson takes simple sentences of our own.
+#
+# **You need.** Lesson 1, chapter 13.
 
 # %%
 import matplotlib.pyplot as plt

@@ -10,10 +10,15 @@
 # **Question.** An encoder reads one row of tokens. How does it read *two* texts, or a question with five answers? And
 # how do you score a model whose answers are numbers, such as "these sentences are 3.8 of 5 similar"?
 #
+# **For example.** People gave three pairs 1, 3, 5; a model says 0.2, 0.3, 0.9. The order is the same:
+# Spearman's correlation is 1, Pearson's 0.92.
+#
 # **Predict first.** A model returns 0.1, 0.2 and 0.9 where people said 1, 2 and 3. Is it perfect? By which measure?
 #
 # Here: two correlations by hand, pairs as one row of tokens, a small encoder that learns to infer, five answers in
 # one softmax, and what three options save in memory.
+#
+# **You need.** Chapter 13.
 
 # %%
 import time

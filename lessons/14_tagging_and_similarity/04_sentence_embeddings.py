@@ -10,10 +10,15 @@
 # **Question.** To find similar sentences among a million, a model cannot read each pair together. It needs one vector
 # per sentence. How do you train vectors whose *angle* says how similar two sentences are, even without any labels?
 #
+# **For example.** (1, 0) and (1, 1): cosine 0.71. (1, 0) and (0, 1): 0. A sentence and a copy with other
+# words should be near 1.
+#
 # **Predict first.** SimCSE passes the *same* sentence twice through the encoder and says: these two belong together.
 # Why is that not trivially true? What makes the two vectors differ?
 #
 # At the end the reader's question: is attention a cosine similarity?
+#
+# **You need.** Lesson 3; the cosine of two vectors.
 
 # %%
 import matplotlib.pyplot as plt

@@ -10,12 +10,17 @@
 # **Question.** A model writes "the cat is on the mat", the reference says "the cat sat on the mat". Nobody can
 # read ten thousand such pairs. Which numbers say how close two texts are, and what do they not see?
 #
+# **For example.** Reference "the cat sat", output "the cat": 2 of 2 words are right (precision 1), 2 of 3
+# were found (recall 0.67).
+#
 # **Predict first.** Three texts for the reference "the cat sat on the mat": the same words in another order;
 # other words with the same meaning; a text that is short and right. Which number likes which of them?
 #
 #     BLEU       of the runs of 1, 2, 3, 4 words that were written, which share is in the reference?
 #     ROUGE      of the runs in the reference, which share was written? And the longest common sequence.
 #     BERTScore  each word is compared with the most similar one, by vectors from a trained encoder.
+#
+# **You need.** Chapter 12, lesson 2.
 
 # %%
 import math

@@ -11,6 +11,9 @@
 # text that nobody has translated or summarized? And how does T5 know where a token stands, if it adds nothing to
 # the embeddings?
 #
+# **For example.** "The cat sat on the mat" -> input "The <0> on the <1>", target "<0> cat sat <1> mat". The
+# model writes only what is missing.
+#
 # **Predict first.** 15 % of 568 tokens are hidden in runs of 3 on average. How long are the input and the target,
 # if each run is replaced by one token, its sentinel? How many numbers does T5 learn for all its positions: one for
 # each place, each distance, or fewer?
@@ -18,6 +21,8 @@
 #     text     Thank you for inviting me to your party last week
 #     input    Thank you <X> me to your party <Y> week
 #     target   <X> for inviting <Y> last <Z>
+#
+# **You need.** Chapters 12 and 13.
 
 # %%
 import math

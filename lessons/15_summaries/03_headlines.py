@@ -10,10 +10,15 @@
 # **Question.** A trained model gives a probability to every next word. Greedy, beams, sampling, top-k, top-p: five
 # ways to turn probabilities into a text. Which one writes the best headline, and compared with what?
 #
+# **For example.** Scores of 0.42 ± 0.05 for greedy and 0.44 ± 0.05 for beams: with these intervals neither
+# has won.
+#
 # **Predict first.** A headline has one right answer, nearly. Will drawing words at random be better or worse than
 # taking the most likely one? And will a model beat a program that learns nothing and copies the first six words?
 #
 # The data: reports made by this package, each with a headline; who did what where is hidden between other sentences.
+#
+# **You need.** Lessons 1 and 2, chapter 12, lesson 3.
 
 # %%
 import math

@@ -11,6 +11,9 @@
 # could collect everything, add, and send the sum back. But then one link carries everything. Can all links work
 # all the time?
 #
+# **For example.** Three ranks hold (1, 2, 3), (10, 20, 30), (100, 200, 300). Afterwards each of them has
+# (111, 222, 333).
+#
 # **Predict first.** With R processes and N numbers, how many numbers does each process send? Does it grow with R?
 #
 # **Answer.** The processes stand in a ring, each sends only to its neighbour. Cut the numbers into R parts. In
@@ -19,6 +22,8 @@
 #
 #     reduce-scatter:  step s:  rank r sends part (r − s) to rank r + 1, which adds it to its own
 #     all-gather:      step s:  rank r sends part (r + 1 − s) to rank r + 1, which copies it
+#
+# **You need.** Chapter 01.
 
 # %%
 import matplotlib.pyplot as plt

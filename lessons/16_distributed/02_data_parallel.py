@@ -10,6 +10,9 @@
 # **Question.** R processes have the same weights. Each computes the gradients of one part of the batch. What
 # must they send each other, and when, so that afterwards all have the weights that one process would have?
 #
+# **For example.** Rank 0 has three examples with the gradients 0, 1 and 2, rank 1 has one with 5. One process
+# with all four would have the mean 8/4 = 2.
+#
 # **Predict first.** One rank has 5 examples, the other 3. Is the mean of the two ranks' gradients the gradient of
 # the mean over all 8?
 #
@@ -19,6 +22,8 @@
 #     g = Σ_r n_r·g_r / Σ_r n_r         equal to the mean of the g_r only where all n_r are equal
 #
 # One all-reduce of the gradients is everything that is sent. The optimizer then does the same on every rank.
+#
+# **You need.** Lesson 1, chapter 00, lesson 13.
 
 # %%
 import matplotlib.pyplot as plt

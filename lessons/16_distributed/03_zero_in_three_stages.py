@@ -10,6 +10,9 @@
 # **Question.** In data parallel training every rank has all weights, all gradients and all of AdamW's state: R
 # copies of the same numbers. Can each rank keep only a part, and what does that cost in messages?
 #
+# **For example.** A million parameters with AdamW are 16 MB on each rank. On 4 ranks in parts that is 4 MB
+# each.
+#
 # **Predict first.** Which of the three is the largest? With 64 ranks, which stage brings the most?
 #
 # **Answer.** AdamW has two moments per parameter. An all-reduce is a reduce-scatter followed by an all-gather
@@ -20,6 +23,8 @@
 #     stage 3   weights too          all-gather a layer's w when it is needed, forward and backward; reduce-scatter g
 #
 # Source: Rajbhandari et al. 2020, "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models".
+#
+# **You need.** Lesson 2, chapter 00, lesson 12.
 
 # %%
 import matplotlib.pyplot as plt

@@ -10,6 +10,9 @@
 # **Question.** One layer is too large for one rank, or too slow on it. Several ranks should compute it together, for
 # the same tokens. How is a matrix cut, and what must be sent in the forward and in the backward pass?
 #
+# **For example.** (1, 2)·(3, 4)ᵀ = 11. Rank 0 computes 1·3 = 3, rank 1 computes 2·4 = 8; one sum over the
+# ranks gives 11.
+#
 # **Predict first.** A feed-forward layer is y = gelu(x·A)·B. Cut A by columns or by rows? And B? How many sums over
 # the ranks does the forward pass need?
 #
@@ -25,6 +28,8 @@
 #     g (sum_over_ranks)    forward: Σ_r y_r             backward: g -> g       (at the end)
 #
 # Source: Shoeybi et al. 2019, "Megatron-LM".
+#
+# **You need.** Lesson 1, chapter 04, lesson 2.
 
 # %%
 import matplotlib.pyplot as plt

@@ -11,11 +11,16 @@
 # machine the other half. But the second half needs the output of the first, and the backward pass runs in the
 # other direction: is one of the two machines always idle?
 #
+# **For example.** 2 stages and 1 batch: while one stage works, the other waits. In 4 pieces, the second stage
+# can begin when the first piece is through.
+#
 # **Predict first.** The batch is cut into 8 micro-batches, which pass through 2 stages one after the other. What
 # share of the time is a stage idle? And with 32 micro-batches?
 #
 # **Answer.** With p stages and m micro-batches, (p − 1)/(m + p − 1) of the time is lost: the *bubble*. It exists
 # because the last stage waits for the first micro-batch, and the first stage waits for the last gradient.
+#
+# **You need.** Chapter 04, lesson 4.
 
 # %%
 import matplotlib.pyplot as plt

@@ -11,7 +11,12 @@
 # mathematics a program can. But "14/3", "\frac{14}{3}" and "4.666..." are written in three ways: which of them are equal,
 # and how does a program decide without running what a model wrote?
 #
+# **For example.** "0.5", "1/2" and "50 %" are one number. "\boxed{1/2}" at the end of an answer is what
+# counts, not the 1 in the middle of it.
+#
 # **Predict first.** The model ends with "... so \boxed{1} is wrong, and \boxed{\frac{1}{2}". What is its answer?
+#
+# **You need.** Python.
 
 # %%
 import re
@@ -116,22 +121,23 @@ print("a tree:", parse(r"\frac{1}{2}x^2"))
 
 # %% [markdown]
 # ## Extraction alone moves the score
-# The same texts, with three rules for where the answer is. A comparison of two models has to use one rule.
+# The same texts, with four rules for where the answer is. A comparison of two models has to use one rule.
 
 # %% tags=["package"]
 texts = [
     r"\boxed{7}", "The answer is 7.", "7", "First 3, then 4: 7 in all.", "It is 8 or 7.", r"\boxed{8}, not 7",
-    "seven", "7 apples and 2 pears",
+    "seven", "7 apples and 2 pears", "It is 7. I checked 3 times.",
 ]
 scores = {}
-for rule in ("none", "number", "text"):
+for rule in ("none", "number", "text", "stated"):
     scores[rule] = sum(verify(t, "7", fallback=rule).correct for t in texts) / len(texts)
 print(scores)
+assert scores["stated"] > scores["text"]
 assert scores["none"] < scores["number"]
-rights = torch.tensor([[float(verify(t, "7", fallback=r).correct) for t in texts] for r in scores])  # shape (3, 8)
+rights = torch.tensor([[float(verify(t, "7", fallback=r).correct) for t in texts] for r in scores])  # shape (4, 9)
 plt.imshow(rights.numpy(), cmap="Greens", aspect="auto")
 plt.xticks(range(len(texts)), texts, rotation=30, ha="right", fontsize=7)
-plt.yticks(range(3), [f"{rule}: {score:.2f}" for rule, score in scores.items()])
+plt.yticks(range(4), [f"{rule}: {score:.2f}" for rule, score in scores.items()])
 plt.title("expected: 7. Which texts count as right, by the rule that finds the answer")
 save_plot(plt.gcf(), "01_verifiers")
 

@@ -9,8 +9,13 @@
 #
 # **Question.** A reward is a number for a whole answer. It has no derivative by the weights: how can it change them?
 #
+# **For example.** An answer has the probability 0.2 and the reward 1, another one 0.8 and 0. Pushing up ln
+# 0.2 makes the first one likelier at the next draw.
+#
 # **Predict first.** Four answers have the rewards 1, 1, 0, 0. If you only make rewarded answers likelier, what happens on a
 # question where all four are right, and what would you want to happen?
+#
+# **You need.** Chapter 08; probabilities and ln.
 
 # %%
 import math

@@ -11,7 +11,12 @@
 # Nobody shows it right answers any more: it draws eight answers to each question, and a program says which are right.
 # Does it learn to add?
 #
+# **For example.** Eight answers to "3+4=": two are 7, six are wrong. The two get a positive advantage, the
+# six a negative one.
+#
 # **Predict first.** What must be true of the eight answers to one question, so that they teach anything at all?
+#
+# **You need.** Lesson 2.
 
 # %%
 import matplotlib.pyplot as plt

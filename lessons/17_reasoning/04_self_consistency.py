@@ -10,8 +10,13 @@
 # **Question.** A model is right in 40 % of its drawn answers. Can you get more right answers out of it without training,
 # by drawing more and choosing well? And what does that cost?
 #
+# **For example.** Five answers: 7, 7, 9, 7, 12. The vote says 7. With the single answers the model is right
+# three times of five.
+#
 # **Predict first.** A vote over 51 answers: what accuracy, if the 60 % wrong ones are all different? And if they are all the
 # same wrong answer?
+#
+# **You need.** Lesson 1.
 
 # %%
 import matplotlib.pyplot as plt

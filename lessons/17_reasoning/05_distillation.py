@@ -10,8 +10,13 @@
 # **Question.** A large model is right and expensive, a small one cheap and often wrong. The large one can write answers for
 # the small one to learn ("hard"), or show its whole distribution at every token ("soft"). What does the second add?
 #
+# **For example.** "The capital of France is": the teacher says Paris 0.9, Lyon 0.06. The 0.06 tells the
+# student that Lyon is a French city.
+#
 # **Predict first.** The teacher says "cat" with 0.5, "dog" with 0.4. A student can only choose one word firmly. KL(teacher,
 # student) or KL(student, teacher): which one makes it hedge, and which one lets it choose?
+#
+# **You need.** Chapter 05, lesson 1.
 
 # %%
 import matplotlib.pyplot as plt

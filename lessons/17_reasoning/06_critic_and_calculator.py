@@ -10,8 +10,13 @@
 # **Question.** GRPO gives every token of an answer the same advantage. But a wrong answer often has one wrong token: "3+4=8"
 # was fine up to the "=". Can a model learn which token it was?
 #
+# **For example.** A critic says 0.5 before a token and 0.9 behind it: this token has made a right answer
+# likelier by 0.4.
+#
 # **Predict first.** A critic says how likely a right answer still is: 0.5 after "3+4=", and 0.0 after "3+4=8". Which token
 # should be blamed?
+#
+# **You need.** Lessons 2 and 3.
 
 # %%
 import matplotlib.pyplot as plt

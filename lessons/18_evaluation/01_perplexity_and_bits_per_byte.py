@@ -10,8 +10,13 @@
 # **Question.** One model reads characters and has a perplexity of 4. Another reads words and has one of 7. Which of the two
 # knows the language better?
 #
+# **For example.** 1,000 bytes cost a model 700 nats in all: 0.7 per byte, 1.01 bits per byte. How many tokens
+# that were does not matter.
+#
 # **Predict first.** Both are counted from the same text below. Which one has the lower perplexity, and which one would
 # compress the text better?
+#
+# **You need.** Chapter 05, lesson 1.
 
 # %%
 import math

@@ -10,7 +10,12 @@
 # **Question.** "What is the capital of France? A. Rome B. Paris". How does one see which answer a language model takes? And
 # why do papers report different figures for the same model and the same questions?
 #
+# **For example.** "Paris" has −2, "the city of Paris" −9. Per token that is −2 and −2.25. Which one wins
+# depends on how you ask.
+#
 # **Predict first.** A model knows nothing but likes the letter A. Can it score far above chance?
+#
+# **You need.** Lesson 1.
 
 # %%
 import matplotlib.pyplot as plt

@@ -10,8 +10,13 @@
 # **Question.** Most answers have no single right text. A large model can judge them: but it prefers what it reads first. How
 # does one get ratings from such votes that mean something?
 #
+# **For example.** In 100 pairs a judge says "the first" 60 times, because it likes first places. If A always
+# stood first, A seems to win by 60 to 40.
+#
 # **Predict first.** A judge that always says "the first one is better" compares two equal models, the new one always first.
 # Which win rate does the new model get? And which one if each pair is shown in both orders?
+#
+# **You need.** Lesson 2.
 
 # %%
 import matplotlib.pyplot as plt

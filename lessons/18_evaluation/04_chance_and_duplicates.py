@@ -10,7 +10,12 @@
 # **Question.** A model scores 62 of 100, and after a change 66 of the same 100. Is it better? And a third model scores 90:
 # what must be excluded before anybody believes that?
 #
+# **For example.** 62 of 100 are right. With 100 other questions of the same kind it may be 58 or 67; how far
+# it may be is what an interval says.
+#
 # **Predict first.** How wide is the 95 % interval of a score of 62 % on 100 questions: ±1, ±3 or ±10 points?
+#
+# **You need.** Lesson 2.
 
 # %%
 import math

@@ -10,8 +10,13 @@
 # **Question.** A small model knows little. How does it answer from texts that it has never seen, how is the right passage
 # found among thousands, and how many bits must be kept of each?
 #
+# **For example.** "null operation" shares two words with the passage on `pass`; "do nothing" shares none, and
+# has the same meaning.
+#
 # **Predict first.** "How do I make a function without a name?" should find the text on `lambda`. Which search finds it:
 # one that counts common words, or one that compares vectors? And which finds "____ is a null operation"?
+#
+# **You need.** Chapter 14, lesson 4.
 
 # %%
 import math

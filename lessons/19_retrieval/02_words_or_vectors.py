@@ -10,9 +10,14 @@
 # **Question.** One search counts common words, another compares vectors. Which one should look for your passages, and can
 # both vote?
 #
+# **For example.** The right text is at place 1, 2 and 4 for three questions: recall@1 is 1/3, and MRR is (1 +
+# 0.5 + 0.25)/3 = 0.58.
+#
 # **Predict first.** A search has the right text at place 3 for every question. What are its recall@1, recall@5 and mean
 # reciprocal rank? A second search has it at place 1 for half of the questions and at place 100 for the others. Which of the
 # two do you prefer, and which one does each number prefer?
+#
+# **You need.** Lesson 1.
 
 # %%
 import math

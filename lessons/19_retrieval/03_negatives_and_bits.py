@@ -10,8 +10,13 @@
 # **Question.** A bi-encoder makes a vector of the question and one of each passage, without seeing both together. How does it
 # learn which passage fits, when the data has right passages only? And how many bits of a vector must be kept?
 #
+# **For example.** Two questions, two passages: the cosines (0.9, 0.2) and (0.3, 0.8). The 0.9 and 0.8 should
+# grow, the 0.2 and 0.3 fall.
+#
 # **Predict first.** A batch holds 16 questions with their passages. How many wrong pairs are in it, and how many passages
 # went through the encoder for them?
+#
+# **You need.** Lesson 1, chapter 14, lesson 4.
 
 # %%
 import math

@@ -9,9 +9,14 @@
 #
 # **Question.** A model answers from your texts. Where can that go wrong, and how does it say "the texts do not say"?
 #
+# **For example.** Best cosine 0.82: answer. Best cosine 0.31: "the texts do not say". In between somebody has
+# to choose a limit.
+#
 # **Predict first.** A search always returns its best passage, also for "What is the capital of France?" in a recipe
 # collection. What does a language model do with that passage? And if the program refuses below a cosine of 0.6, what happens to
 # short questions that the texts do answer?
+#
+# **You need.** Lessons 1 to 3.
 
 # %%
 import matplotlib.pyplot as plt

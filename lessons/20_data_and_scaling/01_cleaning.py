@@ -10,8 +10,13 @@
 # **Question.** Collected texts repeat each other: copies, new editions, the same licence in every file. How are texts found
 # that are *nearly* equal, among millions, without comparing each with each?
 #
+# **For example.** {a, b, c} and {b, c, d} have 2 in common of 4: a similarity of 0.5. The smallest hash of
+# both sets is the same in half of all cases.
+#
 # **Predict first.** Two texts share 80 % of their runs of five words. You keep only 128 numbers of each text. How precisely
 # can you say how similar they are? And how often would you find such a pair?
+#
+# **You need.** Python, and sets.
 
 # %%
 import math

@@ -10,8 +10,13 @@
 # **Question.** A batch is a rectangle, documents are not. What becomes of the empty places, and what does a token see of the
 # document that happens to stand before its own?
 #
+# **For example.** Documents of 3, 5 and 8 tokens, rows of 8: one document in each row leaves 8 of 24 places
+# empty; 3 + 5 in one row and 8 in the other leave none.
+#
 # **Predict first.** Documents have 1 to 60 tokens, 18 on average; a row has 64. One document in each row: which share of the places is
 # empty? And with several in a row: which share of a causal mask's pairs joins two *different* documents?
+#
+# **You need.** Chapter 05, lesson 2.
 
 # %%
 import random

@@ -10,6 +10,9 @@
 # **Question.** A weight matrix of 768 x 768 has 590,000 numbers. To teach a trained model something new,
 # must we really change every one of them?
 #
+# **For example.** A change of 1,000 x 1,000 numbers as the product of a 1,000 x 4 and a 4 x 1,000 matrix:
+# 8,000 numbers in place of a million.
+#
 # **Answer.** No. The change ΔW that fine-tuning makes to a matrix has nearly a low rank: a few directions
 # carry almost all of it. Then ΔW can be written with few numbers, and LoRA trains only those (Hu et al.,
 # 2021):
@@ -18,6 +21,8 @@
 #     numbers:    r·(in + out)  instead of  in·out
 #
 # B begins at zero. So ΔW begins at zero, and at the start the model is exactly the old one.
+#
+# **You need.** Chapter 04, lesson 2; the matrix product.
 
 # %%
 import matplotlib.pyplot as plt

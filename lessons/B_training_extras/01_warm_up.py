@@ -9,6 +9,8 @@
 #
 # **Question.** A learning rate that is right for step 1,000 can ruin step 1. Why, and what helps?
 #
+# **For example.** Peak 0.001, ten steps of warm-up: 0.0001, 0.0002, …, 0.001.
+#
 # **Answer.** AdamW divides by a mean square of past gradients. In the first steps there is almost no past:
 # the mean comes from one or two batches, and every weight moves by the full learning rate, whether its
 # gradient is reliable or noise. So start small and increase the learning rate in a straight line:
@@ -16,6 +18,8 @@
 #     lr(step) = peak · (step + 1) / warm-up steps        for the first steps
 #
 # The usual length is 1 to 10 % of the run.
+#
+# **You need.** Chapter 05, lesson 2.
 
 # %%
 import matplotlib.pyplot as plt

@@ -9,10 +9,15 @@
 #
 # **Question.** Large steps cross the valley fast, small steps find its lowest point. Can one run have both?
 #
+# **For example.** From 1.0 down to 0.0 in ten steps: after step 1 still 0.976, in the middle 0.5, one step
+# before the end 0.024.
+#
 # **Answer.** Yes: begin large, end small. The usual curve is half a cosine (Loshchilov and Hutter, 2017),
 # flat at both ends. With progress t from 0 to 1:
 #
 #     lr(t) = low + (peak − low)·(1 + cos(π·t)) / 2
+#
+# **You need.** Lesson 1.
 
 # %%
 import math

@@ -10,10 +10,15 @@
 # **Question.** Most batches give a small gradient, one in a thousand a huge one. How do we survive the huge
 # one without taking tiny steps everywhere?
 #
+# **For example.** Gradients (3, 4) have the length 5. With a limit of 1 they become (0.6, 0.8): the same
+# direction.
+#
 # **Answer.** Look at the length of the gradient of *all* weights together. If it is longer than c, shorten it
 # to c, and keep its direction:
 #
 #     ‖g‖ = √(Σ over every weight of g²)          g ← g · min(1, c/‖g‖)
+#
+# **You need.** Chapter 05, lesson 2.
 
 # %%
 import math

@@ -21,7 +21,10 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not (SITE / "index.html").exists(), reason="the site has not been built"),
 ]
-ALWAYS = ("index", "reference/ops", "explain/index", "course/index", "guide/find", "ja/index")
+ALWAYS = (
+    "index", "reference/ops", "explain/index", "course/index", "guide/find", "ja/index",
+    "all-pages", "play/training", "play/masks", "examples/index", "guide/lora-csv",
+)  # fmt: skip
 
 
 def sampled() -> list[Path]:
@@ -29,7 +32,7 @@ def sampled() -> list[Path]:
     pages = sorted(p for p in SITE.rglob("*.html") if p.name != "404.html")
     chosen = [SITE / f"{name}.html" for name in ALWAYS]
     others = [p for p in pages if p not in chosen]
-    return chosen + random.Random(0).sample(others, min(34, len(others)))
+    return chosen + random.Random(0).sample(others, min(40 - len(ALWAYS), len(others)))
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["laptop", "phone"])
@@ -59,17 +62,46 @@ def test_nothing_is_loaded_from_elsewhere():
         assert not loaded, (page, loaded)
 
 
-def test_search_finds_an_op(browsers):
+@pytest.mark.parametrize(
+    ("query", "page"),
+    [
+        ("multinomial", "api/"),
+        ("backward pass of attention", "guide/find"),
+        ("LoRA CSV", "guide/lora-csv"),
+        ("what differs from PyTorch", "guide/pytorch"),
+    ],
+)
+def test_search_finds_it_without_a_server(browsers, query, page):
     browser = browsers(WIDE)
     browser.get((SITE / "index.html").as_uri())
     browser.execute_script(
         "const query = document.querySelector('[data-md-component=search-query]');"
-        "query.focus(); query.value = 'multinomial';"
-        "query.dispatchEvent(new KeyboardEvent('keyup', {bubbles: true}))"
+        "query.focus(); query.value = arguments[0];"
+        "query.dispatchEvent(new KeyboardEvent('keyup', {bubbles: true}))",
+        query,
     )
     links = "return [...document.querySelectorAll('.md-search-result__link')].map(a => a.href)"
     waited = 0.0
     while not (addresses := browser.execute_script(links)) and waited < 60:
         time.sleep(0.2)
         waited += 0.2
-    assert any("api/" in address for address in addresses), addresses
+    assert any(page in address for address in addresses[:10]), addresses
+
+
+def test_the_index_leads_to_every_page():
+    index = (SITE / "all-pages.html").read_text(encoding="utf-8")
+    listed = set(re.findall(r'href="([^"#:]+\.html)"', index))
+    pages = {
+        p.relative_to(SITE).as_posix()
+        for p in SITE.rglob("*.html")
+        if p.name not in ("404.html", "all-pages.html") and p.parent.name != "steps"
+    }
+    assert pages <= listed | {"index.html"}, sorted(pages - listed)[:10]
+
+
+def test_every_page_of_steps_is_reached_from_its_explanation():
+    steps = sorted((SITE / "explain" / "steps").glob("*.html"))
+    assert len(steps) > 100
+    for page in steps:
+        explained = (SITE / "explain" / page.name).read_text(encoding="utf-8")
+        assert f'href="steps/{page.name}"' in explained

@@ -68,6 +68,26 @@ def check_buckets_follow_the_order_of_arrival_and_start_before_the_end():
     assert len(started) == len(reducer.buckets) and started[0] and not started[-1]
 
 
+def check_models_that_differ_are_refused_by_name():
+    rank = dist.get_rank()
+    makers = {
+        "0.weight, .4, 3. torch.float32 on rank 0 and 0.weight, .5, 3.": lambda: nn.Linear(
+            3, 4 + rank
+        ),
+        "1.bias, .2. torch.float32 on rank 0 and nothing": lambda: nn.Linear(4, 2, bias=rank == 0),
+        "float32 on rank 0 and 1.weight, .2, 4. torch.float64": lambda: nn.Linear(
+            4, 2, dtype=torch.float32 if rank == 0 else torch.float64
+        ),
+    }
+    for message, make in makers.items():
+        made = make()
+        parts = [nn.Linear(3, 4), made] if made.in_features == 4 else [made, nn.Linear(4, 2)]
+        with pytest.raises(dist.DistError, match=message):
+            DDP(nn.Sequential(*parts))
+    with pytest.raises(dist.DistError, match="fully_shard expects.*Linear.weight, .4, 3.*and"):
+        dist.fsdp.fully_shard(nn.Linear(3, 4 + rank))
+
+
 class Tied(nn.Module):
     def __init__(self):
         super().__init__()

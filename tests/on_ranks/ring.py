@@ -110,9 +110,9 @@ def check_language_models_with_a_divided_text():
     context_parallel = dist.tensor.experimental.context_parallel
     for dtype in (torch.float32, torch.float64):
         for ours, one in zip(list(models(dtype)), list(models(dtype)), strict=True):
-            optimizers = [optim.SGD(m.parameters(), lr=0.1, momentum=0.9) for m in (ours, one)]
+            optimizers = [optim.SGD(m.parameters(), lr=0.01, momentum=0.9) for m in (ours, one)]
             generator = torch.Generator().manual_seed(3)
-            for step in range(3):
+            for step in range(10):
                 ids = torch.randint(0, 11, (2, 5 * size + step), generator=generator)
                 inputs, targets = ids[:, :-1].clone(), ids[:, 1:].clone()
                 targets[0, : 2 + step] = -100  # the ranks have different numbers of targets
@@ -127,14 +127,15 @@ def check_language_models_with_a_divided_text():
                     dist.pipelining.token_loss(logits, targets, tokens).backward()
                 assert inputs.shape == (2, ids.shape[1] - 1)  # whole again
                 whole = dist.tensor.experimental.context_parallel_unshard(mesh, [logits], [1])[0]
-                near(whole, one(inputs), 10 * TOLERANCE[dtype])
+                tolerance = TOLERANCE[dtype] * (3 if step else 1)  # later the weights differ too
+                near(whole, one(inputs), tolerance, 1)
                 for p, q in zip(ours.parameters(), one.parameters(), strict=True):
                     dist.all_reduce(p.grad)
-                    near(p.grad, q.grad, 10 * TOLERANCE[dtype])
+                    near(p.grad, q.grad, tolerance, 1)
                 for optimizer in optimizers:
                     optimizer.step()
             for p, q in zip(ours.parameters(), one.parameters(), strict=True):
-                near(p, q, 10 * TOLERANCE[dtype])
+                near(p, q, TOLERANCE[dtype], 1)
 
 
 def check_what_a_divided_text_refuses():

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -371,9 +375,63 @@ def test_searchsorted(seed, right, shape):
     assert results[0] == results[1]
 
 
-def test_a_number_outside_the_dtype_is_compared_as_it_is():
-    """The one place where the results differ: PyTorch lets the number wrap round."""
-    small = [lib.tensor([44, 255], dtype=lib.uint8) for lib in (torch, tg)]
-    assert (small[0] == 300).tolist() == [True, False]
-    assert (small[1] == 300).tolist() == [False, False]
-    assert (small[1] < 300).tolist() == [True, True]
+OUTSIDE = [-(2**63), -(2**40), -70000, -257, -255, -129, -1, 128, 256, 257, 300, 65537, 2**32 + 1,
+           2**63 - 1, 2**63, 2**64, 1.5, -0.5, math.inf, True]  # fmt: skip
+COMPARED = {
+    "==": lambda t, x, n: x == n, "!=": lambda t, x, n: n != x, "<": lambda t, x, n: x < n,
+    "<=": lambda t, x, n: n <= x, ">": lambda t, x, n: x > n, ">=": lambda t, x, n: t.ge(x, n),
+    "in": lambda t, x, n: n in x, "isin": lambda t, x, n: t.isin(x, n) if n is not True else x,
+    "where": lambda t, x, n: t.where(x == n, 1, 0), "eq out": lambda t, x, n:
+        t.eq(x, n, out=t.empty(0, dtype=t.bool)), "and": lambda t, x, n: x & n, "pow": lambda t, x,
+        n: t.pow(n, x), "%": lambda t, x, n: x % n, "logical_and": lambda t, x, n:
+        x.logical_and(t.tensor(min(n, 2**63 - 1) if n != math.inf else 2)),
+    "alpha": lambda t, x, n: x.add(x, alpha=n),
+    "clamp": lambda t, x, n: x.clamp(max=n), "fill": lambda t, x, n: x.clone().fill_(n),
+    "ne_": lambda t, x, n: x.clone().ne_(n), "ge_": lambda t, x, n: x.clone().ge_(n),
+    "pad": lambda t, x, n: t.nn.functional.pad(x, (1, 0), value=n if abs(n) < 2**62 else 0),
+    "scatter": lambda t, x, n: x.scatter(0, t.tensor([0]), n),
+    "index_fill": lambda t, x, n: x.index_fill(0, t.tensor([0]), n),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COMPARED)
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int32", "int64"])
+def test_a_number_outside_the_dtype_is_cut_to_its_bits_or_refused(dtype, name):
+    for n in OUTSIDE:
+        results = []
+        for lib in (torch, tg):
+            x = lib.tensor([0, 1, 2, 100], dtype=getattr(lib, dtype))
+            try:
+                y = COMPARED[name](lib, x, n)
+                results.append((str(y.dtype).split(".")[-1], y.tolist()) if name != "in" else y)
+            except (RuntimeError, OverflowError) as error:
+                results.append(type(error))
+        assert results[0] == results[1], n
+
+
+def test_a_float_outside_a_half_dtype_is_refused_or_infinite():
+    calls = {
+        "full": lambda t, n, d: t.full((2,), n, dtype=d), "fill_": lambda t, n, d: t.ones(2,
+        dtype=d).fill_(n), "masked_fill": lambda t, n, d: t.ones(2, dtype=d).masked_fill(
+        t.tensor([True, False]), n), "clamp": lambda t, n, d: t.ones(2, dtype=d).clamp(-n, n),
+        "where": lambda t, n, d: t.where(t.tensor([True, False]), t.ones(2, dtype=d), n),
+        "add": lambda t, n, d: t.ones(2, dtype=d) + n, "pad": lambda t, n, d:
+        t.nn.functional.pad(t.ones(2, dtype=d), (1, 1), value=n), "scatter": lambda t, n, d:
+        t.ones(2, dtype=d).scatter(0, t.tensor([0]), n), "index_fill": lambda t, n, d:
+        t.ones(2, dtype=d).index_fill(0, t.tensor([0]), n), "alpha": lambda t, n, d:
+        t.ones(2, dtype=d).add(t.ones(2, dtype=d), alpha=n), "%": lambda t, n, d:
+        t.ones(2, dtype=d) % n, "full_like": lambda t, n, d: t.full_like(t.ones(2, dtype=d), n),
+        "pow": lambda t, n, d: t.ones(2, dtype=d) ** n, "<": lambda t, n, d: t.ones(2, dtype=d) < n,
+        "set": lambda t, n, d: t.ones(3, dtype=d).index_put_((t.tensor([0]),), t.tensor(n).to(d)),
+    }  # fmt: skip
+    for name, call in calls.items():
+        for dtype, n in itertools.product(("float16", "bfloat16"), (-65504.0, 65535.0, -1e9, 1e39)):
+            results = []
+            for lib in (torch, tg):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error")
+                    try:
+                        results.append(call(lib, n, getattr(lib, dtype)).tolist())
+                    except RuntimeError as error:
+                        results.append(str(error).split(":")[0])
+            assert results[0] == results[1], (name, dtype, n)

@@ -402,3 +402,18 @@ def test_what_is_overwritten_gets_a_gradient_of_zeros(write):
             (y * lib.tensor([3.0, float("nan")])).sum().backward()
             assert w.grad.tolist() == [0.0, 0.0]
         assert y.is_leaf == (not y.requires_grad) == (write.__code__.co_names[-1] == "detach_")
+
+
+def test_the_name_of_a_grad_fn_can_be_called():
+    names = []
+    for t in (tg, torch):
+        x = t.ones(2, 3, requires_grad=True)
+        results = [x + 1, x.sum(), x @ x.t(), x.view(6), x.max(1)[0], x.sum(0).exp(), x[0],
+                   x.relu(), x.split(1)[0], x.unsqueeze(0), x.mean(1).log()]  # fmt: skip
+        names.append([y.grad_fn.name() for y in results])
+        node = (x.sum(0).exp() * 2).mean().grad_fn
+        while node is not None:
+            names[-1].append(node.name())
+            node = node.next_functions[0][0] if node.next_functions else None
+    assert names[0] == names[1]
+    assert tg.ones(1, requires_grad=True).exp().grad_fn.name == "exp"  # the op's own name, too

@@ -131,6 +131,23 @@ ROWS |= {
     "index_add": lambda L, F, x: x.index_add(0, L.tensor([0]), x[:1]),
     "sort": lambda L, F, x: x.sort(-1)[0], "argsort": method("argsort", 0),
     "topk": lambda L, F, x: x.topk(1, -1)[0], "topk indices": lambda L, F, x: x.topk(2, 0)[1],
+    "cummax": lambda L, F, x: x.cummax(-1)[1], "cummin": lambda L, F, x: x.cummin(0)[1],
+    "cummax values": lambda L, F, x: x.cummax(0)[0], "argwhere": method("argwhere"),
+    "nonzero tuple": lambda L, F, x: x.nonzero(as_tuple=True)[-1],
+    "nonzero column": lambda L, F, x: x.nonzero()[:, 0], "where": lambda L, F, x: L.where(x > 1)[0],
+    "sort indices": lambda L, F, x: x.sort(0)[1], "sort down": lambda L, F, x: x.sort(0, True)[0],
+    "msort": lambda L, F, x: L.msort(x), "median indices": lambda L, F, x: x.median(-1)[1],
+    "kthvalue": lambda L, F, x: x.kthvalue(1, 0)[1], "nanmedian": lambda L, F, x: x.nanmedian(0)[1],
+    "max indices": lambda L, F, x: x.max(0)[1], "aminmax": lambda L, F, x: x.aminmax(dim=0)[1],
+    "unique inverse": lambda L, F, x: x.unique(return_inverse=True)[1],
+    "quantile": lambda L, F, x: x.quantile(0.5, 0), "quantiles": lambda L, F, x: x.quantile(
+        L.tensor([0.5, 0.2]), -1), "put": lambda L, F, x: x.put(L.tensor([0]), L.tensor([1.0])),
+    "put steps": lambda L, F, x: x[..., ::2].put(L.tensor([0]), L.tensor([1.0])),
+    "index_copy": lambda L, F, x: x.index_copy(0, L.tensor([0]), x[:1]),
+    "index_fill": lambda L, F, x: x.index_fill(0, L.tensor([0]), 1.0),
+    "masked_scatter": lambda L, F, x: x.masked_scatter(x > 1, x),
+    "bucketize": lambda L, F, x: L.bucketize(x, L.arange(5.0)),
+    "lgamma": method("lgamma"), "entr": lambda L, F, x: L.special.entr(x),
     "one_hot": lambda L, F, x: F.one_hot((x * 0).long(), 3),
     "embedding": lambda L, F, x: F.embedding((x * 0).long(), L.ones(3, 5)),
     "pad": lambda L, F, x: F.pad(x, (1, 1)), "glu": lambda L, F, x: F.glu(L.cat([x, x], -1)),
@@ -175,11 +192,11 @@ VIEWS = {
     "einsum view": lambda L, F, x: L.einsum("...ij->...ji", x),
 }  # fmt: skip
 
-# PyTorch's result is not contiguous here and ours is, which breaks no program. Its columns are
-# written one by one (nonzero), the input's layout is kept (sort, argsort), the dimensions that are
-# picked move behind the others and back (index tensors, masks), the product is permuted (einsum).
+# PyTorch's result is not contiguous here and ours is, which breaks no program: the dimensions that
+# are picked move behind the others and back (index tensors, masks), the product is permuted
+# (einsum).
 LENIENT = (
-    "nonzero", "sort", "argsort", "x[[0, 0]]", "x[:, [0, 0]]", "x[..., [0, 0]]",
+    "x[[0, 0]]", "x[:, [0, 0]]", "x[..., [0, 0]]",
     "x[[0, 1], [0, 0]]", "x[[0, 1], :, [0, 1]]", "x[mask]", "x[None, [0, 0]]",
     "einsum kbi",
 )  # fmt: skip

@@ -22,7 +22,7 @@ def test_every_name_is_here_or_its_error_has_a_hint():
         except AttributeError as error:
             assert "PyTorch's tensors have it" in str(error) and repr(name) in str(error), name
         except RuntimeError as error:  # imag of a real tensor, mT of a vector
-            assert name in ("imag", "mT"), error
+            assert name in ("imag", "mT", "H", "mH"), error
 
 
 def test_what_is_called_missing_is_pytorchs():

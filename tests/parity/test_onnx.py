@@ -83,5 +83,5 @@ def test_the_command_and_its_errors(tmp_path, monkeypatch):
     assert code != 0 and "one ONNX file holds at most" in error
     monkeypatch.setitem(sys.modules, "onnx", None)
     code, _, error = invoke("onnx", tmp_path / "run", tmp_path / "x")
-    assert code != 0 and "pip install 'tinygrad_llm[onnx]'" in error
+    assert code != 0 and 'pip install "tinygrad_llm[onnx]"' in error
     assert not (tmp_path / "x").exists()

@@ -1,4 +1,9 @@
-"""Losses and advantages against trl's trainers, values and gradients. trl has no PPO any more."""
+"""Losses and advantages against trl's trainers, values and gradients.
+
+trl 1.x has no PPO trainer any more. Its policy loss with an advantage for each token is GRPO's, so
+that one is trl's here; GAE and the values' loss are written out in PyTorch in this file, from the
+papers' formulas and in another form than the package's loop.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,7 @@ pytest.importorskip("trl")
 
 import tinygrad_llm as tg  # noqa: E402
 from tinygrad_llm.finetune.preferences import dpo_loss  # noqa: E402
-from tinygrad_llm.finetune.reasoning import group_advantages  # noqa: E402
+from tinygrad_llm.finetune.reasoning import gae, group_advantages  # noqa: E402
 from tinygrad_llm.layers.distillation import DistillationLoss  # noqa: E402
 from tinygrad_llm.layers.policy import PolicyLoss, policy_loss_of  # noqa: E402
 from tinygrad_llm.layers.value import ValueLoss  # noqa: E402
@@ -150,6 +155,25 @@ def test_ppo(trainers, dtype, tolerance):
         assert abs(ours.item() - theirs.item()) <= tolerance * theirs.item()
         bound = tolerance * v.grad.abs().max().item() + 1e-7 * (dtype == "float32")
         np.testing.assert_allclose(y.grad.numpy(), v.grad.numpy(), rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize(("gamma", "lam"), [(1.0, 0.95), (0.9, 0.5), (0.8, 0.0), (0.99, 1.0)])
+def test_gae_as_a_product_of_matrices(gamma, lam):
+    """A = L·δ with Lₜₛ = (γλ)^(s − t) for s ≥ t, of the tokens that count, in PyTorch."""
+    draw = np.random.default_rng(7)
+    rewards, values = draw.standard_normal((2, B, T))
+    mask = draw.random((B, T)) < 0.7
+    advantages, returns = gae(rewards, values, mask, gamma, lam)
+    for b in range(B):
+        r, v = (torch.from_numpy(x[b][mask[b]].copy()) for x in (rewards, values))  # (n) each
+        n = len(r)
+        apart = torch.arange(n)[None] - torch.arange(n)[:, None]  # (n, n), s − t
+        powers = torch.where(apart >= 0, (gamma * lam) ** apart.clamp(min=0).double(), 0.0)
+        delta = r + gamma * torch.cat([v[1:], torch.zeros(1)]) - v  # (n)
+        theirs = powers.double() @ delta  # (n, n), (n) -> (n)
+        np.testing.assert_allclose(advantages[b][mask[b]], theirs, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(returns[b][mask[b]], theirs + v, rtol=0, atol=1e-12)
+        assert (advantages[b][~mask[b]] == 0.0).all()
 
 
 @pytest.mark.parametrize("tau", [1.0, 2.0])

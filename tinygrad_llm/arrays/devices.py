@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..files.packages import install_extra
 from .capture import refuse_in_capture
 from .ids import remember_ids, remember_range
 from .memory import is_array
@@ -76,8 +77,8 @@ def cupy() -> Any:
         module = importlib.import_module("cupy")
     except ImportError as error:
         raise RuntimeError(
-            "device 'cuda' needs CuPy, which is not installed: pip install "
-            "'tinygrad_llm[gpu-cuda13]' (or gpu-cuda12); nvidia-smi shows your CUDA version"
+            f"device 'cuda' needs CuPy, which is not installed: {install_extra('gpu-cuda13')} "
+            "(or gpu-cuda12); nvidia-smi shows your CUDA version"
         ) from error
     gpus.used, gpus.several = True, gpu_count(module) > 1
     if hasattr(module, "RawModule"):

@@ -12,6 +12,7 @@ __all__ = [
     "channels_at_the_end",
     "copied",
     "empty_as",
+    "expanded",
     "in_rows",
     "is_dense",
     "order_of",
@@ -27,6 +28,21 @@ def in_rows(array: Any) -> Any:
     element-wise functions only.
     """
     return array if array.flags.c_contiguous else array.copy()
+
+
+def expanded(x: Any, shape: tuple[int, ...]) -> Any:
+    """x with dimensions of size 1 repeated to a shape that it broadcasts to; a read-only view.
+
+    NumPy's broadcast_to needs ten times as long to begin.
+    """
+    if type(x) is not np.ndarray or not x.flags.c_contiguous or not x.size or x.dtype.kind == "V":
+        return xp_of(x).broadcast_to(x, shape)
+    steps = x.strides
+    if 1 in x.shape:
+        steps = tuple([0 if n == 1 else step for n, step in zip(x.shape, steps)])  # noqa: B905
+    view = np.ndarray(shape, x.dtype, x, 0, (0,) * (len(shape) - x.ndim) + steps)
+    view.setflags(False)  # a quarter of the time of view.flags.writeable = False
+    return view
 
 
 def picked_array(x: Any, index: Any) -> Any:

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 
 from .devices import xp_of
 
-__all__ = ["equal_or_nan", "selected"]
+__all__ = ["equal_or_nan", "lower_triangle", "selected", "upper_triangle"]
 
 _BITS = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}  # by bytes of an element
 
@@ -37,3 +38,31 @@ def equal_or_nan(x: Any, y: Any) -> Any:
     if not isinstance(y, np.ndarray) or unknown.any():  # reading it on a GPU would mean waiting
         equal |= unknown & (x != x)
     return equal
+
+
+_FEW = 4096  # numbers of a matrix whose triangle's mask is kept
+
+
+def lower_triangle(x: Any, k: int) -> Any:
+    """x on and below diagonal k of its matrices, else 0: (..., N, M) -> (..., N, M)."""
+    if type(x) is not np.ndarray or x.size > _FEW:
+        return xp_of(x).tril(x, k)
+    return np.where(_triangle(*x.shape[-2:], k), x, _zero(x.dtype))
+
+
+def upper_triangle(x: Any, k: int) -> Any:
+    """x on and above diagonal k of its matrices, else 0: (..., N, M) -> (..., N, M)."""
+    if type(x) is not np.ndarray or x.size > _FEW:
+        return xp_of(x).triu(x, k)
+    return np.where(_triangle(*x.shape[-2:], k - 1), _zero(x.dtype), x)
+
+
+@functools.lru_cache(128)
+def _triangle(n: int, m: int, k: int) -> np.ndarray:
+    """True on and below diagonal k: (N, M). Not to be changed."""
+    return np.tri(n, m, k, dtype=bool)
+
+
+@functools.lru_cache(32)
+def _zero(dtype: Any) -> np.ndarray:
+    return np.zeros((), dtype)

@@ -20,9 +20,11 @@ __all__ = [
     "exp_total",
     "is_few",
     "max_along",
+    "normal_of_few",
     "row_dot",
     "row_mean",
     "row_sum",
+    "softmax_of_moderate",
     "sum_along",
     "sum_of_few",
     "sum_over",
@@ -54,7 +56,10 @@ def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
     return asarray(g, g)
 
 
+_FLOAT64 = np.dtype("float64")
 _GROUP = 1024  # rows that are added up as one group
+_WIDTH = 12  # numbers of a row, up to which a plain mean of equal ones is within 4ε of them
+_FEWEST = 129  # so many numbers in one row are SPREAD products and more
 _SHORT = 16  # up to so many numbers a list is faster than looking for the extremes
 SMALLEST = 1e-3  # a sum of exponentials of which no term that matters became 0
 SPREAD = 1 << 14  # products for which a matrix of ones is faster than a column
@@ -106,6 +111,18 @@ def _row_sum_by_products(rows: np.ndarray) -> np.ndarray:
 def _ones(n: int | tuple[int, int], dtype: Any) -> np.ndarray:
     """n ones, or a matrix of them, made once: nobody writes into them."""
     return np.ones(n, dtype)
+
+
+@functools.lru_cache(32)
+def _shares(n: int, dtype: Any) -> np.ndarray:
+    """A matrix (n, n) of 1/n, whose product is a mean. Not to be changed."""
+    return np.full((n, n), 1.0 / n, dtype)
+
+
+@functools.lru_cache(32)
+def _constant(value: float, dtype: Any) -> np.ndarray:
+    """A number as a 0-d array, which NumPy adds in half of a Python number's time."""
+    return np.asarray(value, dtype)
 
 
 def _times_vector(x: np.ndarray, v: np.ndarray) -> Any:
@@ -207,6 +224,22 @@ def exp_of_few(x: Any, spread: bool = False) -> tuple[Any, Any]:
     return e, e.dot(_ones((n_classes, n_classes), x.dtype))
 
 
+def softmax_of_moderate(x: Any) -> Any:
+    """softmax(x) along the last dim of a few numbers in (−6, 60); None for any other.
+
+    exp_of_few with `spread` computes the same, and looks at the sums that cannot leave their range
+    here.
+    """
+    if not is_few(x, _FEWEST):
+        return None
+    if not (x.item(x.argmin()) > -6.0 and x.item(x.argmax()) < 60.0):  # of NaN they are the place
+        return None
+    n = x.shape[-1]
+    e = np.exp(x)
+    e /= e.dot(_ones((n, n), x.dtype))
+    return e
+
+
 def exp_of_large(x: np.ndarray, largest: float) -> tuple[Any, Any, Any]:
     """z, exp(z) and Σ exp(z) of rows (N, C) for which `is_few` holds, (N); z as in exp_total.
 
@@ -296,19 +329,63 @@ def variance(
     Of equal numbers it is exactly 0, though their mean may be rounded; and of large float32 numbers
     it is computed in float64, where their squares are infinite in float32.
     """
-    n = math.prod(x.shape[d] for d in dims)
+    one = len(dims) == 1
+    n = x.shape[dims[0]] if one else math.prod([x.shape[d] for d in dims])
     divisor = max(n - correction, 0)
+    if n <= _WIDTH and is_few(x) and (dims[0] == x.ndim - 1 if one else len(dims) == x.ndim):
+        rows = x if one and x.ndim == 2 else x.reshape(-1, n)  # (..., n) -> (N, n)
+        centred, squares = _variance_of_few(rows, n)
+        if centred is not None:
+            squares /= _constant(divisor, x.dtype)
+            if rows is x and not keepdim:
+                return centred, divisor, squares
+            shape = x.shape[: x.ndim - len(dims)] + ((1,) * len(dims) if keepdim else ())
+            return centred.reshape(x.shape), divisor, squares.reshape(shape)  # (N) -> (..., 1)
     mean = sum_over(x, dims, True) / max(n, 1)
     centred = asarray(x - mean, x)
     squares = sum_over(centred * centred, dims, True)
     if isinstance(x, np.ndarray) and x.size:
+        known = squares.item(squares.argmax()) < math.inf  # of NaN argmax is the place, too
         usual = squares > mean * mean * (n * _ROUNDING[x.itemsize])
-        usual &= squares < math.inf
-        if not usual.all():
+        if not (known and usual.item(usual.argmin())):  # faster than all(), if they are few
             return _unusual_variance(x, centred, dims, keepdim, correction)
     if not keepdim:
         squares = squares.reshape([k for i, k in enumerate(squares.shape) if i not in dims])
     return centred, divisor, squares / divisor
+
+
+def _centred_few(x: np.ndarray, n: int) -> Any:
+    """x − μ of a few rows (..., n), computed in float64: of equal float32 numbers nearly 0."""
+    wide = x.astype(_FLOAT64)
+    wide = wide - wide.dot(_shares(n, _FLOAT64))  # μ, n times in each row, as in exp_of_few
+    return wide if x.dtype is _FLOAT64 else wide.astype(x.dtype)
+
+
+def normal_of_few(x: np.ndarray, eps: float) -> tuple[Any, Any]:
+    """(x − μ)·r, and r = 1/√(σ² + eps), of rows for which `is_few` holds: (..., C), (..., 1).
+
+    Every number is there C times, as in exp_of_few.
+    """
+    n = x.shape[-1]
+    normal = _centred_few(x, n)
+    r = (normal * normal).dot(_shares(n, x.dtype))  # σ²
+    r += _constant(eps, x.dtype)
+    np.sqrt(r, r)
+    np.reciprocal(r, r)
+    normal *= r
+    return normal, r[..., :1]  # (..., C) -> (..., 1)
+
+
+def _variance_of_few(x: np.ndarray, n: int) -> tuple[Any, Any]:
+    """x − μ and Σ (x − μ)² of a few rows (N, n), n up to _WIDTH; twice None where `variance` has
+    to look closer."""
+    centred = _centred_few(x, n)
+    squares = (centred * centred).dot(_ones(n, x.dtype))  # (N, n) -> (N)
+    bound = n * _ROUNDING[x.itemsize]
+    for square, first in zip(squares.tolist(), x[:, 0].tolist()):  # noqa: B905
+        if not first * first * bound < square < math.inf:
+            return None, None
+    return centred, squares
 
 
 def _unusual_variance(

@@ -135,7 +135,8 @@ class Op:
         return function(x)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}Backward0>"
+        name = self.__dict__.get("name")  # where it was asked for as a tensor's grad_fn
+        return f"<{type(self).__name__}Backward0>" if name is None else f"<{name()}>"
 
     @classmethod
     def apply(cls, *inputs: Any, **options: Any) -> Any:

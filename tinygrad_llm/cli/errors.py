@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from ..files.packages import MissingPackage
 from ..files.paths import local_path
 from ..files.plain_text import say, visible
 from ..files.program import program
@@ -92,7 +93,7 @@ def _explain(error: Exception) -> int:
         return _fail(explain_os_error(error, error.filename or "a file"), 2)
     if isinstance(error, OSError):  # a download that failed; its message says what to do
         return _fail(str(error), 2)
-    if isinstance(error, ImportError) and "pip install" in str(error):  # an extra is not installed
+    if isinstance(error, MissingPackage):
         return _fail(str(error), 2)
     kind = type(error).__name__
     return _fail(f"internal error: {kind}: {error} (--debug shows where)", 1)

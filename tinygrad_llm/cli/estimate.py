@@ -38,7 +38,7 @@ Examples:
 
 # Fields of the config that can be given, with their types and help
 _FIELDS: dict[str, tuple[Any, str]] = {
-    "feed_forward": (str | None, "Of a GPT: dense or moe."),
+    "feed_forward": (str | None, "Of a GPT: dense, relu2, swiglu or moe."),
     "positions": (str | None, "Of a GPT: learned, rotary, alibi, ..."),
     "context_length": (int | None, "Tokens of a text [the model's]."),
     "vocab_size": (int | None, "Different tokens."),
@@ -89,6 +89,9 @@ def estimate(
         None, help="Texts [1; of --ranks one for each copy and micro-batch]."
     ),
     dtype: str = typer.Option("bfloat16", help="Of weights and cache."),
+    optimizer: str | None = typer.Option(
+        None, help="Of --ranks: adamw, muon, lion, adafactor, schedule-free [adamw]."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print everything as JSON."),
     plot: str | None = typer.Option(None, help="Draw memory against context into this PNG file."),
     **fields: Any,
@@ -100,7 +103,7 @@ def estimate(
     """
     from ..models import estimate as costs
 
-    mesh = _mesh({name: fields.pop(name) for name in _MESH})
+    mesh = _mesh({name: fields.pop(name) for name in _MESH}, optimizer)
     if batch is None:
         batch = 1 if mesh is None else mesh.dp * mesh.micro_batches
     context_length = fields["context_length"]
@@ -113,7 +116,8 @@ def estimate(
             for kind, config in configs.items()
         }
     with blame("estimate --ranks", ValueError):
-        of_ranks = _of_ranks(configs, mesh, batch, context_length, dtype)
+        costs_of_ranks = {"batch": batch, "context_length": context_length, "dtype": dtype}
+        of_ranks = _of_ranks(configs, mesh, optimizer=optimizer or "adamw", **costs_of_ranks)
     if as_json:
         _say(json.dumps({k: {**e.as_dict(), **of_ranks[k][0]} for k, e in made.items()},
                         ensure_ascii=False, indent=1))  # fmt: skip
@@ -130,7 +134,7 @@ def estimate(
             _say(f"wrote {plot}")
 
 
-def _mesh(given: dict[str, Any]) -> Any:
+def _mesh(given: dict[str, Any], optimizer: str | None) -> Any:
     """The Mesh of the options, None without --ranks.
 
     Raises: BadValue for options of --ranks without it, or numbers that do not fit.
@@ -138,27 +142,29 @@ def _mesh(given: dict[str, Any]) -> Any:
     from ..models.estimate_ranks import Mesh
 
     chosen = {name: value for name, value in given.items() if value is not None}
-    if not chosen:
+    more = {} if optimizer is None else {"optimizer": optimizer}
+    if not chosen and not more:
         return None
     if "ranks" not in chosen:
-        raise BadValue(f"--{next(iter(chosen)).replace('_', '-')} needs --ranks")
+        raise BadValue(f"--{next(iter(chosen | more)).replace('_', '-')} needs --ranks")
     with blame("estimate --ranks", ValueError):
         return Mesh(**chosen)
 
 
 def _of_ranks(
-    configs: dict[str, ModelConfig], mesh: Any, batch: int, context_length: int | None, dtype: str
+    configs: dict[str, ModelConfig], mesh: Any, **options: Any
 ) -> dict[str, tuple[dict[str, Any], str]]:
-    """For each config what a rank costs, as JSON's types and as text; nothing without a mesh."""
+    """For each config what a rank costs, as JSON's types and as text; nothing without a mesh.
+
+    options: those of estimate_ranks
+    """
     from ..models.estimate_ranks import estimate_ranks, ranks_table
 
     if mesh is None:
         return {kind: ({}, "") for kind in configs}
     shown = {}
     for kind, config in configs.items():
-        costs = estimate_ranks(
-            config, mesh, batch=batch, context_length=context_length, dtype=dtype
-        )
+        costs = estimate_ranks(config, mesh, **options)
         as_json = {"ranks": [dataclasses.asdict(cost) for cost in costs]}
         shown[kind] = as_json, f"\n\n{ranks_table(costs, mesh)}"
     return shown

@@ -25,6 +25,7 @@ MODEL is a run, a checkpoint, a folder or file of weights, or the name of a publ
 --task choice    questions with choices, in three ways: the letter that it writes (letter), the
                  likeliest letter (log_prob), the likeliest answer (teacher_forcing)
 --task answer    questions whose answer it writes: exact match, character F1, set F1
+                 (as llm-jp-eval defines them)
 DATA of questions is a .json, .jsonl or .csv file with the columns question, choice0, choice1, ...
 and label (from 0), or question and answer; or jcommonsenseqa-valid.
 

@@ -22,7 +22,7 @@ __all__ = ["register"]
 _EXPORT = """Write a model for other programs.
 
 FORMAT is hf, a folder that transformers reads; gguf, a file that llama.cpp reads; onnx, a file for
-ONNX runtimes (pip install 'tinygrad_llm[onnx]'); or html, a page that runs a small model in any
+ONNX runtimes (pip install "tinygrad_llm[onnx]"); or html, a page that runs a small model in any
 browser, without a server, and shows its attention. MODEL is a run's folder, one of its checkpoints,
 a folder of transformers, a GGUF file, or the name of published weights (tinygrad-llm models list).
 LoRA layers are merged into the weights. A model card (README.md in the folder; beside a file, its

@@ -19,7 +19,7 @@ Sets RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT
 and starts the processes with mpiexec. When one ends with an error, the others are stopped. The
 options of launch stand before the program; what follows it are the program's arguments.
 
-Needs mpi4py and an MPI library: pip install 'tinygrad_llm[mpi]'.
+Needs mpi4py and an MPI library: pip install "tinygrad_llm[mpi]".
 
 \\b
 Examples:

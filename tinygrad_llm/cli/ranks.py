@@ -14,6 +14,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+from ..files.packages import install_extra
 from .errors import BadValue, print_error
 from .places import CHILD, arguments_of_program, place
 
@@ -60,8 +61,8 @@ def check(o: Any) -> None:
         )
     if not o.device.startswith("cuda") and not distributed.is_mpi_available():
         raise BadValue(
-            f"--ranks {o.ranks}: several processes need mpi4py and an MPI library: pip install "
-            "'tinygrad_llm[mpi]' installs both"
+            f"--ranks {o.ranks}: several processes need mpi4py and an MPI library: "
+            f"{install_extra('mpi')} installs both"
         )
 
 

@@ -51,11 +51,13 @@ _DRAW = """Draw the graph behind a loss, and the backward pass through it, as SV
 
 WHAT is a Python file, whose variable `loss` is drawn when it has run (or another one, with
 --tensor), or one of the examples: scalar, attention, gpt, or the name of a layer or a model that
-`study` lists, such as GatedDeltaNet or Llama.
+`study` lists, such as GatedDeltaNet or Llama. `training` is a page that trains a model of seven
+numbers step by step, `masks` one that shows padding and causal masks in an encoder and a decoder.
 
 \b
 Examples:
   tinygrad-llm draw attention
+  tinygrad-llm draw training
   tinygrad-llm draw Llama
   tinygrad-llm draw train.py --tensor loss --out graph
 """
@@ -160,13 +162,13 @@ def draw_command(
     Raises: BadValue if the script has no such variable, the variable no graph, or --out another
     ending than .svg and .html.
     """
-    from ..study.draw.drawing import draw
+    from ..study.draw.drawing import Drawing, draw
     from ..study.draw.graph import Recorder
     from ..study.draw.scenes import SCENES
     from ..study.explain.scene import drawn_example
 
     if what in SCENES:
-        drawing = SCENES[what](fold)
+        drawing: Any = SCENES[what](fold)
         stem = what
     elif not what.endswith(".py") and not local_path(what).is_file():
         try:
@@ -195,7 +197,7 @@ def draw_command(
     except ValueError as error:
         raise BadValue(f"--out: {error}") from error
     _say("wrote " + " and ".join(map(str, written)))
-    if not drawing.steps:
+    if isinstance(drawing, Drawing) and not drawing.steps:
         _say(
             "without the backward pass: backward() has freed what the ops had saved; draw a script "
             "that stops before it, or calls backward(retain_graph=True)"

@@ -38,6 +38,7 @@ from ..nn.module import Module
 from ..nn.parameter import Parameter
 from ..tensor import wrap
 from . import groups
+from .agreement import require_same_parameters
 from .collectives import broadcast
 from .groups import run
 from .not_offered import not_offered
@@ -83,15 +84,23 @@ class Unit:
         self.depth = 0  # calls of the unit's methods that are under way
         self.again: list[Any] | None = None  # the whole parameters, gathered for backward
         numbers: dict[int, int] = {}
-        for each in _modules_of(module):
+        modules = list(_modules_of(module))
+        named = [(f"{type(each).__name__}.{name}", p) for each in modules
+                 for name, p in each._parameters.items()
+                 if p is not None and not self._is_divided(p)]  # fmt: skip
+        require_same_parameters("fully_shard", named, group)
+        for each in modules:
             for name, parameter in each._parameters.items():
                 if parameter is not None:
                     number = numbers.setdefault(id(parameter), len(numbers))
                     self._take(each, name, parameter, number)
 
+    def _is_divided(self, parameter: Any) -> bool:
+        return bool(parameter.__dict__.get("_parts") or divided_within(parameter, self.group))
+
     def _take(self, module: Module, name: str, parameter: Any, number: int) -> None:
         if number == len(self.parts):
-            if parameter.__dict__.get("_parts") or divided_within(parameter, self.group):
+            if self._is_divided(parameter):
                 raise ValueError(
                     f"fully_shard: parameter {name} of {type(module).__name__} is divided already, "
                     "in another module that shares it: shard the module that contains both"

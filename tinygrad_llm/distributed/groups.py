@@ -95,13 +95,17 @@ def is_torchelastic_launched() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def get_node_local_rank(fallback_rank: int | None = None) -> int:
-    """This process's number on its machine, from LOCAL_RANK.
+LOCAL_RANKS = ("LOCAL_RANK", "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID")
 
-    Raises: RuntimeError if that is not set and fallback_rank is None.
+
+def get_node_local_rank(fallback_rank: int | None = None) -> int:
+    """This process's number on its machine: LOCAL_RANK, or what MPI's or Slurm's launcher set.
+
+    Raises: RuntimeError if none is set and fallback_rank is None.
     """
-    if "LOCAL_RANK" in os.environ:
-        return int(os.environ["LOCAL_RANK"])
+    for name in LOCAL_RANKS:
+        if os.environ.get(name):
+            return int(os.environ[name])
     if fallback_rank is None:
         raise RuntimeError("LOCAL_RANK is not in the environment. Pass fallback_rank")
     return int(fallback_rank)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from ..files.packages import install_extra
 from . import rank_start
 from .mpi_library import find_mpiexec, with_mpi_library
 
@@ -31,7 +32,7 @@ def command_of(
     program_path = mpiexec or find_mpiexec()
     if program_path is None:
         raise RuntimeError(
-            "launch needs mpiexec, which is not there: pip install 'tinygrad_llm[mpi]' installs it"
+            f"launch needs mpiexec, which is not there: {install_extra('mpi')} installs it"
         )
     where = ["-hosts", ",".join(hosts), "-ppn", str(ranks)] if hosts else []
     total = str(ranks * max(len(hosts), 1))

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..files.packages import install_extra
 from .errors import DistBackendError, DistError
 from .mpi_library import with_mpi_library
 from .transport import Request
@@ -81,7 +82,7 @@ def load() -> Any:
     except (ImportError, RuntimeError) as error:
         raise RuntimeError(
             "init_process_group: several processes need mpi4py and an MPI library "
-            f"(pip install 'tinygrad_llm[mpi]' installs both): {error}"
+            f"({install_extra('mpi')} installs both): {error}"
         ) from error
     if first:
         atexit.register(finish)

@@ -16,6 +16,8 @@ import threading
 from importlib.util import find_spec
 from typing import Any
 
+from ..files.packages import install_extra
+
 __all__ = [
     "end_communicator", "find_nccl_library", "gpu_name", "has_come", "loaded_nccl_library",
     "nccl_is_available", "nccl_module", "nccl_version",
@@ -58,7 +60,7 @@ def nccl_module() -> Any:
 
 
 def _loaded() -> Any:
-    install = "pip install 'tinygrad_llm[nccl-cuda13]' (or nccl-cuda12) installs it"
+    install = f"{install_extra('nccl-cuda13')} (or nccl-cuda12) installs it"
     path = find_nccl_library()
     try:
         if path is not None:

@@ -9,6 +9,7 @@ from ..autograd import no_grad
 from ..functions import random
 from ..functions.creation.filled import ones, zeros
 from ..functions.elementary import erf, log
+from ..functions.special import erfinv
 from ..tensor import Tensor
 from . import constraints
 from .distribution import Distribution, broadcast_all
@@ -71,6 +72,10 @@ class Normal(Distribution):
         """½·(1 + erf((x − μ) / (σ·√2)))."""
         z = (self._check(value) - self.loc) * self.scale.reciprocal() / math.sqrt(2)
         return 0.5 * (1 + erf(z))
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """The number below which the share `value` lies: μ + σ·√2·erf⁻¹(2·value − 1)."""
+        return self.loc + self.scale * erfinv(2 * value - 1) * math.sqrt(2)
 
     def entropy(self) -> Tensor:
         """½ + ½·log(2π) + log σ."""

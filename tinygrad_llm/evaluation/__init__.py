@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from .answers import character_f1, contains, exact_match, normalized_answer, set_f1
+from .answers import (
+    character_f1,
+    contains,
+    exact_match,
+    normalized_answer,
+    set_f1,
+    shared_characters,
+)
 from .bertscore import bert_score, match_tokens
 from .bleu import Bleu, bleu_counts, bleu_score, corpus_bleu
 from .correlation import correlation_intervals, kendall, pearson, ranks, spearman
@@ -26,5 +33,6 @@ __all__ = [
     "bradley_terry_intervals", "character_f1", "choose", "contains", "continuation_scores",
     "corpus_bleu", "correlation_intervals", "elo", "entity_report", "exact_match", "kendall",
     "match_tokens", "measure_ids", "measure_text", "normalized_answer", "paired_difference",
-    "pearson", "plot_entities", "ranks", "rouge", "set_f1", "spearman", "tag_report", "win_rates",
+    "pearson", "plot_entities", "ranks", "rouge", "set_f1", "shared_characters", "spearman",
+    "tag_report", "win_rates",
 ]  # fmt: skip

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..files.packages import importing, install_extra
 from .intervals import Interval, bootstrap
 
 __all__ = ["correlation_intervals", "kendall", "pearson", "ranks", "spearman"]
@@ -67,15 +68,11 @@ def spearman(x: Any, y: Any) -> float:
 def kendall(x: Any, y: Any) -> float:
     """τ-b: pairs in the same order minus pairs in the other, per all, without ties; by scipy.
 
-    Raises: ValueError as `pearson`; ImportError without the extra `evaluation`.
+    Raises: ValueError as `pearson`; MissingPackage without the extra `evaluation`.
     Source: Kendall, "The treatment of ties in ranking problems" (1945).
     """
-    try:
+    with importing("Kendall's correlation needs scipy", install_extra("evaluation")):
         from scipy.stats import kendalltau
-    except ImportError as error:
-        raise ImportError(
-            "Kendall's correlation needs scipy: pip install 'tinygrad_llm[evaluation]'"
-        ) from error
     return float(kendalltau(*_pairs(x, y)).statistic)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..files.packages import importing
 from ..generation import Sampling, stream_text
 from ..models.base import LanguageModel
 from ..text import Tokenizer
@@ -26,14 +27,10 @@ _NEW_TOKENS = 256  # of a text, where the task does not say; the harness's own d
 def harness_model(model: LanguageModel, tokenizer: Tokenizer, batch_size: int = 8) -> Any:
     """An lm_eval.api.model.LM of a model and its tokenizer.
 
-    Raises: ImportError, which says how to install it, without the package lm-eval.
+    Raises: MissingPackage without the package lm-eval.
     """
-    try:
+    with importing("the harness needs lm-eval", 'pip install "lm-eval==0.4.13"'):
         from lm_eval.api.model import LM
-    except ImportError as error:
-        raise ImportError(
-            'lm-evaluation-harness is not installed: pip install "lm-eval==0.4.13"'
-        ) from error
 
     class HarnessModel(LM):  # type: ignore[misc, unused-ignore]
         """The three questions of the harness, each a list of requests with `args`."""

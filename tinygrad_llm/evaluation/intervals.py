@@ -38,6 +38,11 @@ class Interval:
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
+    def _repr_html_(self) -> str:
+        """The score and its interval in a notebook, in words."""
+        ends = f"{self.low:.3f} to {self.high:.3f}"
+        return f"<p><b>{self.value:.3f}</b>, {self.level:.0%} interval {ends}</p>"
+
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high
 

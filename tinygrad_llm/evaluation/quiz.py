@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..client import ChatClient, Usage
-from .answers import character_f1, contains, exact_match
+from .answers import contains, exact_match, shared_characters
 from .intervals import Interval, bootstrap
 from .questions import LETTERS, Item, Words, choice_prompt, parse_letter
 from .verdicts import after_thoughts
@@ -32,7 +32,7 @@ _FEW_WORDS = "Answer the question with a few words and nothing else."
 _PASSAGES = "Passages that may help:\n{passages}\n\n"
 _PLAIN = Words("Question: ", "")
 SCORES: dict[str, Callable[[str, str], float]] = {
-    "contains": contains, "exact_match": exact_match, "character_f1": character_f1,
+    "contains": contains, "exact_match": exact_match, "shared_characters": shared_characters,
 }  # fmt: skip
 
 

@@ -10,6 +10,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from ..files.packages import MissingPackage, install_extra
+
 __all__ = ["CUTS", "Cut", "cut_texts", "cutter", "ngrams"]
 
 Cut = str | Callable[[str], Sequence[str]]
@@ -62,7 +64,7 @@ def words_rouge(text: str) -> list[str]:
 def words_ja_mecab(text: str) -> list[str]:
     """Japanese words by MeCab with the IPA dictionary: sacrebleu's "ja-mecab".
 
-    Raises: ImportError without the extra `evaluation`.
+    Raises: MissingPackage without the extra `evaluation`.
     """
     try:
         from sacrebleu.tokenizers.tokenizer_ja_mecab import TokenizerJaMecab
@@ -70,9 +72,8 @@ def words_ja_mecab(text: str) -> list[str]:
         if not _mecab:
             _mecab.append(TokenizerJaMecab())
     except (ImportError, RuntimeError) as error:
-        raise ImportError(
-            'the cut "ja-mecab" is sacrebleu\'s: pip install "tinygrad-llm[evaluation]", or take '
-            'the cut "char"'
+        raise MissingPackage(
+            f'the cut "ja-mecab" is sacrebleu\'s: {install_extra("evaluation")}, or take "char"'
         ) from error
     return _mecab[0](text.rstrip()).split()
 

@@ -28,9 +28,10 @@ from .shape import reorder, views
 _LATER = {
     "activation": "hardshrink relu relu_",
     "comparison": (
-        "__contains__ __eq__ __ge__ __gt__ __le__ __lt__ __ne__ allclose eq equal ge greater "
-        "greater_equal gt isclose isfinite isinf isnan isneginf isposinf le less less_equal lt ne "
-        "not_equal"
+        "__contains__ __eq__ __ge__ __gt__ __le__ __lt__ __ne__ allclose eq eq_ equal ge ge_ "
+        "greater greater_ greater_equal greater_equal_ gt gt_ isclose isfinite isinf isnan "
+        "isneginf isposinf le le_ less less_ less_equal less_equal_ lt lt_ ne ne_ not_equal "
+        "not_equal_"
     ),
     "diagonal": "diag diagonal trace tril triu",
     "elementary": (
@@ -42,9 +43,16 @@ _LATER = {
         "gather scatter scatter_ scatter_add scatter_add_ scatter_reduce scatter_reduce_ "
         "take_along_dim"
     ),
+    "in_place_forms": (
+        "absolute_ addmm_ addmv_ addr_ arccos_ arccosh_ arcsin_ arcsinh_ arctan2_ arctan_ arctanh_ "
+        "atan2_ baddbmm_ copysign_ cosh_ cumprod_ cumsum_ deg2rad_ erfc_ exp2_ fix_ gcd_ "
+        "heaviside_ hypot_ lcm_ logit_ mvlgamma_ nan_to_num_ negative_ rad2deg_ sgn_ sinh_ "
+        "true_divide_ xlogy_"
+    ),
     "index_along": (
         "index_add index_add_ index_copy index_copy_ index_fill index_fill_ index_put index_put_ "
-        "index_select masked_scatter masked_scatter_ masked_select put_ take"
+        "index_select masked_scatter masked_scatter_ masked_select put put_ "
+        "take"
     ),
     "inverse": (
         "acos acos_ acosh acosh_ arccos arccosh arcsin arcsinh arctan arctan2 arctanh asin asin_ "
@@ -74,11 +82,16 @@ _LATER = {
     "shape.broadcast": "broadcast_to expand expand_as",
     "shape.repeat": "repeat repeat_interleave tile",
     "shape.split": "chunk dsplit hsplit split tensor_split unbind unfold vsplit",
+    "rare": (
+        "addmv addr adjoint angle diag_embed diagflat gcd isreal lcm logcumsumexp "
+        "matrix_power positive resolve_conj resolve_neg split_with_sizes unique_consecutive"
+    ),
     "softmax": "log_softmax logsumexp softmax",
     "special": (
         "digamma digamma_ erfinv erfinv_ float_power float_power_ heaviside lgamma lgamma_ "
         "mvlgamma polygamma sinc sinc_"
     ),
+    "statistics": "corrcoef cov mode nanquantile",
     "storage": "storage_offset untyped_storage",
 }
 for _file, _methods in _LATER.items():

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .. import ops
-from ..tensor import Tensor
+from ..arrays.devices import xp_of
+from ..tensor import Tensor, wrap
 from .checks import need_floating, need_same_dtype
 from .elementary import tanh
 from .half_precision import rounded_once
@@ -116,6 +119,25 @@ def hardtanh(
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """x clamped to [0, 6]."""
     return hardtanh(input, 0.0, 6.0, inplace)
+
+
+@function
+def rrelu(
+    input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False,
+    inplace: bool = False,
+) -> Tensor:  # fmt: skip
+    """x where x > 0, else x times a factor: drawn from [lower, upper) while training, else their
+    mean. Xu et al. (2015), "Empirical Evaluation of Rectified Activations".
+    """
+    need_floating("rrelu", input)
+    if not training:
+        return leaky_relu(input, (lower + upper) / 2, inplace)
+    low = input.detach() <= 0
+    factors = wrap(xp_of(input.array).ones(input.array.shape, input.array.dtype))
+    drawn = wrap(np.empty(int(low.sum()), np.float64)).uniform_(lower, upper)
+    factors[low] = drawn.to(input.dtype)
+    result = input * factors
+    return input.copy_(result) if inplace else result
 
 
 @function

@@ -9,9 +9,10 @@ import numpy as np
 from .. import ops
 from ..arrays.devices import asarray, xp_of
 from ..arrays.silence import quiet
+from ..autograd.grad_mode import no_grad
 from ..autograd.half_precision import is_half
-from ..tensor import Tensor
-from ..tensor.numbers import plain
+from ..tensor import Tensor, dtypes
+from ..tensor.numbers import fitted, plain
 from .half_precision import rounded_once
 from .inplace import in_place
 from .method import method
@@ -43,15 +44,35 @@ def refuse_bool(a: Any, b: Any, sign: str) -> None:
 @method("add", "__add__")
 def add(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input + alpha·other, element by element; shapes broadcast and dtypes promote."""
-    return binary(ops.Add, input, other) if alpha == 1 else _scaled(ops.Add, input, other, alpha)
+    if alpha == 1 and alpha is not True:
+        return binary(ops.Add, input, other)
+    return _scaled(ops.Add, input, other, alpha)
 
 
 def _scaled(op: Any, input: Any, other: Any, alpha: Any) -> Tensor:
-    """op(input, alpha·other); beside half precision alpha is rounded to it first, as in PyTorch."""
+    """op(input, alpha·other); beside half precision alpha is rounded to it first, as in PyTorch.
+
+    But not in backward, where the gradient is multiplied by alpha as it was given.
+    Raises: RuntimeError if integers cannot hold alpha.
+    """
+    alpha = _checked_alpha(plain(alpha), dtypes.numpy_dtype(dtypes.result_type(input, other)))
     half = next((x.array.dtype for x in (input, other) if isinstance(x, Tensor)), None)
-    if half is not None and is_half(half):
-        alpha = float(half.type(alpha))
-    return _sum_with_product(op, input, other, alpha)
+    z = _sum_with_product(op, input, other, alpha)
+    if half is not None and is_half(half) and float(half.type(alpha)) != alpha:
+        with no_grad():
+            rounded = _sum_with_product(op, input, other, float(half.type(alpha)))
+        z.array[...] = rounded.array
+    return z
+
+
+def _checked_alpha(alpha: Any, dtype: np.dtype) -> Any:
+    if dtype.kind in "iub" and isinstance(alpha, float):
+        raise RuntimeError(
+            "For integral input tensors, argument alpha must not be a floating point number."
+        )
+    if dtype.kind != "b" and isinstance(alpha, bool):
+        raise RuntimeError("Boolean alpha only supported for Boolean results.")
+    return fitted(alpha, dtype)
 
 
 @rounded_once
@@ -69,7 +90,9 @@ def _radd(input: Any, other: Any) -> Tensor:
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     """input − alpha·other, element by element; shapes broadcast and dtypes promote."""
     refuse_bool(input, other, "-")
-    return binary(ops.Sub, input, other) if alpha == 1 else _scaled(ops.Sub, input, other, alpha)
+    if alpha == 1 and alpha is not True:
+        return binary(ops.Sub, input, other)
+    return _scaled(ops.Sub, input, other, alpha)
 
 
 @method("__rsub__")

@@ -8,7 +8,9 @@ import numpy as np
 
 from ..arrays.devices import asarray, use_gpu_of, xp_of
 from ..tensor import Tensor, attach, dtypes, wrap
+from ..tensor.numbers import wrapped
 from .checks import broadcasts
+from .inplace import in_place
 from .logic import logical_and
 from .method import method
 from .operands import as_operand
@@ -28,8 +30,8 @@ def operands(input: Tensor, other: Any) -> tuple[Any, Any]:
     common = a.dtype
     if a.dtype.kind not in "fV":
         common = dtypes.numpy_dtype(dtypes.result_type(input, other))
-        if common.kind in "iu":  # a number outside the dtype's range is compared as it is
-            return a.astype(common, copy=False), other
+        if common.kind in "iu":
+            return a.astype(common, copy=False), wrapped(other, common)
     with np.errstate(over="ignore"):
         return a.astype(common, copy=False), xp_of(a).asarray(other, common)
 
@@ -124,6 +126,14 @@ def _contains(self: Tensor, element: Any) -> bool:
             f"{type(element)}."
         )
     return bool(eq(self, element).array.any())
+
+
+# PyTorch's in-place forms write 0 and 1 into the tensor, of any dtype.
+for _function, *_names in (
+    (eq, "eq_"), (ne, "ne_", "not_equal_"), (lt, "lt_", "less_"), (le, "le_", "less_equal_"),
+    (gt, "gt_", "greater_"), (ge, "ge_", "greater_equal_"),
+):  # fmt: skip
+    in_place(_function, *_names)
 
 
 # ------------------------------------------------------------------------------ kinds of numbers

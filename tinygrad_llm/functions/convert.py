@@ -103,8 +103,10 @@ def cuda(self: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor
 
 
 def _cast_method(name: str, dtype: str) -> None:
+    target = getattr(dtypes, dtype)
+
     def convert(self: Tensor) -> Tensor:
-        return self.to(getattr(dtypes, dtype))
+        return self if self.array.dtype is target._numpy else self.to(target)
 
     convert.__name__ = convert.__qualname__ = name
     convert.__doc__ = f"As .to({dtype.rstrip('_')})."

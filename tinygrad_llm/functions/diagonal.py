@@ -11,6 +11,7 @@ from ..tensor.shapes import normal_dim
 from .creation.arguments import placed_tensor
 from .method import function, method
 from .printed_names import printed_as
+from .unrecorded import past_the_engine
 
 
 @method
@@ -21,7 +22,8 @@ def tril(input: Tensor, diagonal: int = 0) -> Tensor:
     """
     if input.array.ndim < 2:
         raise RuntimeError("tril: input tensor must have at least 2 dimensions")
-    return ops.Tril.apply(input, diagonal=diagonal)
+    few = past_the_engine(ops.Tril, input, diagonal)
+    return ops.Tril.apply(input, diagonal=diagonal) if few is None else few
 
 
 @method
@@ -32,7 +34,8 @@ def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     """
     if input.array.ndim < 2:
         raise RuntimeError("triu: input tensor must have at least 2 dimensions")
-    return ops.Triu.apply(input, diagonal=diagonal)
+    few = past_the_engine(ops.Triu, input, diagonal)
+    return ops.Triu.apply(input, diagonal=diagonal) if few is None else few
 
 
 @function

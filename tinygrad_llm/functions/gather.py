@@ -158,7 +158,7 @@ def _place_and_source(
     _check_range(ids, x.array.shape[dim], dim)
     place = take_along(x.array, ids, dim)
     if not isinstance(src, Tensor):
-        return x, place, as_value(src, x)
+        return x, place, as_value(src, x, must_fit=True)
     s = src if src.array.ndim else src.reshape(1)
     return x, place, s[tuple(slice(0, n) for n in ids.shape)]
 
@@ -216,7 +216,7 @@ def _reduced(input: Tensor, dim: int, index: Tensor, src: Any, reduce: str) -> T
         raise RuntimeError("reduce argument must be either add or multiply.")
     if not isinstance(src, Tensor):
         xp = xp_of(input.array)
-        number = as_value(src, input)
+        number = as_value(src, input, must_fit=True)
         src = wrap(xp.full(index.array.shape, number, input.array.dtype))
     return scatter_reduce(input, dim, index, src, {"add": "sum", "multiply": "prod"}[reduce])
 

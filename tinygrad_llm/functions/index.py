@@ -19,6 +19,7 @@ from .unrecorded import recorded, view_of
 from .writes import as_value, overwrite, put, put_view
 
 _INT64, _BOOL = np.dtype("int64"), np.dtype("bool")
+_ALL = slice(None)
 _BASIC = frozenset({int, slice, type(None), type(Ellipsis)})  # what makes a view in NumPy too
 
 
@@ -42,8 +43,8 @@ def _simple(index: Any) -> Any:
 
 
 def _direct(index: Any, array: Any) -> Any:
-    """The Parts of an index that is one int64 tensor or one boolean mask, or several int64
-    tensors; None for any other, and for what might not fit the array."""
+    """The Parts of an index that is one int64 tensor or one boolean mask, several int64 tensors,
+    or one beside colons; None for any other, and for what might not fit the array."""
     if type(array) is not ndarray:
         return None
     if type(index) is Tensor:
@@ -56,10 +57,15 @@ def _direct(index: Any, array: Any) -> Any:
         return Parts(None, (ids,), True) if fits else None
     if type(index) is not tuple or not 0 < len(index) <= array.ndim:
         return None
+    n_ids = 0
     for p in index:
-        if type(p) is not Tensor or p.array.dtype is not _INT64 or not p.array.ndim:
+        if type(p) is Tensor and p.array.dtype is _INT64 and p.array.ndim:
+            n_ids += 1
+        elif type(p) is not slice or p != _ALL:
             return None
-    return Parts(None, tuple([p.array for p in index]))
+    if not n_ids or 1 < n_ids < len(index):
+        return None
+    return Parts(None, tuple([p.array if type(p) is Tensor else p for p in index]))
 
 
 @method("__getitem__")

@@ -295,6 +295,17 @@ def _check_slice_shapes(input: Tensor, dim: int, source: Tensor) -> None:
         )
 
 
+def _in_row_order(x: Tensor) -> Tensor:
+    """A copy of x in row order."""
+    return x.clone() if x.array.flags.c_contiguous else x.contiguous()
+
+
+@method("put")
+def _put_copy(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
+    """put_ on a copy."""
+    return put_(input.clone(), index, source, accumulate)
+
+
 @method
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """input with the slices along dim that index (int64) names replaced by those of source.
@@ -302,7 +313,7 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
     Raises: IndexError or RuntimeError if dtypes or shapes do not fit, or a position is out of
     range.
     """
-    return index_copy_(input.clone(), dim, index, source)
+    return index_copy_(_in_row_order(input), dim, index, source)
 
 
 @method
@@ -330,7 +341,7 @@ def index_fill_(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
         if inside.size == where.size:
             where = xp_of(where).unique(inside % n)  # each place has one gradient
     parts = Parts(None, (slice(None),) * dim + (where,))
-    put(x, parts, as_value(value, x), "index_fill_")
+    put(x, parts, as_value(value, x, must_fit=True), "index_fill_")
     return input
 
 
@@ -424,4 +435,4 @@ def masked_scatter_(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
 def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """masked_scatter_ on a copy; input and mask broadcast together."""
     shape = broadcast_tensors(input, mask)[0].array.shape
-    return masked_scatter_(input.expand(shape).clone(), mask, source)
+    return masked_scatter_(_in_row_order(input.expand(shape)), mask, source)

@@ -23,7 +23,7 @@ from ..arrays.twins import LEAST
 from ..autograd.grad_mode import enable_grad, mode
 from ..autograd.inplace_versions import clock, mark_modified, modified_at
 from ..tensor import Tensor, attach, dtypes, wrap
-from ..tensor.numbers import fitted
+from ..tensor.numbers import filling
 from .method import method
 from .operands import as_operand, cast
 from .printed_names import passed_off_as, printed_as
@@ -122,6 +122,10 @@ _PRINTED = {
     "bernoulli_": "BernoulliBackward2", "copy_": "CopyBackwards", "fill_": "FillBackward2",
     "exponential_": "ExponentialBackward0", "normal_": "NormalBackward0",
     "random_": "RandomBackward2", "uniform_": "UniformBackward0", "zero_": "ZeroBackward0",
+    "eq_": "EqBackward0", "ne_": "NeBackward0", "not_equal_": "NeBackward0", "lt_": "LtBackward0",
+    "less_": "LtBackward0", "le_": "LeBackward0", "less_equal_": "LeBackward0",
+    "gt_": "GtBackward0", "greater_": "GtBackward0", "ge_": "GeBackward0",
+    "greater_equal_": "GeBackward0",
 }  # fmt: skip
 
 
@@ -273,7 +277,7 @@ def _filled(self: Tensor, value: Any, by: str) -> Tensor:
         return printed_as("FillBackward3", self)
     use_gpu_of(self)
     dtype = self.array.dtype
-    array = xp_of(self.array).full(self.array.shape, fitted(value, dtype), dtype)
+    array = xp_of(self.array).full(self.array.shape, filling(value, dtype, self.array.size), dtype)
     return write(self, wrap(array), by)
 
 
@@ -308,6 +312,12 @@ def unsqueeze_(self: Tensor, dim: int) -> Tensor:
 def t_(self: Tensor) -> Tensor:
     """t in place: the same memory under another shape."""
     return _reshaped(self, self.t())
+
+
+@method("transpose_", "swapaxes_", "swapdims_")
+def transpose_(self: Tensor, dim0: int, dim1: int) -> Tensor:
+    """transpose in place: the same memory under another shape."""
+    return _reshaped(self, self.transpose(dim0, dim1))
 
 
 def _reshaped(self: Tensor, new: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from typing import Any
@@ -220,23 +221,49 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     """
     xs = list(operands[0]) if len(operands) == 1 and not isinstance(operands[0], Tensor) else list(
         operands)  # fmt: skip
-    left, arrow, output = equation.replace(" ", "").partition("->")
+    terms, output = _letters(equation.replace(" ", ""), tuple([x.array.ndim for x in xs]))
+    inputs = list(terms)
+    sizes: dict[str, int] = {}
+    for i, (term, x) in enumerate(zip(inputs, xs, strict=True)):
+        for letter in sorted(set(term)) if len(set(term)) < len(term) else ():
+            if term.count(letter) > 1:  # a diagonal, taken by position
+                xs[i], inputs[i] = x, term = _diagonal(x, term, letter)
+        for letter, n in zip(term, xs[i].array.shape, strict=True):
+            if n != sizes.setdefault(letter, n) and 1 not in (n, sizes[letter]):
+                raise RuntimeError(
+                    f"einsum(): {letter!r} is {sizes[letter]} in one operand and {n} in operand {i}"
+                )
+            sizes[letter] = max(sizes[letter], n) if n else 0
+    xs = promote(*xs)
+    if xs[0].array.dtype.kind in "iub":
+        every = "".join(dict.fromkeys(c for term in inputs for c in set(term)))
+        if any(c not in output and [c in term for term in inputs].count(True) == 1 for c in every):
+            xs = [cast(x, "int64") for x in xs]  # as sum
+    return ops.Einsum.apply(*xs, inputs=inputs, output=output)
+
+
+@functools.lru_cache(256)
+def _letters(equation: str, ndims: tuple[int, ...]) -> tuple[tuple[str, ...], str]:
+    """The letters of each operand's dimensions, and of the output's.
+
+    Raises: RuntimeError if they are not those of operands with so many dimensions.
+    """
+    left, arrow, output = equation.partition("->")
     inputs = left.split(",")
-    if len(inputs) != len(xs):
+    if len(inputs) != len(ndims):
         raise RuntimeError(
-            f"einsum(): the equation {equation!r} names {len(inputs)} operands, got {len(xs)}"
+            f"einsum(): the equation {equation!r} names {len(inputs)} operands, got {len(ndims)}"
         )
     if re.search(r"[^A-Za-z,.]", left + output):
         raise RuntimeError(f"einsum(): {equation!r}: only letters, commas, '...' and '->' are read")
     free = [c for c in "ZYXWVUTSRQPONMLKJIHGFEDCBA" if c not in equation]
     batch = ""
-    for i, (term, x) in enumerate(zip(inputs, xs, strict=True)):
+    for i, (term, ndim) in enumerate(zip(inputs, ndims, strict=True)):
         letters = term.replace("...", "")
-        extra = x.array.ndim - len(letters)
+        extra = ndim - len(letters)
         if extra < 0 or (extra and "..." not in term):
             raise RuntimeError(
-                f"einsum(): operand {i} has {x.array.ndim} dimensions, but {term!r} names "
-                f"{len(letters)}"
+                f"einsum(): operand {i} has {ndim} dimensions, but {term!r} names {len(letters)}"
             )
         dots = "".join(free[:extra])[::-1]
         batch = max(batch, dots, key=len)
@@ -249,25 +276,7 @@ def einsum(equation: str, *operands: Any) -> Tensor:
         )
     if wrong := [c for c in output if not any(c in term for term in inputs)]:
         raise RuntimeError(f"einsum(): output letter {wrong[0]!r} is in no operand of {equation!r}")
-    sizes: dict[str, int] = {}
-    for i, (term, x) in enumerate(zip(inputs, xs, strict=True)):
-        for letter in sorted(set(term)):
-            if term.count(letter) > 1:  # a diagonal, taken by position
-                xs[i], inputs[i] = x, term = _diagonal(x, term, letter)
-        for letter, n in zip(term, xs[i].array.shape, strict=True):
-            if n != sizes.setdefault(letter, n) and 1 not in (n, sizes[letter]):
-                raise RuntimeError(
-                    f"einsum(): {letter!r} is {sizes[letter]} in one operand and {n} in operand {i}"
-                )
-            sizes[letter] = max(sizes[letter], n) if n else 0
-    xs = promote(*xs)
-    every = "".join(dict.fromkeys(c for term in inputs for c in set(term)))
-    alone = [
-        c for c in every if c not in output and [c in term for term in inputs].count(True) == 1
-    ]
-    if alone and xs[0].array.dtype.kind in "iub":  # as sum, in int64
-        xs = [cast(x, "int64") for x in xs]
-    return ops.Einsum.apply(*xs, inputs=inputs, output=output)
+    return tuple(inputs), output
 
 
 def _diagonal(x: Tensor, term: str, letter: str) -> tuple[Tensor, str]:

@@ -20,6 +20,9 @@ from .operands import pair
 def _logical(name: str, input: Tensor, other: Any) -> Tensor:
     a = input.array
     b = other.array
+    if 0 in (a.ndim, b.ndim) and a.dtype != b.dtype:  # 256 beside uint8 is 0
+        common = dtypes.numpy_dtype(dtypes.result_type(input, other))
+        a, b = a.astype(common, copy=False), b.astype(common, copy=False)
     broadcasts(a, b)
     return wrap(asarray(getattr(xp_of(a), name)(a, b), a))
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast, overload
 
 from ..arrays.devices import gpus, use_gpu_of
 from ..tensor import Tensor, attach
-from ..tensor.numbers import NUMBERS, PLAIN, number, plain
+from ..tensor.numbers import NUMBERS, PLAIN, number, number_to_fill, plain
 from .out import into_out, takes_out
 from .printed_names import named, passed_off_as
 
@@ -96,6 +96,8 @@ def guarded(function: F, arguments_before: int = 0) -> F:
     if outside is None or function.__wrapped__ is not outside:  # type: ignore[attr-defined]
         outside = function
 
+    as_number = number_to_fill if function.__name__ in ("full", "arange") else number
+
     def call(*args: Any, **kwargs: Any) -> Any:
         n = len(args)
         if n > first:
@@ -104,15 +106,17 @@ def guarded(function: F, arguments_before: int = 0) -> F:
                 one = n == third
                 fit = type(args[second]) in others if one else fits(map(type, args[second:]))
             if not fit:
-                args = tuple([number(a) if i in places else plain(a) for i, a in enumerate(args)])
+                args = tuple(
+                    [as_number(a) if i in places else plain(a) for i, a in enumerate(args)]
+                )
             for i in to_look_at:
                 if i >= n:
                     break
                 if type(args[i]) not in NUMBERS:
-                    args = (*args[:i], number(args[i]), *args[i + 1 :])
+                    args = (*args[:i], as_number(args[i]), *args[i + 1 :])
         for a in kwargs.values():
             if type(a) not in fit_by_name:
-                kwargs = {k: number(a) if k in names else plain(a) for k, a in kwargs.items()}
+                kwargs = {k: as_number(a) if k in names else plain(a) for k, a in kwargs.items()}
                 break
         if gpus.several:
             _use_gpu_of_arguments(args, kwargs)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..autograd.engine import Op
 from ..tensor import Tensor
+from ..tensor.grad_fn_names import named
 
 
 class AccumulateGrad:
@@ -31,6 +32,10 @@ class AccumulateGrad:
     def __repr__(self) -> str:
         return "<AccumulateGrad>"
 
+    def name(self) -> str:
+        """What PyTorch calls it."""
+        return "torch::autograd::AccumulateGrad"
+
 
 def _next_functions(op: Op) -> tuple:
     """For each input the op that made it and which of its outputs it was, as (op, i).
@@ -44,7 +49,7 @@ def _next_functions(op: Op) -> tuple:
         elif edge.output is None:
             functions.append((AccumulateGrad(edge.target), 0))
         else:
-            functions.append((edge.target, edge.output))
+            functions.append((named(edge.target, shape=edge.shape), edge.output))
     return tuple(functions)
 
 

@@ -14,6 +14,7 @@ from .method import function
 from .reductions import var_mean
 from .selection import clamp_min
 from .shape.broadcast import broadcast_tensors
+from .unrecorded import past_the_engine
 
 
 def _normalize_last(
@@ -41,7 +42,13 @@ def _normalize_last(
             f"Given normalized_shape={list(shape)}, expected input with shape "
             f"[*, {', '.join(map(str, shape))}], but got input of size{list(x.shape)}"
         )
-    need_same_dtype(name, input=input, **parameters)
+    few = None
+    if any([p is not None for p in parameters.values()]):
+        need_same_dtype(name, input=input, **parameters)
+    elif len(shape) == 1:
+        few = past_the_engine(op, input, *parameters.values(), eps)
+    if few is not None:
+        return few
     if len(shape) == 1:
         return op.apply(input, *parameters.values(), eps=eps)
     flat = input.reshape(*x.shape[: -len(shape)], math.prod(shape))  # (..., C₁, C₂) -> (..., C)

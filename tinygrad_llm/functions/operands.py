@@ -15,7 +15,7 @@ from ..arrays.twins import LEAST, twins
 from ..autograd.grad_mode import mode
 from ..autograd.half_precision import is_half
 from ..tensor import Tensor, dtypes, wrap
-from ..tensor.numbers import fitted, plain, wrapped
+from ..tensor.numbers import fitted, plain, stored, wrapped
 from .checks import broadcasts
 from .unrecorded import recorded
 
@@ -81,7 +81,9 @@ def pair(input: Any, other: Any) -> Any:
     dtype = dtypes.numpy_dtype(dtypes.result_type(*operands))
     xp = xp_of(next(x.array for x in operands if isinstance(x, Tensor)))
     a, b = (
-        cast(x, dtype) if isinstance(x, Tensor) else wrap(xp.asarray(x).astype(dtype))
+        cast(x, dtype)
+        if isinstance(x, Tensor)
+        else wrap(xp.asarray(stored(x, dtype)).astype(dtype))
         for x in operands
     )
     broadcasts(a.array, b.array)
@@ -152,8 +154,9 @@ def binary(op: Any, a: Any, b: Any, floating: bool = False) -> Any:
         return op.apply(a, b)
     except OverflowError:
         dtype = next(v.array.dtype for v in (a, b) if isinstance(v, Tensor))
-        fit = fitted if op is ops.Pow else wrapped
-        return op.apply(*[v if isinstance(v, Tensor) else fit(v, dtype) for v in (a, b)])
+        if isinstance(a, Tensor):
+            return op.apply(a, (fitted if op is ops.Pow else wrapped)(b, dtype))
+        return op.apply(wrapped(a, dtype), b)
 
 
 def differentiated(values: Any, *terms: tuple[Any, ...]) -> Tensor:
@@ -200,8 +203,8 @@ def as_number_of(op: Any, x: Tensor, number: Any, second: bool) -> Any:
     if op is ops.Mul:
         return number
     if op is ops.Pow and second:
-        return number
-    return xp_of(x.array).asarray(number).astype(x.array.dtype)
+        return fitted(number, x.array.dtype)
+    return xp_of(x.array).asarray(stored(number, x.array.dtype), x.array.dtype)
 
 
 def unary(op: Any, input: Any) -> Any:

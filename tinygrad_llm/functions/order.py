@@ -9,7 +9,10 @@ import numpy as np
 
 from ..arrays.devices import xp_of
 from ..arrays.indexing import stable_order
+from ..arrays.layout import in_rows
 from ..arrays.masks import equal_or_nan
+from ..arrays.memory import as_array
+from ..arrays.twins import LEAST
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim
 from .gather import gather, gathered
@@ -17,6 +20,9 @@ from .method import method
 from .reductions import amax, amin
 from .return_types import Aminmax, Kthvalue, Median, Nanmedian, Sort, Topk, ValuesIndices, returned
 from .selection import where
+from .unrecorded import plain
+
+_SHORT = 64  # numbers that are sorted sooner than divided at their middle
 
 
 def _sorting_positions(input: Tensor, dim: int, descending: bool) -> Any:
@@ -24,6 +30,10 @@ def _sorting_positions(input: Tensor, dim: int, descending: bool) -> Any:
     a = input.array
     if not descending:
         return stable_order(a, dim)
+    if type(a) is np.ndarray and 0 < a.size < LEAST and a.dtype.char in "fd":
+        largest = a.item(a.argmax())
+        if largest == largest:  # NaN is not
+            return stable_order(-a, dim)
     reverse = (slice(None),) * dim + (slice(None, None, -1),)
     order = stable_order(a[reverse], dim)[reverse]  # of the reverse, read from its end
     return a.shape[dim] - 1 - order
@@ -44,6 +54,14 @@ def sort(
     dim = normal_dim(dim, input.array.ndim)
     if input.array.ndim == 0:
         return returned(Sort, input.clone(), wrap(xp_of(input.array).zeros((), "int64")))
+    steps = input.array.strides
+    if not input.array.flags.c_contiguous and 0 not in steps and input.array.size:
+        # in the input's layout: its dimensions in the order of memory, (...) -> (...) -> (...)
+        dims = sorted(range(len(steps)), key=lambda d: -steps[d])
+        if dims != list(range(len(dims))):
+            both = sort(input.permute(dims), dims.index(dim), descending)
+            values, order = (v.permute([dims.index(d) for d in range(len(dims))]) for v in both)
+            return returned(Sort, values, order)
     order = _sorting_positions(input, dim, descending)
     return returned(Sort, gathered(input, dim, order), wrap(order))
 
@@ -77,9 +95,9 @@ def topk(
         indices = xp.take_along_axis(chosen, order, dim)
     else:
         order = _sorting_positions(input, dim, largest)
-        indices = order[(slice(None),) * dim + (slice(0, k),)]
-    positions = wrap(indices).contiguous()
-    return returned(Topk, gathered(input, dim, positions.array), positions)
+        indices = order[..., :k] if dim == a.ndim - 1 else order[(slice(None),) * dim + (slice(k),)]
+    indices = in_rows(indices)
+    return returned(Topk, gathered(input, dim, indices), wrap(indices))
 
 
 def _partition_orders(a: Any, largest: bool) -> bool:
@@ -134,6 +152,8 @@ def _middle_of(input: Tensor, dim: Any, keepdim: bool, kind: Any) -> Any:
         empty = math.nan if a.dtype.kind in "fV" else dtypes.iinfo(input.dtype).min
         return wrap(xp.asarray(empty, a.dtype))
     middle = (n - 1) // 2
+    if dim is None and plain(flat) and a.dtype.kind in "fiu":
+        return _middle_number(a[a == a] if kind is Nanmedian else a, a)
     order = _sorting_positions(flat, d, False)
     if a.dtype.kind in "fV":
         unknown = xp.isnan(a).sum(d, keepdims=True)  # they come last in order
@@ -156,6 +176,21 @@ def _middle_of(input: Tensor, dim: Any, keepdim: bool, kind: Any) -> Any:
     if not keepdim:
         values, indices = values.squeeze(d), indices.squeeze(d)
     return returned(kind, values.contiguous(), indices.contiguous())
+
+
+def _middle_number(known: Any, a: Any) -> Tensor:
+    """The middle one of the numbers of a vector that count, outside the graph; NaN if one is.
+
+    known: they; a: all of them, which are NaN if none counts.
+    """
+    rising = known.copy() if known.size else a.copy()
+    middle = (rising.size - 1) // 2
+    if rising.size < _SHORT:
+        rising.sort()
+    else:
+        rising.partition((middle, rising.size - 1))
+    last = rising[-1]  # NaN, if one is
+    return wrap(as_array(rising[middle] if last == last else last))
 
 
 _INTERPOLATIONS = ("linear", "lower", "higher", "nearest", "midpoint")
@@ -188,8 +223,9 @@ def quantile(
     if any(not 0.0 <= s <= 1.0 for s in shares):
         raise RuntimeError("quantile() q values must be in the range [0, 1]")
     rank = input.array.ndim
+    dim = None if dim is None or (rank == 0 and normal_dim(dim, 0) == 0) else dim
     rows = input.reshape(-1) if dim is None else input.movedim(dim, -1)  # (..., N)
-    rising, _ = sort(rows, -1)
+    rising, _ = sort(rows.contiguous(), -1)
     n = rising.array.shape[-1]
     unknown = rows.isnan().any(-1)
     results = [_between(rising, s * (n - 1), interpolation) for s in shares]
@@ -200,7 +236,7 @@ def quantile(
         return results[0]
     from .shape.join import stack
 
-    return stack(results, 0)
+    return stack(results, -1).movedim(-1, 0)  # (..., n) -> (n, ...)
 
 
 def _between(rising: Tensor, place: float, how: str) -> Tensor:

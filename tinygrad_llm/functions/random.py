@@ -137,9 +137,8 @@ def randperm(
     n = integer("randperm", "n", n)
     if n < 0:
         raise RuntimeError(f"n must be non-negative, got {n}")
-    kind = dtypes.numpy_dtype(dtypes.int64 if dtype is None else dtype)
-    largest = np.iinfo(kind).max if kind.kind in "iu" else 1 << 62
-    if n - 1 > largest:
+    kind = _INT64 if dtype is None else dtypes.numpy_dtype(dtype)
+    if kind is not _INT64 and kind.kind in "iu" and n - 1 > np.iinfo(kind).max:
         raise RuntimeError(f"randperm: {n - 1} is too large for {kind.name}")
     return placed_tensor(stream(generator, device).randperm(n, kind), device, requires_grad)
 

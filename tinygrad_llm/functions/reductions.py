@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import math
 from typing import Any
 
 from .. import ops
 from ..arrays.devices import asarray, xp_of
+from ..arrays.indexing import take_along
+from ..arrays.layout import in_rows
+from ..arrays.memory import ndarray
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.numbers import plain
 from ..tensor.shapes import normal_dim, normal_dims
@@ -15,6 +19,7 @@ from .checks import need_floating
 from .half_precision import rounded_once
 from .method import method
 from .operands import cast
+from .unrecorded import past_the_engine, recorded
 
 _EMPTY = (
     "{}(): Expected reduction dim to be specified for input.numel() == 0. "
@@ -69,7 +74,11 @@ def _variance(
     if unbiased is not None:
         correction = 1 if unbiased else 0
     _floating(input, name)
-    return op.apply(input, dims=_dims(input, dim), keepdim=keepdim, correction=correction)
+    dims = _dims(input, dim)
+    few = past_the_engine(op, input, dims, keepdim, correction)
+    if few is not None:
+        return few
+    return op.apply(input, dims=dims, keepdim=keepdim, correction=correction)
 
 
 @method
@@ -121,14 +130,27 @@ def _extreme(input: Tensor, dim: Any, keepdim: bool, largest: bool) -> Any:
         if input.array.size == 0:
             raise RuntimeError(_EMPTY.format(name))
         return ops.Extreme.apply(input, dims=_dims(input, None), largest=largest)
+    kind, returned = _pair(largest)
+    indices = _arg(input, dim, True, "argmax" if largest else "argmin")
+    a, places = input.array, indices.array
+    if type(a) is ndarray and a.ndim and not recorded(input):
+        dim = normal_dim(dim, a.ndim)
+        y = a[take_along(a, places, dim)]
+        if not keepdim:
+            y, places = y.squeeze(dim), places.squeeze(dim)
+        return kind(wrap(in_rows(y)), wrap(in_rows(places)))
+    values = input.gather(dim, indices)
+    if not keepdim and a.ndim:
+        values, indices = values.squeeze(dim), indices.squeeze(dim)
+    return returned(kind, values, indices)
+
+
+@functools.cache
+def _pair(largest: bool) -> Any:
+    """What max or min along a dimension returns, and the function that makes it."""
     from .return_types import Max, Min, returned  # imported when first needed
 
-    find = argmax if largest else argmin
-    indices = find(input, dim, keepdim=True)
-    values = input.gather(dim, indices)
-    if not keepdim and input.array.ndim:
-        values, indices = values.squeeze(dim), indices.squeeze(dim)
-    return returned(Max if largest else Min, values, indices)
+    return (Max if largest else Min), returned
 
 
 @method
@@ -197,7 +219,9 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
         normal_dim(dim, 0)
         whole = dtype is None and input.array.dtype.kind in "iub"
         return cast(input, "int64") if whole else input.clone()
-    return asked(ops.Cumsum.apply(input, dim=normal_dim(dim, input.array.ndim)), dtype)
+    dim = normal_dim(dim, input.array.ndim)
+    few = past_the_engine(ops.Cumsum, input, dim) if dtype is None else None
+    return asked(ops.Cumsum.apply(input, dim=dim), dtype) if few is None else few
 
 
 @method

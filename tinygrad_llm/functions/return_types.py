@@ -34,6 +34,10 @@ class Topk(ValuesIndices):
     __slots__ = ()
 
 
+class Mode(ValuesIndices):
+    __slots__ = ()
+
+
 class Median(ValuesIndices):
     __slots__ = ()
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import ops
 from ..arrays.devices import xp_of
+from ..arrays.layout import in_rows
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim
 from .gather import gather
@@ -55,7 +56,8 @@ def _running_extreme(input: Tensor, dim: int, kind: Any) -> Any:
     dim = normal_dim(dim, a.ndim)
     if a.ndim == 0:
         return returned(kind, input.clone(), wrap(xp_of(a).zeros((), "int64")))
-    positions = wrap(_extreme_positions(a, dim, kind is Cummax).astype("int64", copy=False))
+    places = _extreme_positions(a, dim, kind is Cummax).astype("int64", copy=False)
+    positions = wrap(in_rows(places))
     return returned(kind, gather(input, dim, positions), positions)
 
 

@@ -11,16 +11,20 @@ from ..arrays.devices import asarray, to_numpy, use_gpu_of, xp_of
 from ..arrays.layout import in_rows
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.shapes import normal_dim, normal_dims
+from .comparison import operands
 from .creation.ranges import linspace
 from .method import function, method
+from .operands import as_operand
+
+_FEW = 1024  # numbers whose positions np.array joins sooner than stack
 
 
 @method
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """The positions of the elements that are not 0, in row order.
 
-    A tensor (n, input.ndim) of int64, or with as_tuple one tensor (n) per dimension, which can be
-    used as an index.
+    A tensor (n, input.ndim) of int64, whose columns are contiguous, or with as_tuple one tensor (n)
+    per dimension, which can be used as an index.
     """
     a = input.array
     use_gpu_of(a)
@@ -30,10 +34,12 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
         if as_tuple:
             return (wrap(xp.zeros(int(true), np.int64)),)
         return wrap(xp.zeros((int(true), 0), np.int64))
-    positions = xp.nonzero(true)
-    if as_tuple:
-        return tuple(wrap(p) for p in positions)
-    return wrap(xp.stack(positions, -1))  # (n, ndim)
+    found = xp.nonzero(true)
+    if type(a) is np.ndarray and a.size < _FEW:
+        positions = np.array(found)  # (ndim, n): stack begins slowly
+    else:
+        positions = xp.stack(found)  # (ndim, n)
+    return tuple(wrap(p) for p in positions) if as_tuple else wrap(positions.T)  # (n, ndim)
 
 
 @method
@@ -114,7 +120,12 @@ def isin(
     """
     a = elements.array
     xp = xp_of(a)
-    tests = test_elements.array if isinstance(test_elements, Tensor) else xp.asarray(test_elements)
+    if isinstance(test_elements, Tensor):
+        tests = test_elements.array
+    elif as_operand(test_elements) is NotImplemented:
+        tests = xp.asarray(test_elements)
+    else:
+        a, tests = operands(elements, as_operand(test_elements))
     return wrap(asarray(xp.isin(a, tests, invert=invert), a))
 
 

@@ -8,12 +8,15 @@ from .. import ops
 from ..arrays.devices import asarray, xp_of
 from ..arrays.silence import quiet
 from ..tensor import Tensor, dtypes, wrap
-from ..tensor.numbers import fitted, unboxed
+from ..tensor.numbers import fitted, stored, unboxed
 from .comparison import isnan, isneginf, isposinf
 from .inplace import in_place
 from .method import function, method
 from .operands import binary, cast, differentiated, pair, promote
 from .printed_names import printed_as
+from .unrecorded import past_the_engine
+
+_REAL = frozenset({int, float, type(None)})  # bounds that change no floating dtype
 
 
 @method("clamp", "clip")
@@ -28,6 +31,10 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     if isinstance(min, Tensor) or isinstance(max, Tensor):
         return _between(input, min, max)
     min, max = unboxed(min), unboxed(max)
+    if type(min) in _REAL and type(max) in _REAL:
+        few = past_the_engine(ops.Clamp, input, min, max)
+        if few is not None:
+            return few
     x = promote(input, *[b for b in (min, max) if b is not None])[0]
     low, high = (None if b is None else fitted(b, x.array.dtype) for b in (min, max))
     return cast(ops.Clamp.apply(x, low=low, high=high), x.array.dtype)
@@ -127,10 +134,15 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     dtype = dtypes.numpy_dtype(dtypes.result_type(input, other))
 
     xp = xp_of(condition.array)
-    x, y = (
-        v if isinstance(v, Tensor) else wrap(xp.asarray(fitted(v, dtype), dtype)) for v in (x, y)
-    )
+    x, y = (v if isinstance(v, Tensor) else wrap(_as_array(xp, v, dtype)) for v in (x, y))
     return ops.Where.apply(condition, x, y)
+
+
+def _as_array(xp: Any, number: Any, dtype: Any) -> Any:
+    """A number as a 0-d array: an integer must fit, a large float becomes infinite."""
+    if dtype.kind in "iu":
+        return xp.asarray(fitted(number, dtype), dtype)
+    return xp.asarray(stored(number, dtype), dtype)
 
 
 @method("where")

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..arrays import gamma
 from ..arrays.devices import asarray, xp_of
+from ..arrays.layout import empty_as
 from ..arrays.masks import selected
 from ..arrays.silence import quiet
 from ..arrays.special import complement_of_erf
@@ -51,7 +52,8 @@ def _in_float64(input: Tensor, f: Any, derivative: Any) -> Tensor:
     dtype = x.array.dtype
     a = asarray(x.array, x.array).astype("float64", copy=False)
     y = asarray(f(a), a)
-    values = quiet(y.astype)(dtype, copy=False)
+    values = empty_as(x.array)
+    quiet(values.__setitem__)(..., y)
     return differentiated(values, (x, lambda: quiet(asarray(derivative(a, y), a).astype)(dtype)))
 
 

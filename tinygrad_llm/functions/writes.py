@@ -17,7 +17,7 @@ from .operands import cast
 from .unrecorded import recorded
 
 
-def as_value(value: Any, x: Tensor) -> Any:
+def as_value(value: Any, x: Tensor, must_fit: bool = False) -> Any:
     """What is written into x: a tensor, or a Python number that x's dtype can hold.
 
     Raises: TypeError if it is neither; RuntimeError for a number that does not fit, ValueError if
@@ -34,11 +34,13 @@ def as_value(value: Any, x: Tensor) -> Any:
             f"can't assign a {name} to a torch.{dtypes.title(x.dtype)}Tensor: make it a tensor "
             "with torch.tensor(...) first"
         )
+    if must_fit:
+        return numbers.fitted(value, x.array.dtype)
     if type(value) is int and not -(2**63) <= value < 2**64:
         raise ValueError("Overflow when unpacking long long")
     kind = x.array.dtype.kind
     if kind not in "iu" or type(value) is bool:
-        return value
+        return numbers.stored(value, x.array.dtype)
     return numbers.fitted(value, x.array.dtype)  # cut towards 0; negative ones wrap if unsigned
 
 

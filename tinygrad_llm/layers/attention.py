@@ -53,6 +53,8 @@ class Attention(Module):
     keep_first    n: with a window, every query also sees the first n keys of the text
     sinks         True: each head has a learned logit, `sinks` (H), that takes part in softmax as a
                   key with the value 0 would: a head may look nowhere (gpt-oss)
+    value_gate    True: `values` of the tokens, passed to forward, times a learned factor of each
+                  head of values, `value_gate` (KV), are added to the values (value embeddings)
     softcap       c: c·tanh(scores/c) takes the place of the scores
     scale         of the scores, 1/√D if None
     causal        False for an encoder: every token looks at all
@@ -77,6 +79,7 @@ class Attention(Module):
     dilation: int = 1
     keep_first: int = 0
     sinks: Parameter | None = None
+    value_gate: Parameter | None = None
 
     def __init__(
         self, dim: int, n_heads: int, *, n_kv_heads: int | None = None, head_dim: int | None = None,
@@ -85,13 +88,13 @@ class Attention(Module):
         gate: bool = False, rotary: Rotary | None = None, position_bias: Module | None = None,
         window: int | None = None, softcap: float | None = None, scale: float | None = None,
         causal: bool = True, cross: bool = False, dropout: float = 0.0, dilation: int = 1,
-        keep_first: int = 0, sinks: bool = False,
+        keep_first: int = 0, sinks: bool = False, value_gate: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         H, KV = n_heads, n_heads if n_kv_heads is None else n_kv_heads
         _check(dim, H, KV, head_dim, rotary, window, causal, cross)
-        if cross and (gate or position_bias is not None):
-            raise ValueError("Attention: gate and position_bias need self-attention")
+        if cross and (gate or value_gate or position_bias is not None):
+            raise ValueError("Attention: gate, value_gate, position_bias need self-attention")
         if softcap is not None and not 0.0 < softcap < math.inf:
             raise ValueError(f"Attention: softcap must be positive and finite, got {softcap!r}")
         _check_pattern(window, dilation, keep_first, sinks, cross or not causal, softcap)
@@ -119,6 +122,9 @@ class Attention(Module):
         if sinks:
             self.sinks = new_parameter(H)
             init.zeros_(self.sinks)
+        if value_gate:
+            self.value_gate = new_parameter(KV)
+            init.ones_(self.value_gate)
 
     @property
     def group_size(self) -> int:
@@ -128,6 +134,7 @@ class Attention(Module):
     def forward(
         self, x: Tensor, *, memory: Tensor | None = None, cache: Any = None,
         mask: Tensor | None = None, positions: Tensor | None = None,
+        values: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """x (B, T, dim) -> (B, T, dim).
 
@@ -137,8 +144,12 @@ class Attention(Module):
         added to the scores; broadcasts to (B, H, T, past + T), with cross to (B, H, T, S). A
         window holds beside it
         positions: integers (T) or (B, T) for rotary; past, past + 1, … if None
-        Raises: ValueError if memory is missing, or passed without cross.
+        values: (B, T, KV·D), with value_gate: what is added to the values of x
+        Raises: ValueError if memory or values are missing, or passed without cross or value_gate.
         """
+        if (values is not None) != (self.value_gate is not None):
+            what = "needs values" if values is None else "takes no values, only with value_gate"
+            raise ValueError(f"Attention {what}")
         if (memory is not None) != self.cross and not (self.cross and cache is not None):
             what = "needs memory" if self.cross else "takes no memory, only with cross=True"
             raise ValueError(f"Attention {what}")
@@ -148,7 +159,12 @@ class Attention(Module):
             past = start = 0
         else:
             past = 0 if cache is None else cache.length
+            added = values
             queries, keys, values, gate = self._from_x(x, past, positions)
+            if added is not None and self.value_gate is not None:
+                added = added.view(*x.shape[:2], self.n_kv_heads, self.head_dim)  # (B, T, KV, D)
+                factor = self.value_gate.view(-1, 1, 1)  # (KV) -> (KV, 1, 1)
+                values = values + factor * added.transpose(1, 2)  # (B, KV, T, D)
             start = 0  # the position of the first key
             if cache is not None and not isinstance(cache, TextsPart):
                 keys, values, start = cache.append(keys, values)  # (B, KV, S, D)
@@ -372,7 +388,8 @@ class Attention(Module):
         shown += [f"{name}={value}" for name, value in options.items() if value is not None]
         flags = ("causal", "cross", "gate", "qk_norm_flat")
         shown += [name for name in flags if getattr(self, name)]
-        return ", ".join(shown if self.sinks is None else [*shown, "sinks"])
+        shown += [name for name in ("sinks", "value_gate") if getattr(self, name) is not None]
+        return ", ".join(shown)
 
 
 def _check(

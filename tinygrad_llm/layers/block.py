@@ -65,21 +65,24 @@ class Block(Module):
         self, x: Tensor, *, memory: Tensor | None = None, cache: Any = None,
         mask: Tensor | None = None, memory_mask: Tensor | None = None,
         positions: Tensor | None = None, real: Tensor | None = None,
+        values: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """x (B, T, dim) -> (B, T, dim).
 
-        memory (B, S, dim) and memory_mask: for cross; cache, mask and positions: see Attention
+        memory (B, S, dim) and memory_mask: for cross; cache, mask, positions and, where att takes
+        them, values: see Attention
         real: bool (B, T), False for padding; see `att_mask`
         """
         mask = self.att_mask(mask, real)
+        options: dict[str, Any] = {"mask": mask, "positions": positions}
+        if values is not None:
+            options["values"] = values
         own, cross = (cache.own, cache.cross) if isinstance(cache, DecoderCache) else (cache, None)
         if self.norm_place == "parallel":
             y = self.norm1(x)  # (B, T, dim), for both
-            attended = self.att(y, cache=own, mask=mask, positions=positions)
+            attended = self.att(y, cache=own, **options)
             return x + self.drop_shortcut(attended) + self.drop_shortcut(self.ff(y))
-        x = self._added(
-            x, "norm1", lambda y: self.att(y, cache=own, mask=mask, positions=positions)
-        )
+        x = self._added(x, "norm1", lambda y: self.att(y, cache=own, **options))
         attend = self.cross
         if attend is not None:
             x = self._added(

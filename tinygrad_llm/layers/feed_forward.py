@@ -14,6 +14,14 @@ from ..tensor import Tensor
 
 __all__ = ["ACTIVATIONS", "FeedForward", "GatedFeedForward", "activation_module", "gated"]
 
+
+class _SquaredReLU(Module):
+    """relu(x)². So et al. (2021), "Primer: Searching for Efficient Transformers"."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x).square()
+
+
 # The names that PyTorch and Hugging Face's configs use.
 ACTIVATIONS: dict[str, Callable[[], Module]] = {
     "gelu": A.GELU,
@@ -23,6 +31,7 @@ ACTIVATIONS: dict[str, Callable[[], Module]] = {
     "linear": Identity,
     "mish": A.Mish,
     "relu": A.ReLU,
+    "relu2": _SquaredReLU,
     "relu6": A.ReLU6,
     "sigmoid": A.Sigmoid,
     "silu": A.SiLU,

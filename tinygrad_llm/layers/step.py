@@ -142,6 +142,8 @@ def _through_texts(blocks: Any, x: Tensor, cache: TextsCache, options: Any) -> T
         return None
     if type(x.array) is not np.ndarray or options.get("mask") is not None:
         return None
+    if options.keys() - OPTIONS:
+        return None
     most = MOST_PACKED_ROWS if MOST_ROWS and is_packed(blocks[0]) else MOST_ROWS
     if not 0 < N <= most or cpu_twins(largest_weight(blocks[0])) is None:
         return None

@@ -170,6 +170,12 @@ class Model(nn.Module):
         """The most tokens that the model sees."""
         raise NotImplementedError(f"{type(self).__name__} must define context_length")
 
+    @property
+    def width_multiplier(self) -> float:
+        """How many times wider than the model whose learning rate is used, for µP (models/mup.py);
+        1 for models that do not have it."""
+        return 1.0
+
     def n_parameters(self) -> int:
         """How many weights there are, the quantised ones too; tied weights count once."""
         return sum(whole_numel(p) for p in self.parameters()) + quantized.count(self)

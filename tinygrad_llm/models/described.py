@@ -22,7 +22,8 @@ __all__ = ["Described", "describe_decoder"]
 
 _KNOWN = (GPT, Llama, Qwen2, Qwen3)  # logits = W·norm(blocks(embedding)), nothing in between
 _NOT_OFFERED = {"gate": False, "position_bias": None, "dilation": 1, "keep_first": 0, "sinks": None,
-                "softcap": None, "qk_norm_flat": False, "cross": False, "causal": True}  # fmt: skip
+                "softcap": None, "value_gate": None, "qk_norm_flat": False, "cross": False,
+                "causal": True}  # fmt: skip
 
 
 class Described(NamedTuple):
@@ -58,6 +59,8 @@ def describe_decoder(model: LanguageModel) -> Described:
     positions = getattr(model, "pos_emb", None)
     if positions is not None and type(positions) is not nn.Embedding:
         raise ValueError(f"{name}: positions of {type(positions).__name__} cannot be written so")
+    if type(model.head) is not nn.Linear or model.width_multiplier != 1.0:
+        raise ValueError(f"{name}: logit_softcap and mup_base cannot be written so")
     config: Any = model.config  # of one of _KNOWN
     att = blocks[0].att
     settings = {
@@ -90,6 +93,8 @@ def _unknown_part(block: Any) -> str | None:
     for name, value in _NOT_OFFERED.items():
         if getattr(block.att, name) != value:
             return f"attention with {name}"
+    if block.att.q_norm is not None and type(block.att.q_norm) is not type(block.norm1):
+        return f"a {type(block.att.q_norm).__name__} of queries beside {type(block.norm1).__name__}"
     return _unknown_rotary(block.att.rotary) or _unknown_feed_forward(block.ff)
 
 

@@ -16,8 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..tensor import device
 from .config import ModelConfig
 from .estimate import BYTES, estimate
+from .optimizer_numbers import optimizer_numbers
+from .registry import build_from
 
 __all__ = ["SCHEMES", "Mesh", "RankCost", "all_reduce_bytes", "estimate_ranks", "ranks_table"]
 
@@ -131,15 +134,17 @@ def activation_numbers(C: int, H: int, tp: int, sequence: bool) -> float:
 
 def estimate_ranks(
     config: ModelConfig, mesh: Mesh, *, batch: int = 1, context_length: int | None = None,
-    dtype: str = "bfloat16",
+    dtype: str = "bfloat16", optimizer: str = "adamw",
 ) -> list[RankCost]:  # fmt: skip
     """The costs of a rank for each of SCHEMES.
 
     batch   texts of one step, of all copies together
     dtype   of activations; bfloat16: w = 2, g = 2, o = 12 (float32 weights and two moments);
             float32: w = 4, g = 4, o = 8
-    Raises: ValueError as `estimate`, or if the copies do not divide the texts, or the
-    micro-batches those of a copy.
+    optimizer   as of pretrain; o is for AdamW's two moments, another keeps as many numbers as
+            models.optimizer_numbers says
+    Raises: ValueError as `estimate`, for an optimizer that is not known, or if the copies do not
+    divide the texts, or the micro-batches those of a copy.
     """
     made: Any = estimate(config, batch=batch, context_length=context_length, dtype=dtype)
     shape: Any = config
@@ -153,7 +158,9 @@ def estimate_ranks(
     if mesh.pp > L:
         raise ValueError(f"{L} layers cannot be divided into {mesh.pp} stages")
     W = BYTES[dtype]
-    w, g, o = (W, W, 12) if W == 2 else (W, W, 2 * W)
+    w, g = W, W
+    kept = _kept_per_parameter(config, optimizer)
+    o = 4 + 4 * kept if W == 2 else W * kept
     texts = batch // mesh.dp
     micro = texts // mesh.micro_batches
     part = made.parameters / (mesh.tp * mesh.pp)
@@ -164,8 +171,8 @@ def estimate_ranks(
     sent_tp = 4 * (L / mesh.pp) * all_reduce_bytes(texts * T * C * W, mesh.tp)
     sent_pp = texts * T * C * W if mesh.pp > 1 else 0.0
     costs = []
-    for scheme, (weights, gradients, optimizer) in SCHEMES.items():
-        d = [mesh.dp if divided else 1 for divided in (weights, gradients, optimizer)]
+    for scheme, (weights, gradients, state) in SCHEMES.items():
+        d = [mesh.dp if divided else 1 for divided in (weights, gradients, state)]
         once = part * w * (mesh.dp - 1) / mesh.dp  # a reduce-scatter or an all-gather
         sent_dp = once * _times(gradients, weights, mesh.micro_batches)
         layer = 2 * w * part / (L / mesh.pp) if weights else 0.0  # one whole, and its gradient
@@ -176,6 +183,15 @@ def estimate_ranks(
                      compute * (mesh.pp - 1) / mesh.micro_batches, seconds)
         )  # fmt: skip
     return costs
+
+
+def _kept_per_parameter(config: ModelConfig, optimizer: str) -> float:
+    """The numbers that the optimizer keeps for each parameter, on average."""
+    if optimizer == "adamw":
+        return 2
+    with device("meta"):
+        model: Any = build_from(config)
+    return optimizer_numbers(model, optimizer) / model.n_parameters()
 
 
 def _times(gradients: bool, weights: bool, micro_batches: int) -> int:

@@ -22,6 +22,7 @@ from ..weights.families.gpt2 import module_names
 from . import switch
 from .base import LanguageModel
 from .config import flag, fraction, integer
+from .mup import hidden_matrices
 
 __all__ = ["PRESETS", "GPT", "GPTConfig", "TransformerBlock"]
 
@@ -92,6 +93,10 @@ class GPTConfig(switch.SwitchConfig):
         return cls(**{"emb_dim": 1600, "n_heads": 25, "n_layers": 48, **changes})
 
 
+# The layers whose output is added to the shortcut
+_ADDED = ("att.out_proj.weight", "ff.layers.2.weight", "ff.down.weight", "experts.down")
+
+
 class TransformerBlock(Block):
     """Attention, then feed forward, each on normalised input and added to its input (pre-norm).
 
@@ -103,7 +108,7 @@ class TransformerBlock(Block):
         self, config: GPTConfig, i: int = 0, shared: switch.Shared = switch.Shared()
     ) -> None:
         att, ff = switch.attention(config, i, shared), switch.feed_forward(config)
-        super().__init__(att, ff, partial(nn.LayerNorm, config.emb_dim), dropout=config.drop_rate)
+        super().__init__(att, ff, partial(switch.norm, config), dropout=config.drop_rate)
 
 
 class GPT(LanguageModel):
@@ -111,7 +116,8 @@ class GPT(LanguageModel):
 
     config: a GPTConfig, or a dict of its fields. Weights start as GPT-2's do: normal(0, 0.02),
     biases zero, and the two layers of each block that add to the shortcut smaller by √(2·n_layers),
-    so that the sum over all blocks has the same size at any depth.
+    so that the sum over all blocks has the same size at any depth; the config's `init` and
+    `mup_base` change that.
     """
 
     config: GPTConfig
@@ -127,27 +133,47 @@ class GPT(LanguageModel):
         shared = switch.shared_positions(config)
         blocks = (TransformerBlock(config, i, shared) for i in range(config.n_layers))
         self.trf_blocks = nn.ModuleList(blocks)
-        self.final_norm = nn.LayerNorm(C)
-        self.out_head = nn.Linear(C, V, bias=False)
+        self.final_norm = switch.norm(config)
+        self.out_head, last = switch.output_layer(config)
         if config.tie_weights:
-            self.out_head.weight = self.tok_emb.weight
-        self.init_weights()
+            last.weight = self.tok_emb.weight
+        self.value_emb: nn.Module | None = None
+        if config.value_embeddings:
+            att: Any = self.trf_blocks[0].att
+            self.value_emb = nn.Embedding(V, att.n_kv_heads * att.head_dim)
+        if config.init != "torch":
+            self.init_weights()
 
     def init_weights(self) -> None:
-        """Draws all weights again, as GPT-2's were drawn."""
-        small = 0.02 / math.sqrt(2 * self.config.n_layers)
+        """Draws all weights again, by the config's `init`; "gpt2" as GPT-2's were drawn."""
+        kind = self.config.init
+        if kind == "torch":
+            switch.as_pytorch_draws(self)
+            return
+        depth = math.sqrt(2 * self.config.n_layers)
         others = switch.starts_itself(self)
+        hidden = hidden_matrices(self)
         for name, parameter in self.named_parameters():
             if id(parameter) in others:
                 continue
+            std = 0.02
+            if id(parameter) in hidden:
+                std /= math.sqrt(self.width_multiplier)
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
             elif "norm" in name:
                 nn.init.ones_(parameter)
-            elif name.endswith(("att.out_proj.weight", "ff.layers.2.weight", "experts.down")):
-                nn.init.normal_(parameter, 0.0, small)
+            elif name.endswith(_ADDED):
+                std = std if kind == "normal" else 0.0 if kind == "zero" else std / depth
+                nn.init.normal_(parameter, 0.0, std)
             else:
-                nn.init.normal_(parameter, 0.0, 0.02)
+                nn.init.normal_(parameter, 0.0, std)
+
+    @property
+    def width_multiplier(self) -> float:
+        """emb_dim / mup_base, see models/mup.py; 1 without one."""
+        base = self.config.mup_base
+        return 1.0 if base is None else self.config.emb_dim / base
 
     def embed(self, idx: Tensor, positions: Tensor) -> Tensor:
         """The vectors of tokens and of their positions, added: (B, T) -> (B, T, C)."""
@@ -172,8 +198,11 @@ class GPT(LanguageModel):
         options: dict[str, Any] = {"mask": seen, "positions": positions}
         if any(block.is_recurrent for block in self.trf_blocks):
             options["real"] = switch.real_tokens(idx, cache, mask, padding)  # (B, T)
-        x = self.through_blocks(self.trf_blocks, x, cache, **options)
-        return self.final_norm(x)
+        if self.value_emb is not None:
+            options["values"] = self.value_emb(idx)  # (B, T, KV·D)
+        x = self.final_norm(self.through_blocks(self.trf_blocks, x, cache, **options))
+        m = self.width_multiplier
+        return x if m == 1.0 else x * (1.0 / m)
 
     def loss(self, idx: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:
         """See LanguageModel.loss; experts in training add balance·load_balancing_loss."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..files.atomic import atomic_write
+from ..files.packages import importing, install_extra
 from ..files.paths import local_path
 from .base import LanguageModel
 from .described import Described, describe_decoder
@@ -26,15 +27,11 @@ def save_onnx(model: LanguageModel, path: str | Path) -> Path:
 
     The graph takes `input_ids` (B, T) int64, at most context_length long, and returns `logits`
     (B, T, V) float32. It has no cache and no padding: each row is a text from its first token on.
-    Raises: ImportError without the package onnx; ValueError for a model that `describe_decoder`
+    Raises: MissingPackage without the package onnx; ValueError for a model that `describe_decoder`
     does not know, or one above 2 GB; OSError if the disk refuses.
     """
-    try:
+    with importing("an ONNX file needs the package onnx", install_extra("onnx")):
         import onnx
-    except ImportError as error:
-        raise ImportError(
-            "an ONNX file needs the package onnx: pip install 'tinygrad_llm[onnx]'"
-        ) from error
     described = describe_decoder(model)
     n_bytes = sum(weight.nbytes for weight in described.weights.values())
     if n_bytes > MOST_BYTES:

@@ -115,6 +115,11 @@ def cut_into_stages(
                 f"cut_into_stages: a {type(module).__name__} adds to the loss from inside of its "
                 "block, which the last stage cannot see: cut a model without it"
             )
+    if getattr(model, "value_emb", None) is not None:
+        raise TypeError(
+            "cut_into_stages: value embeddings need the tokens in every block, and only the first "
+            "stage has them: cut a model without them"
+        )
     n = len(inside.trf_blocks)
     if not 1 <= num_stages <= n:
         raise ValueError(f"cut_into_stages: {n} blocks cannot be cut into {num_stages} stages")

@@ -3,6 +3,7 @@
     GPTConfig(attention="gqa", n_kv_heads=2, positions="rotary")
     GPTConfig(attention="swa", window=64, ratio=3)       # three blocks with a window, one without
     GPTConfig(feed_forward="moe", n_experts=8)
+    GPTConfig(norm="rms", qk_norm=True, feed_forward="relu2", positions="rotary")
 
 A new kind is a row of ATTENTION (name, the fields of SwitchConfig that it uses, its builder).
 The defaults are GPT-2: full attention, a dense feed forward, learned positions.
@@ -17,7 +18,8 @@ from typing import Any, NamedTuple
 from .. import nn
 from ..layers.attention import Attention
 from ..layers.delta_net import GatedDeltaNet
-from ..layers.feed_forward import FeedForward
+from ..layers.feed_forward import FeedForward, GatedFeedForward
+from ..layers.head import SoftCappedHead
 from ..layers.indexer import Indexer, collected_index_losses
 from ..layers.latent_attention import LatentAttention
 from ..layers.linear_attention import LinearAttention
@@ -33,19 +35,24 @@ from ..layers.positions import Alibi, RelativeBias, SinusoidalPositions
 from ..layers.rotary import Rotary
 from ..tensor import Tensor
 from . import mixed
-from .config import ModelConfig, choice, flag, fraction, integer, optional
+from .config import ModelConfig, choice, flag, fraction, integer, optional, positive
 
 __all__ = [
     "ATTENTION",
     "FEED_FORWARD",
+    "INIT",
+    "NORMS",
     "POSITIONS",
     "Shared",
     "SwitchConfig",
     "add_positions",
+    "as_pytorch_draws",
     "attention",
     "balanced",
     "feed_forward",
     "fields_used",
+    "norm",
+    "output_layer",
     "position_layer",
     "real_tokens",
     "shared_positions",
@@ -71,7 +78,8 @@ class Kind(NamedTuple):
 def _attention(c: Any, shared: Shared, **more: Any) -> nn.Module:
     return Attention(
         c.emb_dim, c.n_heads, head_dim=c.head_dim, bias=c.qkv_bias, out_bias=True,
-        dropout=c.drop_rate, rotary=shared.rotary, position_bias=shared.bias, sinks=c.sinks, **more,
+        dropout=c.drop_rate, rotary=shared.rotary, position_bias=shared.bias, sinks=c.sinks,
+        qk_norm=_rms_norm if c.qk_norm else None, value_gate=c.value_embeddings, **more,
     )  # fmt: skip
 
 
@@ -116,12 +124,13 @@ def _mamba(c: Any, shared: Shared) -> nn.Module:
     return Mamba(c.emb_dim, state_dim=c.state_dim)
 
 
+_OF_SCORES = ("head_dim", "sinks", "qk_norm", "value_embeddings")
 ATTENTION: dict[str, Kind] = {
-    "mha": Kind(("head_dim", "sinks"), _attention),
-    "gqa": Kind(("head_dim", "n_kv_heads", "sinks"), _grouped),
-    "mqa": Kind(("head_dim", "sinks"), _one_key_head),
+    "mha": Kind(_OF_SCORES, _attention),
+    "gqa": Kind((*_OF_SCORES, "n_kv_heads"), _grouped),
+    "mqa": Kind(_OF_SCORES, _one_key_head),
     "swa": Kind(
-        ("head_dim", "n_kv_heads", "window", "ratio", "sinks", "dilation", "keep_first"), _windowed
+        (*_OF_SCORES, "n_kv_heads", "window", "ratio", "dilation", "keep_first"), _windowed
     ),
     "mla": Kind(("head_dim", "latent_dim", "rope_dim"), _latent),
     "sparse": Kind(("head_dim", "latent_dim", "rope_dim", "window"), _sparse),
@@ -138,10 +147,23 @@ def _experts(c: Any) -> nn.Module:
     )
 
 
+def _rms_norm(dim: int) -> nn.Module:
+    return nn.RMSNorm(dim, 1e-5)  # Llama's ε
+
+
+def _gated(c: Any) -> nn.Module:
+    """SwiGLU as wide as costs what a dense one does: 3·C·F = 8·C² numbers, F a multiple of 8."""
+    return GatedFeedForward(c.emb_dim, max(8, round(c.emb_dim / 3) * 8))
+
+
 FEED_FORWARD: dict[str, Callable[[Any], nn.Module]] = {
     "dense": lambda c: FeedForward(c.emb_dim),
+    "relu2": lambda c: FeedForward(c.emb_dim, activation="relu2"),
+    "swiglu": _gated,
     "moe": _experts,
 }
+NORMS: dict[str, Callable[[int], nn.Module]] = {"layer": nn.LayerNorm, "rms": _rms_norm}
+INIT = ("gpt2", "normal", "torch", "zero")
 
 # ------------------------------------------------------------------------------------- positions
 # name: (what is added to the tokens' vectors, what the blocks share), each made from a config
@@ -167,7 +189,8 @@ class SwitchConfig(ModelConfig):
                   window), "mla" (keys and values from a latent vector), "sparse" (that, with an
                   indexer that chooses keys), or a memory of fixed size: "linear", "deltanet",
                   "mamba"
-    feed_forward  "dense", or "moe" (a mixture of experts)
+    feed_forward  "dense" (GELU), "relu2" (relu(x)², So et al., 2021), "swiglu" (a gate, and two
+                  thirds of the width), or "moe" (a mixture of experts)
     positions     "learned", "sinusoidal", "rotary", "alibi", "t5", "none"
     head_dim      channels of a head; emb_dim / n_heads if None
     n_kv_heads    heads of keys and values, of gqa, swa and deltanet; if None n_heads, and for gqa
@@ -185,6 +208,14 @@ class SwitchConfig(ModelConfig):
     n_experts     of moe; n_experts_per_token: how many of them a token meets; expert_dim: channels
                   within one, 4·emb_dim if None; balance: how much of load_balancing_loss is added
                   to the loss in training; z_loss: the same of router_z_loss
+    norm          "layer" (LayerNorm) or "rms" (RMSNorm)
+    qk_norm       of mha, gqa, mqa and swa: an RMSNorm of each query and each key
+    value_embeddings  of the same: one more vector of each token, from a table that the blocks
+                  share, times a learned factor of each head and block, is added to its values
+    logit_softcap c: the logits are c·tanh(logits/c)
+    init          how weights are drawn: "gpt2", "normal" (all from normal(0, 0.02)), "torch" (as
+                  PyTorch's layers are), "zero" (gpt2, and 0 in layers that add to the shortcut)
+    mup_base      the emb_dim at which the learning rate was found, for µP: see models/mup.py
 
     Raises: ValueError for a field that its choice does not use, or positions that no block knows.
     """
@@ -207,6 +238,12 @@ class SwitchConfig(ModelConfig):
     dilation: int = integer(1)
     keep_first: int = integer(0, at_least=0)
     z_loss: float = fraction(0.0)
+    norm: str = choice(tuple(NORMS), "layer")
+    qk_norm: bool = flag(False)
+    value_embeddings: bool = flag(False)
+    logit_softcap: float | None = optional(positive(None))
+    init: str = choice(INIT, "gpt2")
+    mup_base: int | None = optional(integer(None))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -222,6 +259,17 @@ class SwitchConfig(ModelConfig):
                 f"{type(self).__name__}: n_experts_per_token must be at most n_experts, got "
                 f"{self.n_experts_per_token} and {self.n_experts}"
             )
+        if self.value_embeddings and self.ratio and self.attention != "swa":
+            raise ValueError(
+                f"{type(self).__name__}: value_embeddings need {', '.join(_SCORES)} in every block"
+            )
+        if self.mup_base and (self.attention not in _SCORES or self.feed_forward == "moe"):
+            raise ValueError(
+                f"{type(self).__name__}: mup_base is for {', '.join(_SCORES)} without experts, got "
+                f"attention={self.attention!r} and feed_forward={self.feed_forward!r}"
+            )
+        if self.mup_base and self.init == "torch":
+            raise ValueError(f"{type(self).__name__}: mup_base and init='torch' exclude each other")
         known = IN_BLOCKS.get(self.positions)
         if known is not None and self.attention not in known and not self.ratio:
             raise ValueError(
@@ -274,6 +322,7 @@ def fields_used(attention: str, feed_forward: str) -> set[str]:
     """
     every = {f.name for f in fields(ModelConfig)} | {"n_heads", "n_layers"}
     used = every | {"attention", "feed_forward", "positions", *ATTENTION[attention].uses}
+    used |= {"norm", "logit_softcap", "init", "mup_base"}
     if feed_forward == "moe":
         used |= {"n_experts", "n_experts_per_token", "expert_dim", "balance", "z_loss"}
     return used
@@ -295,6 +344,21 @@ def attention(config: Any, i: int, shared: Shared) -> nn.Module:
 def feed_forward(config: Any) -> nn.Module:
     """The feed forward of a block."""
     return FEED_FORWARD[config.feed_forward](config)
+
+
+def norm(config: Any) -> nn.Module:
+    """A norm over the channels."""
+    return NORMS[config.norm](config.emb_dim)
+
+
+def output_layer(config: Any) -> tuple[nn.Module, nn.Module]:
+    """(the output layer, the Linear in it that has the matrix (V, C))."""
+    V, C = config.vocab_size, config.emb_dim
+    if config.logit_softcap is None:
+        linear = nn.Linear(C, V, bias=False)
+        return linear, linear
+    capped = SoftCappedHead(C, V, config.logit_softcap)
+    return capped, capped.linear
 
 
 def position_layer(config: Any) -> nn.Module | None:
@@ -335,6 +399,19 @@ def starts_itself(model: nn.Module) -> set[int]:
         if isinstance(module, Mamba):  # its steps begin between 0.001 and 0.1
             own |= {id(p) for p in module.dt_proj.parameters()}
     return own
+
+
+def as_pytorch_draws(model: nn.Module) -> None:
+    """Draws the weights of every layer again by the rule of its class in PyTorch.
+
+    An output layer that is tied to the embedding is drawn as the embedding.
+    """
+    tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    for module in model.modules():
+        tied = isinstance(module, nn.Linear) and id(module.weight) in tables
+        reset = getattr(module, "reset_parameters", None)
+        if reset is not None and not tied:
+            reset()
 
 
 def balanced(model: Any, loss: Callable[[], Tensor]) -> Tensor:

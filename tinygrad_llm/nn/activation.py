@@ -26,6 +26,7 @@ __all__ = [
     "Mish",
     "PReLU",
     "ReLU",
+    "RReLU",
     "ReLU6",
     "SiLU",
     "Sigmoid",
@@ -120,6 +121,24 @@ class ReLU6(Hardtanh):
 
     def extra_repr(self) -> str:
         return "inplace=True" if self.inplace else ""
+
+
+class RReLU(_Inplace):
+    """x where x > 0, else x times a factor: drawn from [lower, upper) while training, else their
+    mean."""
+
+    def __init__(
+        self, lower: float = 1.0 / 8, upper: float = 1.0 / 3, inplace: bool = False
+    ) -> None:
+        super().__init__(inplace)
+        self.lower, self.upper = lower, upper
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.rrelu(input, self.lower, self.upper, self.training, self.inplace)
+
+    def extra_repr(self) -> str:
+        inplace = ", inplace=True" if self.inplace else ""
+        return f"lower={self.lower}, upper={self.upper}{inplace}"
 
 
 class GLU(Module):

@@ -22,6 +22,7 @@ from ..functions.activation import (
     relu,
     relu6,
     relu_,
+    rrelu,
     selu,
     silu,
     softplus,
@@ -52,6 +53,7 @@ from ..functions.losses.classification import (
 )
 from ..functions.losses.pairs import (
     cosine_embedding_loss,
+    hinge_embedding_loss,
     margin_ranking_loss,
     pairwise_distance,
     triplet_margin_loss,
@@ -76,6 +78,7 @@ __all__ = [
     "celu",
     "conv1d",
     "cosine_embedding_loss",
+    "hinge_embedding_loss",
     "cosine_similarity",
     "crf_log_partition",
     "cross_entropy",
@@ -114,6 +117,7 @@ __all__ = [
     "prelu",
     "relu",
     "relu6",
+    "rrelu",
     "relu_",
     "rms_norm",
     "rope",

@@ -20,6 +20,7 @@ __all__ = [
     "KLDivLoss",
     "L1Loss",
     "MSELoss",
+    "HingeEmbeddingLoss",
     "MarginRankingLoss",
     "NLLLoss",
     "PairwiseDistance",
@@ -220,6 +221,19 @@ class CosineEmbeddingLoss(_WithMargin):
         return F.cosine_embedding_loss(
             input1, input2, target, self.margin, reduction=self.reduction
         )
+
+
+class HingeEmbeddingLoss(_WithMargin):
+    """x where y = 1, max(0, margin − x) where y = −1, for distances x."""
+
+    def __init__(
+        self, margin: float = 1.0, size_average: bool | None = None, reduce: bool | None = None,
+        reduction: str = "mean",
+    ) -> None:  # fmt: skip
+        super().__init__(margin, size_average, reduce, reduction)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.hinge_embedding_loss(input, target, self.margin, reduction=self.reduction)
 
 
 class TripletMarginLoss(_Loss):

@@ -25,6 +25,8 @@ class ScaledDotProductAttention(Op):
     A query that sees no key gets y = 0, and no gradient comes from it.
     What is hidden by is_causal takes no part even if it is infinite or NaN: where a result is not
     finite, the work is done again in blocks of one query, or of one key (attention_blocks.mixes).
+    In backward a query whose g is 0 adds nothing then, so that a row that a later key has spoilt
+    does not reach the gradients of earlier keys unless something was computed from it.
 
     Backward, with d = Σ g·y over a row:
         ∂L/∂v = pᵀ·g       ∂L/∂p = g·vᵀ       ∂L/∂s = p·(∂L/∂p − d)
@@ -125,7 +127,7 @@ class ScaledDotProductAttention(Op):
                 gq_sum[...] = 0.0
                 if gm is not None:
                     gm[...] = 0.0
-                self.attend_back(*arrays, size=1)
+                self.attend_back(*arrays, size=1, used=(g != 0).any(-1))
             gq[...] = gq_sum
 
     def attend(self, q_scaled, k, v, mask, keep, y, log_sum, size=None):
@@ -148,10 +150,13 @@ class ScaledDotProductAttention(Op):
             xp.divide(unmerged(out, part), unmerged(total, part), out=part)
             log_sum[:, :, rows] = unmerged(xp.log(total) + top, part)
 
-    def attend_back(self, q_l, k, v, mask, keep, log_sum, g_d, gq, gk, gv, gm, size=None):
+    def attend_back(
+        self, q_l, k, v, mask, keep, log_sum, g_d, gq, gk, gv, gm, size=None, used=None
+    ):  # fmt: skip
         """The gradients of some heads, in blocks of `size` keys (BLOCK_ROWS), in place.
 
-        q_l is [q·scale, −l] and g_d is [g, −d]; what belongs to gq is added to it.
+        q_l is [q·scale, −l] and g_d is [g, −d]; what belongs to gq is added to it. used: which
+        queries (h, R, L) take part; None for all.
         """
         xp, k_scaled = xp_of(k), k * self.scale
         k_1, v_1 = with_column(k, 1.0), with_column(v, 1.0)  # (h, S, E + 1), (h, S, D + 1)
@@ -174,16 +179,22 @@ class ScaledDotProductAttention(Op):
                 gs *= kept
                 gs += g_n[..., -1:]
             gs *= p  # ∂L/∂s
+            idle = None if used is None else ~used[:, :, rows].reshape(len(p), -1)  # (h, R·n)
+            for array in () if idle is None else (q_n, g_n, gs, dropped):
+                array[idle] = 0.0
             gs = self.stored(gs * self.scale) / self.scale if self.half is not None else gs
             if gm is not None:
                 part = gm[:, :, rows, keys]
                 part[...] = unmerged(gs, part)
             if self.softcap is not None:
                 gs *= self.derivative_of_cap(q_n, k, keys)
+            if idle is not None and self.softcap is not None:
+                gs[idle] = 0.0
             xp.matmul(dropped.swapaxes(-1, -2), g_n[..., :-1], out=gv[:, keys])
             xp.matmul(gs.swapaxes(-1, -2), q_n[..., :-1], out=gk[:, keys])  # scaled
             part = gq[:, :, rows]  # (h, R, n, E)
-            part += unmerged(gs @ k_scaled[:, keys], part)
+            step = unmerged(gs @ k_scaled[:, keys], part)
+            part += step if used is None else xp.where(used[:, :, rows, None], step, 0.0)
 
     def scores(self, q_n, k, mask, rows, keys):
         """q_n·kᵀ of some heads, capped and masked: (h, R·n, ·), (h, S, ·) -> (h, R·n, m)."""

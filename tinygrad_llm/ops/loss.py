@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ..arrays.devices import on_gpu, xp_of
 from ..arrays.ids import all_within, id_ranges, ids_in_range, seen_within
 from ..arrays.indexing import row_starts
@@ -119,6 +121,20 @@ class Targets:
             return log_total - scores
         return self.counting(self.weight * log_total - scores)  # 0·∞ among the others
 
+    def certain(self, losses: Any, z: Any, total: Any) -> Any:
+        """−Σ q·log p again, as q·log(total/z_t), where total/z_t < 1.1: (n) -> (n), in place.
+
+        log total − x_t has the rounding error of x_t there, which may be more than the loss, and
+        of either sign. z = exp(x − m) (n, C), or exp(x), and total = Σ z (n).
+        """
+        if not isinstance(z, np.ndarray) or self.soft is not None:
+            return losses
+        ratio = total / z.take(self.positions(z))  # 1/p_t, (n)
+        if ratio.size and not ratio.item(ratio.argmin()) >= 1.1:
+            weight = 1.0 if self.once else self.hard
+            np.copyto(losses, weight * np.log(ratio), where=ratio < 1.1)
+        return losses
+
     def counting(self, values: Any) -> Any:
         """The values of rows whose target counts, and 0 in the others: (n) -> (n)."""
         return values if self.once else selected(values, ~self.ignored)
@@ -183,7 +199,8 @@ class CrossEntropy(Op):
         @over_row_blocks(as_rows(z), as_rows(x), targets, as_rows(z))  # (..., C) -> (N, C)
         def blocks(x, targets, z):
             shifted, total = exp_total(x, z, largest=1e5)  # x − m; z = exp(x − m)
-            return total, targets.losses(targets.scores(shifted), xp.log(total[:, 0]))
+            losses = targets.losses(targets.scores(shifted), xp.log(total[:, 0]))
+            return total, targets.certain(losses, z, total[:, 0])
 
         total, losses = _joined(blocks)  # (N, 1), (N)
         self.saved, self.once = (z, total, t, w), targets.once
@@ -201,6 +218,9 @@ class CrossEntropy(Op):
             shifted, z, total = exp_of_large(x, 1e5)  # x − m, exp(x − m), (N)
         losses = xp_of(x).log(total)
         losses -= shifted.take(row_starts(x) + t)
+        if not losses.item(losses.argmin()) >= 0.1:  # log total − x_t is rounded as x_t is
+            ratio = total / z.take(row_starts(x) + t)
+            np.copyto(losses, np.log(ratio), where=ratio < 1.1)
         self.saved, self.few = (z, total, t, None), True
         return add_up(losses) * (1.0 / n)
 
@@ -271,6 +291,7 @@ class LinearCrossEntropy(Op):
                 xp.exp(z, out=z)
                 total = sum_along(z)  # (n, 1)
                 losses[...] = targets.losses(scores, xp.log(total[:, 0]))
+                targets.certain(losses, z, total[:, 0])
                 if True in needs:
                     f[...] = targets.gradient(z, total, g)
 

@@ -3,7 +3,7 @@
 import math
 
 from ..arrays.devices import xp_of
-from ..arrays.layout import in_rows
+from ..arrays.layout import expanded, in_rows
 from ..arrays.matmul import product, products
 from ..arrays.reductions import unbroadcast
 from ..arrays.silence import quiet
@@ -49,6 +49,15 @@ def rows(x):
     return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
+FEW = 1 << 13  # products that are added up sooner than a way through them is planned
+
+
+def einsum(equation, arrays):
+    """The sum of products, in the best order of two at a time unless they are few."""
+    few = math.prod([a.size for a in arrays]) < FEW
+    return xp_of(arrays[0]).einsum(equation, *arrays, optimize=not few)
+
+
 class Einsum(Op):
     """y = Σ of products over the letters that the output lacks: einsum("bik,bkj->bij", a, b).
 
@@ -64,11 +73,10 @@ class Einsum(Op):
     @quiet  # the engine runs ops with views as they are
     def forward(self, *xs, inputs, output):
         self.saved, self.inputs, self.output = xs, inputs, output
-        y = xp_of(xs[0]).einsum(f"{','.join(inputs)}->{output}", *xs, optimize=True)
+        y = einsum(f"{','.join(inputs)}->{output}", xs)
         return y if len(xs) == 1 and len(inputs[0]) == len(output) else in_rows(y)
 
     def backward(self, g):
-        xp = xp_of(g)
         grads: list = []
         for i, (letters, x) in enumerate(zip(self.inputs, self.saved, strict=True)):
             if not self.needs[i]:
@@ -78,9 +86,9 @@ class Einsum(Op):
             terms = [self.output] + [self.inputs[k] for k in others]
             known = "".join(c for c in letters if any(c in t for t in terms))
             arrays = [g] + [self.saved[k] for k in others]
-            gx = xp.einsum(f"{','.join(terms)}->{known}", *arrays, optimize=True)
+            gx = einsum(f"{','.join(terms)}->{known}", arrays)
             sizes = dict(zip(known, gx.shape, strict=True))  # n where x has n, or where x has 1
             gx = gx.reshape([sizes.get(c, 1) for c in letters])
             gx = unbroadcast(gx, tuple(min(n, m) for n, m in zip(gx.shape, x.shape, strict=True)))
-            grads.append(xp.broadcast_to(gx, x.shape))
+            grads.append(expanded(gx, x.shape))
         return tuple(grads)

@@ -7,6 +7,7 @@ that was added; `spread` repeats it to the input's shape without copying.
 import math
 
 from ..arrays.devices import xp_of
+from ..arrays.layout import expanded
 from ..arrays.masks import equal_or_nan, selected
 from ..arrays.reductions import sum_over, variance
 from ..autograd.engine import Op
@@ -16,7 +17,7 @@ def spread(g, shape, dims, keepdim):
     """The gradient of a reduction over `dims`, repeated to the shape before it (read-only)."""
     if not keepdim:
         g = g.reshape([1 if i in dims else n for i, n in enumerate(shape)])
-    return xp_of(g).broadcast_to(g, shape)
+    return expanded(g, shape)
 
 
 class Sum(Op):
@@ -74,7 +75,7 @@ class Var(Op):
         if self.half is not None:
             centred = _centred_in_half(self, x, dims)
         self.saved = (centred,)
-        return y.astype(x.dtype, copy=False)
+        return y if y.dtype is x.dtype else y.astype(x.dtype)
 
     def backward(self, g):
         (centred,) = self.saved
@@ -140,7 +141,9 @@ class Extreme(Op):
 def _running(op, function, x, dim):
     """x.cumsum or x.cumprod along dim, of float32 through float64 and then rounded, as PyTorch."""
     kind = x.dtype if x.dtype.kind == "f" else "int64"
-    wide = "float64" if kind == "float32" and op.half is None else kind
+    wide = float if x.dtype.char == "f" and op.half is None else kind
+    if wide is float and x.size < 1024:  # NumPy casts while it adds, which begins slowly
+        return getattr(x.astype(float), function)(dim).astype(kind)
     return getattr(x, function)(dim, dtype=wide).astype(kind, copy=False)
 
 

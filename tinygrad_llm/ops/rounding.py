@@ -22,7 +22,8 @@ class Step(Op):
 class Remainder(Op):
     """z = x − q·y with an integer q: ⌊x/y⌋, or x/y rounded towards 0 (rounding "floor" or "trunc").
 
-    "floor" is Python's x % y, which has y's sign; "trunc" is C's fmod, which has x's.
+    "floor" is Python's x % y, which has y's sign, or x's where it is 0; "trunc" is C's
+    fmod, which has x's.
     Backward: ∂L/∂x = g,   ∂L/∂y = −g·q.   Between its jumps q is constant. Saves x and y.
     """
 
@@ -34,7 +35,10 @@ class Remainder(Op):
         xp, self.rounding = xp_of(x), rounding
         if self.needs[1]:
             self.saved = x, y
-        return xp.remainder(x, y) if rounding == "floor" else xp.fmod(x, y)
+        if rounding == "trunc":
+            return xp.fmod(x, y)
+        z = xp.remainder(x, y)
+        return z if z.dtype.kind in "iu" else xp.where(z == 0, xp.copysign(z, x), z)
 
     def backward(self, g):
         if not self.needs[1]:

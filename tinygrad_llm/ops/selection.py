@@ -19,18 +19,15 @@ class Clamp(Op):
 
     def forward(self, x, low=None, high=None):
         xp = xp_of(x)
-        inside = xp.ones(x.shape, bool)
         if x.dtype.kind == "V":  # bfloat16 compares with the bounds as bfloat16, as PyTorch does
             low, high = (p if p is None else xp.asarray(p, x.dtype) for p in (low, high))
-        y = x
-        if low is not None:
-            inside &= x >= low
-            y = xp.maximum(y, low)
-        if high is not None:
-            inside &= x <= high
-            y = xp.minimum(y, high)
-        self.saved = (inside,)
-        return y
+        if self.needs[0]:
+            inside = xp.ones(x.shape, bool) if low is None else x >= low
+            if high is not None:
+                inside &= x <= high
+            self.saved = (inside,)
+        y = x if low is None else xp.maximum(x, low)
+        return y if high is None else xp.minimum(y, high)
 
     def backward(self, g):
         return selected(g, self.saved[0])

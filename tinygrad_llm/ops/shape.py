@@ -3,7 +3,8 @@
 import math
 
 from ..arrays.devices import on_gpu, xp_of
-from ..arrays.layout import order_of
+from ..arrays.layout import expanded, order_of
+from ..arrays.masks import lower_triangle, upper_triangle
 from ..arrays.parallel import over_row_blocks
 from ..arrays.regions import adjacent_view
 from ..autograd.engine import Op
@@ -55,7 +56,7 @@ class Expand(Op):
     broadcasts = True
 
     def forward(self, x, shape):
-        return xp_of(x).broadcast_to(x, shape)
+        return expanded(x, shape)
 
     def backward(self, g):
         return g
@@ -134,6 +135,11 @@ def slices(x, sizes, dim):
     return tuple(pieces)
 
 
+def _reversed(x, dims):
+    """A view of x, read from the end along dims."""
+    return x[tuple([slice(None, None, -1 if d in dims else None) for d in range(x.ndim)])]
+
+
 class Flip(Op):
     """y = x in reverse order along dims.   Backward: ∂L/∂x = g reversed.   Saves nothing."""
 
@@ -141,10 +147,10 @@ class Flip(Op):
 
     def forward(self, x, dims):
         self.dims = dims
-        return xp_of(x).flip(x, dims).copy(order_of(x))
+        return _reversed(x, dims).copy(order_of(x))
 
     def backward(self, g):
-        return xp_of(g).flip(g, self.dims)
+        return _reversed(g, self.dims)
 
 
 class Roll(Op):
@@ -159,10 +165,23 @@ class Roll(Op):
 
     def forward(self, x, shifts, dims):
         self.shifts, self.dims = shifts, dims
-        return xp_of(x).roll(x, shifts, dims)
+        return _moved(x, shifts, dims)
 
     def backward(self, g):
-        return xp_of(g).roll(g, tuple(-s for s in self.shifts), self.dims)
+        return _moved(g, [-s for s in self.shifts], self.dims)
+
+
+def _moved(x, shifts, dims):
+    """A copy of x, moved along each dim by its shift: the last `shift` slices come first."""
+    if dims is None:
+        return _moved(x.reshape(-1), shifts, (0,)).reshape(x.shape)  # (...) -> (N) -> (...)
+    y = x
+    for shift, dim in zip(shifts, dims, strict=True):
+        n = x.shape[dim]
+        if n and shift % n:
+            cut = n - shift % n
+            y = xp_of(x).concatenate(slices(y, (cut, n - cut), dim)[::-1], axis=dim)
+    return x.copy() if y is x else y
 
 
 class Tril(Op):
@@ -175,10 +194,10 @@ class Tril(Op):
 
     def forward(self, x, diagonal=0):
         self.diagonal = diagonal
-        return xp_of(x).tril(x, diagonal)
+        return lower_triangle(x, diagonal)
 
     def backward(self, g):
-        return xp_of(g).tril(g, self.diagonal)
+        return lower_triangle(g, self.diagonal)
 
 
 class Triu(Op):
@@ -191,10 +210,10 @@ class Triu(Op):
 
     def forward(self, x, diagonal=0):
         self.diagonal = diagonal
-        return xp_of(x).triu(x, diagonal)
+        return upper_triangle(x, diagonal)
 
     def backward(self, g):
-        return xp_of(g).triu(g, self.diagonal)
+        return upper_triangle(g, self.diagonal)
 
 
 class Pad(Op):

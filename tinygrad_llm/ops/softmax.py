@@ -4,6 +4,8 @@ softmax(x) = softmax(x − m): with the maximum m subtracted, exp never overflow
 m = 0 where Σ exp(x) shows that no maximum was needed.
 """
 
+import numpy as np
+
 from ..arrays.devices import xp_of
 from ..arrays.parallel import along
 from ..arrays.reductions import SPREAD, exp_of_few, exp_total, is_few, row_dot, sum_along
@@ -32,7 +34,7 @@ class Softmax(Op):
     @staticmethod
     def of_few(x):
         """softmax(x) along the last dim of a few numbers; None where it takes more than that."""
-        if not x.ndim or not is_few(x, SPREAD // (x.shape[-1] or 1)):
+        if not is_few(x, SPREAD) or x.size * x.shape[-1] >= SPREAD:
             return None
         y, total = exp_of_few(x, spread=True)  # (..., C), (..., C)
         y /= total
@@ -54,6 +56,17 @@ class Softmax(Op):
             gx *= y
 
         return gx
+
+
+def near_one(y, x, total):
+    """y = −log(Σ exp(x)/exp(x)) where it is above −0.1, in place; total = Σ exp(x) along a dim.
+
+    x − log Σ exp(x) has the rounding error of x there, which may be more than y, and above 0.
+    """
+    certain = y > -0.1
+    if certain.any():
+        ratio = total / np.exp(x, where=certain, out=np.ones_like(y))
+        np.copyto(y, 0.0 - np.log(ratio), where=certain)  # 0, not −0
 
 
 class LogSoftmax(Op):
@@ -81,13 +94,20 @@ class LogSoftmax(Op):
     def of_few(x):
         """log_softmax(x) along the last dim of a few moderate numbers; None for others."""
         total = exp_of_few(x)[1] if is_few(x) else None  # (...)
-        return None if total is None else x - xp_of(x).log(total)[..., None]  # (...) -> (..., C)
+        if total is None:
+            return None
+        y = x - xp_of(x).log(total)[..., None]  # (...) -> (..., C)
+        if not y.item(y.argmax()) <= -0.1:  # as in of_rows
+            near_one(y, x, total[..., None])
+        return y
 
     @staticmethod
     def of_rows(x, y, dim):
         """y = log_softmax(x) for some rows."""
         z, total = exp_total(x, y, dim, largest=1e5)  # z = x − m
         xp_of(x).subtract(z, xp_of(x).log(total), out=y)
+        if z is x and isinstance(y, np.ndarray):
+            near_one(y, x, total)
 
     def backward(self, g):
         (y,) = self.saved

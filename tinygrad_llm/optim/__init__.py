@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..tensor.missing_names import missing
@@ -31,10 +33,15 @@ __all__ = [
     "RMSprop",
     "SGDScheduleFree",
     "lr_scheduler",
+    "swa_utils",
 ]
 
 
-if not TYPE_CHECKING:  # else a checker would accept every name
+if TYPE_CHECKING:
+    swa_utils: ModuleType  # imported when it is first used: it is made of modules
+else:  # a checker would accept every name
 
     def __getattr__(name: str) -> object:
+        if name == "swa_utils":
+            return importlib.import_module(".swa_utils", __name__)
         raise missing(__name__, name, __all__)

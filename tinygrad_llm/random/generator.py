@@ -15,7 +15,15 @@ import numpy as np
 
 from ..arrays.silence import silently
 from ..arrays.twins import cpu_twins, large
-from .sequences import check_weights, cumulative, digits, in_memory_order, representable, shuffled
+from .sequences import (
+    check_weights,
+    cumulative,
+    digits,
+    in_memory_order,
+    representable,
+    shuffled,
+    shuffled_few,
+)
 from .sharing import new_lock, one_at_a_time
 
 if TYPE_CHECKING:
@@ -403,7 +411,6 @@ class Generator:
                 part[:] = numbers
         return out.reshape(shape)
 
-    @one_at_a_time
     def randperm(self, n: int, dtype: DTypeLike = np.int64) -> np.ndarray:
         """The numbers 0, ..., n − 1 in random order: (n).
 
@@ -413,8 +420,15 @@ class Generator:
             raise RuntimeError(f"randperm: n must be below {_LONGEST_PERMUTATION}, got {n}")
         if n < 2:
             return np.arange(n).astype(dtype)
+        if n <= 4 * _FEW:  # the same draws with less overhead
+            with self._lock.inner:
+                draws = self._stream._bit_generator.random_raw(n - 1)
+            order = shuffled_few(draws)
+            return order if dtype is _INT64 else order.astype(dtype)
         choices = np.arange(n, 1, -1, dtype=np.uint32)  # n − i for step i
-        partner = (self._draw32(n - 1) % choices).astype(np.int64)
+        with self._lock.inner:
+            draws = self._draw32(n - 1)
+        partner = (draws % choices).astype(np.int64)
         partner += np.arange(n - 1)
         return shuffled(partner).astype(dtype, copy=False)
 

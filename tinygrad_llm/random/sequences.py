@@ -19,6 +19,7 @@ __all__ = [
     "memory_order",
     "representable",
     "shuffled",
+    "shuffled_few",
 ]
 
 
@@ -102,6 +103,25 @@ def shuffled(partner: np.ndarray) -> np.ndarray:
     result = np.append(partner, n - 1)
     result[np.append(step[earlier + 1], n - 1)] = origin
     return result
+
+
+def shuffled_few(draws: np.ndarray) -> np.ndarray:
+    """`shuffled` for partner[i] = i + draws[i] mod (n − i), draws in uint64, one after another."""
+    n = len(draws) + 1
+    counts, steps, numbers = _counts(n)
+    draws %= counts
+    draws += steps
+    order = numbers.copy()
+    for i, j in enumerate(draws.tolist()):
+        order[i], order[j] = order[j], order[i]
+    return np.fromiter(order, np.int64, n)
+
+
+@lru_cache(64)
+def _counts(n: int) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """n − i and i for the steps i of a permutation, and the n numbers. Not to be changed."""
+    steps = np.arange(n - 1, dtype=np.uint64)
+    return np.uint64(n) - steps, steps, list(range(n))
 
 
 def in_memory_order(draw: Callable[..., Any], like: Any, *others: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..evaluation.ranking import recall
+from ..files.packages import importing, install_extra
 from .search import Hits, binary_codes
 
 __all__ = ["KINDS", "FaissIndex", "agreement"]
@@ -41,13 +42,12 @@ class FaissIndex:
             raise ValueError(f"vectors (N, C) are needed, got {vectors.shape}")
         if min(n_probe, links, depth, 1 if n_lists is None else n_lists) < 1:
             raise ValueError("n_lists, n_probe, links and depth must be 1 or more")
-        try:
+        install = (
+            f"{install_extra('retrieval')}, or use search_vectors, which is exact and needs NumPy "
+            "alone"
+        )
+        with importing("this index needs Faiss", install):
             import faiss
-        except ImportError as error:
-            raise ImportError(
-                'Faiss is not installed: pip install "tinygrad-llm[retrieval]", or use '
-                "search_vectors, which is exact and needs NumPy alone"
-            ) from error
         vectors = np.ascontiguousarray(vectors, np.float32)
         n, width = vectors.shape
         self.kind, self.width = kind, width

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
+from ..files.packages import importing, install_extra
 from . import ollama, openai
 from .fields import ApiError
 from .service import Service
@@ -35,15 +36,11 @@ class Page(NamedTuple):
 
 
 def check_installed() -> None:
-    """Raises: ImportError, which says what to install, if FastAPI or uvicorn is missing."""
-    try:
+    """Raises: MissingPackage if FastAPI or uvicorn is not installed."""
+    install = f"{install_extra('serve')} (or fastapi and uvicorn alone)"
+    with importing("the server needs FastAPI and uvicorn", install):
         import fastapi  # noqa: F401
         import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            "the server needs FastAPI and uvicorn: pip install 'tinygrad_llm[serve]' (or fastapi "
-            "and uvicorn alone)"
-        ) from error
 
 
 def make_app(

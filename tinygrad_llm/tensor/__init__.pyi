@@ -215,6 +215,8 @@ class Tensor:
         """divide in place: the result is written into this tensor."""
     def __itruediv__(self, other: Any) -> Tensor:
         """div in place: the result is written into this tensor."""
+    def true_divide_(self, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+        """true_divide in place: the result is written into this tensor."""
     def __truediv__(self, other: Any) -> Tensor: ...
     def __rtruediv__(self, other: Any) -> Tensor: ...
     def neg(self) -> Tensor:
@@ -225,8 +227,8 @@ class Tensor:
         """−input, element by element."""
     def neg_(self) -> Tensor:
         """neg in place: the result is written into this tensor."""
-    def positive(self) -> Tensor:
-        """The tensor itself."""
+    def negative_(self) -> Tensor:
+        """negative in place: the result is written into this tensor."""
     def __pos__(self) -> Tensor:
         """The tensor itself."""
     def pow(self, exponent: Any) -> Tensor:
@@ -254,6 +256,8 @@ class Tensor:
         """|x|; the gradient at 0 is 0."""
     def abs_(self) -> Tensor:
         """abs in place: the result is written into this tensor."""
+    def absolute_(self) -> Tensor:
+        """absolute in place: the result is written into this tensor."""
     def lerp(self, end: Tensor, weight: Any) -> Tensor:
         """input + weight·(end − input), a number or a tensor of weights."""
     def lerp_(self, end: Tensor, weight: Any) -> Tensor:
@@ -270,26 +274,48 @@ class Tensor:
     # functions/comparison.py
     def eq(self, other: Any) -> Tensor:
         """input == other, element by element; nan equals nothing. other may be a number."""
+    def eq_(self, other: Any) -> Tensor:
+        """eq in place: the result is written into this tensor."""
     def ne(self, other: Any) -> Tensor:
         """input != other, element by element. other may be a number."""
     def not_equal(self, other: Any) -> Tensor:
         """input != other, element by element. other may be a number."""
+    def ne_(self, other: Any) -> Tensor:
+        """ne in place: the result is written into this tensor."""
+    def not_equal_(self, other: Any) -> Tensor:
+        """not_equal in place: the result is written into this tensor."""
     def lt(self, other: Any) -> Tensor:
         """input < other, element by element. other may be a number."""
     def less(self, other: Any) -> Tensor:
         """input < other, element by element. other may be a number."""
+    def lt_(self, other: Any) -> Tensor:
+        """lt in place: the result is written into this tensor."""
+    def less_(self, other: Any) -> Tensor:
+        """less in place: the result is written into this tensor."""
     def le(self, other: Any) -> Tensor:
         """input <= other, element by element. other may be a number."""
     def less_equal(self, other: Any) -> Tensor:
         """input <= other, element by element. other may be a number."""
+    def le_(self, other: Any) -> Tensor:
+        """le in place: the result is written into this tensor."""
+    def less_equal_(self, other: Any) -> Tensor:
+        """less_equal in place: the result is written into this tensor."""
     def gt(self, other: Any) -> Tensor:
         """input > other, element by element. other may be a number."""
     def greater(self, other: Any) -> Tensor:
         """input > other, element by element. other may be a number."""
+    def gt_(self, other: Any) -> Tensor:
+        """gt in place: the result is written into this tensor."""
+    def greater_(self, other: Any) -> Tensor:
+        """greater in place: the result is written into this tensor."""
     def ge(self, other: Any) -> Tensor:
         """input >= other, element by element. other may be a number."""
     def greater_equal(self, other: Any) -> Tensor:
         """input >= other, element by element. other may be a number."""
+    def ge_(self, other: Any) -> Tensor:
+        """ge in place: the result is written into this tensor."""
+    def greater_equal_(self, other: Any) -> Tensor:
+        """greater_equal in place: the result is written into this tensor."""
     def __eq__(self, other: Any) -> Tensor: ...  # type: ignore[override]
     def __ne__(self, other: Any) -> Tensor: ...  # type: ignore[override]
     def __lt__(self, other: Any) -> Tensor: ...
@@ -480,24 +506,42 @@ class Tensor:
         """erf in place: the result is written into this tensor."""
     def exp2(self) -> Tensor:
         """2ˣ."""
+    def exp2_(self) -> Tensor:
+        """exp2 in place: the result is written into this tensor."""
     def erfc(self) -> Tensor:
         """1 − erf x, without the loss of digits for large x; its derivative is −2/√π·e^(−x²)."""
+    def erfc_(self) -> Tensor:
+        """erfc in place: the result is written into this tensor."""
     def sinh(self) -> Tensor:
         """(eˣ − e⁻ˣ)/2; its derivative is cosh x."""
+    def sinh_(self) -> Tensor:
+        """sinh in place: the result is written into this tensor."""
     def cosh(self) -> Tensor:
         """(eˣ + e⁻ˣ)/2; its derivative is sinh x."""
+    def cosh_(self) -> Tensor:
+        """cosh in place: the result is written into this tensor."""
     def logit(self, eps: builtins.float | None = None) -> Tensor:
         """log(x/(1 − x)), the inverse of sigmoid; with eps, x is first clamped to [eps, 1 − eps]."""
+    def logit_(self, eps: builtins.float | None = None) -> Tensor:
+        """logit in place: the result is written into this tensor."""
     def logaddexp(self, other: Tensor) -> Tensor:
         """log(eˣ + eʸ) = max(x, y) + log(1 + exp(−|x − y|)), which can't overflow."""
     def hypot(self, other: Tensor) -> Tensor:
         """√(x² + y²), without overflow of the squares; the derivatives are x/√(…) and y/√(…)."""
+    def hypot_(self, other: Tensor) -> Tensor:
+        """hypot in place: the result is written into this tensor."""
     def xlogy(self, other: Any) -> Tensor:
         """x·log y, and 0 where x is 0, except where y is nan; the derivatives are log y and x/y."""
+    def xlogy_(self, other: Any) -> Tensor:
+        """xlogy in place: the result is written into this tensor."""
     def deg2rad(self) -> Tensor:
         """Degrees as radians: x·π/180."""
+    def deg2rad_(self) -> Tensor:
+        """deg2rad in place: the result is written into this tensor."""
     def rad2deg(self) -> Tensor:
         """Radians as degrees: x·180/π."""
+    def rad2deg_(self) -> Tensor:
+        """rad2deg in place: the result is written into this tensor."""
 
     # functions/gather.py
     def gather(
@@ -582,6 +626,8 @@ class Tensor:
         """input with the slices of source added at the positions along dim that index names."""
     def index_copy_(self, dim: builtins.int, index: Tensor, source: Tensor) -> Tensor:
         """index_copy in place."""
+    def put(self, index: Tensor, source: Tensor, accumulate: builtins.bool = False) -> Tensor:
+        """put_ on a copy."""
     def index_copy(self, dim: builtins.int, index: Tensor, source: Tensor) -> Tensor:
         """input with the slices along dim that index (int64) names replaced by those of source."""
     def index_fill_(self, dim: builtins.int, index: Tensor, value: Any) -> Tensor:
@@ -618,6 +664,12 @@ class Tensor:
         """unsqueeze in place: the same memory under another shape."""
     def t_(self) -> Tensor:
         """t in place: the same memory under another shape."""
+    def transpose_(self, dim0: builtins.int, dim1: builtins.int) -> Tensor:
+        """transpose in place: the same memory under another shape."""
+    def swapaxes_(self, dim0: builtins.int, dim1: builtins.int) -> Tensor:
+        """transpose in place: the same memory under another shape."""
+    def swapdims_(self, dim0: builtins.int, dim1: builtins.int) -> Tensor:
+        """transpose in place: the same memory under another shape."""
     def tril_(self, diagonal: builtins.int = 0) -> Tensor:
         """tril in place."""
     def triu_(self, diagonal: builtins.int = 0) -> Tensor:
@@ -630,44 +682,62 @@ class Tensor:
         """The angle in [−π/2, π/2] whose sine is x; nan outside of [−1, 1]."""
     def asin_(self) -> Tensor:
         """asin in place: the result is written into this tensor."""
+    def arcsin_(self) -> Tensor:
+        """arcsin in place: the result is written into this tensor."""
     def acos(self) -> Tensor:
         """The angle in [0, π] whose cosine is x; nan outside of [−1, 1]."""
     def arccos(self) -> Tensor:
         """The angle in [0, π] whose cosine is x; nan outside of [−1, 1]."""
     def acos_(self) -> Tensor:
         """acos in place: the result is written into this tensor."""
+    def arccos_(self) -> Tensor:
+        """arccos in place: the result is written into this tensor."""
     def atan(self) -> Tensor:
         """The angle in [−π/2, π/2] whose tangent is x; the derivative is 1/(1 + x²)."""
     def arctan(self) -> Tensor:
         """The angle in [−π/2, π/2] whose tangent is x; the derivative is 1/(1 + x²)."""
     def atan_(self) -> Tensor:
         """atan in place: the result is written into this tensor."""
+    def arctan_(self) -> Tensor:
+        """arctan in place: the result is written into this tensor."""
     def asinh(self) -> Tensor:
         """The inverse of sinh, log(x + √(x² + 1)); the derivative is 1/√(1 + x²)."""
     def arcsinh(self) -> Tensor:
         """The inverse of sinh, log(x + √(x² + 1)); the derivative is 1/√(1 + x²)."""
     def asinh_(self) -> Tensor:
         """asinh in place: the result is written into this tensor."""
+    def arcsinh_(self) -> Tensor:
+        """arcsinh in place: the result is written into this tensor."""
     def acosh(self) -> Tensor:
         """The inverse of cosh for x ≥ 1, log(x + √(x² − 1)); nan below."""
     def arccosh(self) -> Tensor:
         """The inverse of cosh for x ≥ 1, log(x + √(x² − 1)); nan below."""
     def acosh_(self) -> Tensor:
         """acosh in place: the result is written into this tensor."""
+    def arccosh_(self) -> Tensor:
+        """arccosh in place: the result is written into this tensor."""
     def atanh(self) -> Tensor:
         """The inverse of tanh, ½·log((1 + x)/(1 − x)); ±inf at ±1, nan beyond."""
     def arctanh(self) -> Tensor:
         """The inverse of tanh, ½·log((1 + x)/(1 − x)); ±inf at ±1, nan beyond."""
     def atanh_(self) -> Tensor:
         """atanh in place: the result is written into this tensor."""
+    def arctanh_(self) -> Tensor:
+        """arctanh in place: the result is written into this tensor."""
     def atan2(self, other: Tensor) -> Tensor:
         """The angle in [−π, π] of the point (other, input): y first, then x."""
     def arctan2(self, other: Tensor) -> Tensor:
         """The angle in [−π, π] of the point (other, input): y first, then x."""
+    def atan2_(self, other: Tensor) -> Tensor:
+        """atan2 in place: the result is written into this tensor."""
+    def arctan2_(self, other: Tensor) -> Tensor:
+        """arctan2 in place: the result is written into this tensor."""
     def logaddexp2(self, other: Tensor) -> Tensor:
         """log₂(2ˣ + 2ʸ), which can't overflow; the derivatives are 2ˣ/(2ˣ + 2ʸ) and 2ʸ/(2ˣ + 2ʸ)."""
     def copysign(self, other: Any) -> Tensor:
         """|input| with the sign of other, a tensor or a number; −0 counts as negative."""
+    def copysign_(self, other: Any) -> Tensor:
+        """copysign in place: the result is written into this tensor."""
 
     # functions/linalg.py
     def matmul(self, other: Tensor) -> Tensor:
@@ -693,8 +763,12 @@ class Tensor:
         """Every product of an element of one vector and one of the other: (N), (M) -> (N, M)."""
     def addmm(self, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
         """beta·input + alpha·(mat1·mat2)."""
+    def addmm_(self, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+        """addmm in place: the result is written into this tensor."""
     def baddbmm(self, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
         """beta·input + alpha·(batch1·batch2), batch by batch."""
+    def baddbmm_(self, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+        """baddbmm in place: the result is written into this tensor."""
 
     # functions/linear_algebra.py
     def inverse(self) -> Tensor:
@@ -850,6 +924,55 @@ class Tensor:
     def is_pinned(self) -> builtins.bool: ...
     def is_distributed(self) -> builtins.bool: ...
 
+    # functions/rare.py
+    def positive(self) -> Tensor:
+        """x itself."""
+    def resolve_conj(self) -> Tensor:
+        """x itself: conjugates are computed when they are asked for."""
+    def resolve_neg(self) -> Tensor:
+        """x itself: negations are computed when they are asked for."""
+    def isreal(self) -> Tensor:
+        """Whether the imaginary part is 0, element by element: true of every real number."""
+    def angle(self) -> Tensor:
+        """The angle of a complex number; of a real one π below 0, else 0, and nan of nan."""
+    def logcumsumexp(self, dim: builtins.int) -> Tensor:
+        """log Σ exp(x) over the elements up to each place along dim, in log₂ n passes."""
+    def adjoint(self) -> Tensor:
+        """The last two dimensions swapped, and complex numbers conjugated."""
+    def addmv(self, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+        """beta·input + alpha·(mat·vec)."""
+    def addmv_(self, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+        """addmv in place: the result is written into this tensor."""
+    def addr(self, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+        """beta·input + alpha·(vec1·vec2ᵀ)."""
+    def addr_(self, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+        """addr in place: the result is written into this tensor."""
+    def matrix_power(self, n: builtins.int) -> Tensor:
+        """A·A·…·A, n times, of a square matrix or a batch of them; n = 0 the identity."""
+    def diag_embed(
+        self, offset: builtins.int = 0, dim1: builtins.int = -2, dim2: builtins.int = -1
+    ) -> Tensor:
+        """Matrices whose diagonals are the rows of input: (..., N) -> (..., M, M), M = N + |offset|."""
+    def diagflat(self, offset: builtins.int = 0) -> Tensor:
+        """A matrix whose diagonal are all elements of input."""
+    def gcd(self, other: Tensor) -> Tensor:
+        """The greatest common divisor of integers, element by element."""
+    def gcd_(self, other: Tensor) -> Tensor:
+        """gcd in place: the result is written into this tensor."""
+    def lcm(self, other: Tensor) -> Tensor:
+        """The least common multiple of integers, element by element."""
+    def lcm_(self, other: Tensor) -> Tensor:
+        """lcm in place: the result is written into this tensor."""
+    def split_with_sizes(self, split_sizes: Any, dim: builtins.int = 0) -> tuple:
+        """split into parts of these sizes."""
+    def unique_consecutive(
+        self,
+        return_inverse: builtins.bool = False,
+        return_counts: builtins.bool = False,
+        dim: builtins.int | None = None,
+    ) -> Any:
+        """The values of runs of equal ones, in their order; with dim, of equal slices along it."""
+
     # functions/reductions.py
     def sum(self, dim: Any = None, keepdim: builtins.bool = False, *, dtype: Any = None) -> Tensor:
         """The sum over dim (an int, a tuple, or None for all). Integers and booleans become int64."""
@@ -891,6 +1014,8 @@ class Tensor:
         """The position of the smallest element along dim, or in row order over all; int64."""
     def cumsum(self, dim: builtins.int, *, dtype: Any = None) -> Tensor:
         """Running sums along dim."""
+    def cumsum_(self, dim: builtins.int, *, dtype: Any = None) -> Tensor:
+        """cumsum in place: the result is written into this tensor."""
     def prod(self, dim: Any = None, keepdim: builtins.bool = False, *, dtype: Any = None) -> Tensor:
         """The product of all elements, or along one dim. Integers and booleans become int64."""
     def norm(
@@ -931,6 +1056,8 @@ class Tensor:
         """The next whole number towards 0; the gradient is 0."""
     def trunc_(self) -> Tensor:
         """trunc in place: the result is written into this tensor."""
+    def fix_(self) -> Tensor:
+        """fix in place: the result is written into this tensor."""
     def round(self, *, decimals: builtins.int = 0) -> Tensor:
         """The nearest number with so many decimals, a half to the even one; the gradient is 0."""
     def round_(self, *, decimals: builtins.int = 0) -> Tensor:
@@ -945,6 +1072,8 @@ class Tensor:
         """−1, 0 or 1 for negative, 0 (or nan) and positive; the gradient is 0."""
     def sign_(self) -> Tensor:
         """sign in place: the result is written into this tensor."""
+    def sgn_(self) -> Tensor:
+        """sgn in place: the result is written into this tensor."""
     def signbit(self) -> Tensor:
         """Whether negative, −0.0 included; a bool tensor."""
     def remainder(self, other: Any) -> Tensor:
@@ -973,6 +1102,8 @@ class Tensor:
     # functions/running.py
     def cumprod(self, dim: builtins.int, *, dtype: Any = None) -> Tensor:
         """Running products along dim. Integers and booleans become int64."""
+    def cumprod_(self, dim: builtins.int, *, dtype: Any = None) -> Tensor:
+        """cumprod in place: the result is written into this tensor."""
     def cummax(self, dim: builtins.int) -> ValuesIndices:
         """(values, indices): the largest element up to each place along dim, the last of equals."""
     def cummin(self, dim: builtins.int) -> ValuesIndices:
@@ -1078,6 +1209,13 @@ class Tensor:
         neginf: builtins.float | None = None,
     ) -> Tensor:
         """nan and the infinities replaced: by 0, by the dtype's greatest number and its least."""
+    def nan_to_num_(
+        self,
+        nan: builtins.float = 0.0,
+        posinf: builtins.float | None = None,
+        neginf: builtins.float | None = None,
+    ) -> Tensor:
+        """nan_to_num in place: the result is written into this tensor."""
 
     # functions/shape/broadcast.py
     def expand(self, *size: Any) -> Tensor:
@@ -1116,6 +1254,12 @@ class Tensor:
         """Rows in reverse order."""
     def rot90(self, k: builtins.int = 1, dims: Any = (0, 1)) -> Tensor:
         """Turned by k quarter turns in the plane of two dimensions, from the first to the second."""
+    @property
+    def mH(self) -> Tensor:
+        """x.mH: the last two dimensions swapped, and complex numbers conjugated."""
+    @property
+    def H(self) -> Tensor:
+        """x.H: the adjoint of a matrix, or a 0-d tensor."""
 
     # functions/shape/repeat.py
     def repeat(self, *repeats: Any) -> Tensor:
@@ -1195,6 +1339,8 @@ class Tensor:
         """ψ⁽ⁿ⁾(x), see polygamma."""
     def mvlgamma(self, p: builtins.int) -> Tensor:
         """log Γₚ(x) = p·(p − 1)/4·log π + Σ log Γ(x − j/2) over j = 0 … p − 1, Γ of p dimensions."""
+    def mvlgamma_(self, p: builtins.int) -> Tensor:
+        """mvlgamma in place: the result is written into this tensor."""
     def erfinv(self) -> Tensor:
         """The x with erf x = y, for y in [−1, 1]; NaN beyond. The derivative is √π/2·exp(x²)."""
     def erfinv_(self) -> Tensor:
@@ -1205,10 +1351,35 @@ class Tensor:
         """sinc in place: the result is written into this tensor."""
     def heaviside(self, values: Tensor) -> Tensor:
         """0 where x < 0 or x is nan, values where x = 0, and 1 where x > 0. It has no derivative."""
+    def heaviside_(self, values: Tensor) -> Tensor:
+        """heaviside in place: the result is written into this tensor."""
     def float_power(self, exponent: Any) -> Tensor:
         """xᵉ, computed in float64, the dtype of the result; one of the two may be a number."""
     def float_power_(self, exponent: Any) -> Tensor:
         """xᵉ in x's own memory, which must be float64."""
+
+    # functions/statistics.py
+    def mode(self, dim: builtins.int = -1, keepdim: builtins.bool = False) -> ValuesIndices:
+        """(values, indices): the most frequent element along dim, the smallest of several; its last"""
+    def nanquantile(
+        self,
+        q: Any,
+        dim: builtins.int | None = None,
+        keepdim: builtins.bool = False,
+        *,
+        interpolation: str = 'linear',
+    ) -> Tensor:
+        """quantile of the elements that are not nan; nan where there are none. See `quantile`."""
+    def cov(
+        self,
+        *,
+        correction: builtins.int = 1,
+        fweights: Tensor | None = None,
+        aweights: Tensor | None = None,
+    ) -> Tensor:
+        """The covariances of variables: rows of input (V, N), or one variable (N)."""
+    def corrcoef(self) -> Tensor:
+        """The correlations of variables, rows of input (V, N): cov/(σ·σ), between −1 and 1."""
 
     # functions/storage.py
     def untyped_storage(self) -> UntypedStorage:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["grad_fn_name"]
+__all__ = ["grad_fn_name", "named"]
 
 _RENAMED = {
     "Cast": "ToCopyBackward0",
@@ -33,7 +33,7 @@ _LOSSES = ("BinaryCrossEntropy", "BinaryCrossEntropyWithLogits", "MseLoss")
 
 def grad_fn_name(tensor: Any) -> str:
     """What PyTorch would print as grad_fn for a tensor that an op made."""
-    op = tensor.grad_fn
+    op = tensor._op
     if hasattr(op, "printed"):  # several ops that are one in PyTorch
         return op.printed
     if hasattr(op, "rounds"):  # the last step of a function in half precision
@@ -41,6 +41,36 @@ def grad_fn_name(tensor: Any) -> str:
     name = type(op).__name__
     rule = _RULES.get(name)
     return rule(op, tensor) if rule else _RENAMED.get(name, f"{name}Backward0")
+
+
+class _Name(str):
+    """An op's own name, a str; called, it returns PyTorch's: x.grad_fn.name()."""
+
+    shown: str
+
+    def __call__(self) -> str:
+        return self.shown
+
+
+class _Output:
+    """What `grad_fn_name` asks of a tensor that nobody holds any more."""
+
+    _view_of: Any = ()
+
+    def __init__(self, op: Any, ndim: int) -> None:
+        self._op, self.ndim = op, ndim
+
+
+def named(op: Any, tensor: Any = None, shape: Any = ()) -> Any:
+    """The op, whose name can now be called as PyTorch's grad_fn.name().
+
+    tensor: its result, or None if only the result's shape is known.
+    """
+    if "name" not in op.__dict__:
+        name = _Name(op.name)
+        name.shown = grad_fn_name(_Output(op, len(shape)) if tensor is None else tensor)
+        op.name = name
+    return op
 
 
 def _before(op: Any, i: int = 0) -> tuple[str, Any]:

@@ -59,6 +59,40 @@ _INSTEAD = {
 }
 
 
+# The same for functions, layers and other names of packages.
+_INSTEAD_OF_MODULES = {
+    "Adadelta": "AdamW or RMSprop", "LBFGS": "AdamW, or scipy.optimize over p.numpy()",
+    "ASGD": "SGD and optim.swa_utils.AveragedModel", "Adamax": "Adam", "Rprop": "RMSprop",
+    "AdaptiveLogSoftmaxWithLoss": "F.linear_cross_entropy, which stores no logits",
+    "AlphaDropout": "Dropout", "alpha_dropout": "dropout", "Bilinear": "einsum('bi,oij,bj->bo')",
+    "bilinear": "einsum('bi,oij,bj->bo')", "Buffer": "Module.register_buffer",
+    "Container": "Module", "GaussianNLLLoss": "0.5·(log var + (x − t)²/var)",
+    "gaussian_nll_loss": "0.5·(log var + (x − t)²/var)", "PoissonNLLLoss": "x.exp() − t·x",
+    "poisson_nll_loss": "x.exp() − t·x", "SoftMarginLoss": "F.softplus(−t·x).mean()",
+    "soft_margin_loss": "F.softplus(−t·x).mean()", "LazyLinear": "Linear with its sizes",
+    "MultiLabelSoftMarginLoss": "BCEWithLogitsLoss", "NLLLoss2d": "NLLLoss",
+    "multilabel_soft_margin_loss": "binary_cross_entropy_with_logits",
+    "MultiMarginLoss": "MarginRankingLoss", "multi_margin_loss": "margin_ranking_loss",
+    "MultiLabelMarginLoss": "BCEWithLogitsLoss", "Softmax2d": "Softmax(dim=1)",
+    "multilabel_margin_loss": "binary_cross_entropy_with_logits",
+    "TripletMarginWithDistanceLoss": "TripletMarginLoss", "FeatureAlphaDropout": "Dropout",
+    "triplet_margin_with_distance_loss": "triplet_margin_loss", "pdist": "cdist(x, x) above its "
+    "diagonal", "multi_head_attention_forward": "scaled_dot_product_attention",
+    "parametrize": "the parameters themselves: compute the weight in forward",
+    "parametrizations": "the parameters themselves: compute the weight in forward",
+    "weight_norm": "g·v/|v|, computed in forward", "remove_weight_norm": "the weight itself",
+    "spectral_norm": "w/σ, computed in forward", "remove_spectral_norm": "the weight itself",
+    "stateless": "load_state_dict", "functional": "backward() for each row",
+    "profiler": "tinygrad_llm.profiler", "forward_ad": "backward()",
+    "IterDataPipe": "IterableDataset", "MapDataPipe": "Dataset", "datapipes": "Dataset",
+    "dlpack": "from_dlpack", "swap_tensors": "p.data = q", "hooks": "tinygrad_llm.utils.hooks",
+    "renorm": "x * (limit / x.norm(dim=1, keepdim=True)).clamp(max=1.0)",
+    "histogramdd": "histogram", "poisson": "numpy.random.poisson",
+    "binomial": "bernoulli over one more dimension, and sum", "vmap": "a batch dimension",
+    "unravel_index": "numpy.unravel_index", "nonzero_static": "nonzero",
+}  # fmt: skip
+
+
 def missing(package: str, name: str, known: Iterable[str]) -> AttributeError:
     """The AttributeError for `package.name`, with the nearest of the names that exist."""
     if name.startswith("__"):  # what import itself asks for
@@ -71,6 +105,9 @@ def missing(package: str, name: str, known: Iterable[str]) -> AttributeError:
             f'{package} has no {name!r}: there are no {part} here (README.md, "What it does not '
             'do")'
         )
+    instead = _INSTEAD.get(name) or _INSTEAD_OF_MODULES.get(name)
+    if instead:
+        return AttributeError(f"{package} has no {name!r}. Use {instead}")
     near = _nearest(name, known)
     hint = f": the nearest is {near}" if near else ""
     return AttributeError(f"{package} has no {name!r}{hint}")
@@ -100,7 +137,12 @@ class MissingNameError(AttributeError):
         if name in _INSTEAD:
             return f"{text}. Use {_INSTEAD[name]}"
         near = _nearest(name, (n for n in names_of(self.owner) if not n.startswith("_")))
-        return f"{text}; the nearest is {near}" if near else text
+        if near:
+            return f"{text}; the nearest is {near}"
+        from .out_of_scope import not_done
+
+        part = not_done(name)
+        return f"{text}: there are no {part} here" if part else f"{text}. Use NumPy: x.numpy()"
 
 
 class _Missing:

@@ -45,20 +45,46 @@ def number(value: Any) -> Any:
     return unboxed(value)
 
 
+def number_to_fill(value: Any) -> Any:
+    """As `number`; but np.bool_ is a float, as where PyTorch makes a tensor of a number."""
+    return float(value) if isinstance(value, np.bool_) else number(value)
+
+
 _C_NAMES = {
     **{"uint8": "uint8_t", "int8": "int8_t", "int16": "int16_t", "int32": "int"},
-    **{"int64": "int64_t"},
+    **{"int64": "int64_t", "float32": "float"},
+    **{"float16": "c10::Half", "bfloat16": "c10::BFloat16"},
+}
+_INFINITE = {"e": 65520.0, "E": 3.39617752923046e38, "f": 3.4028235677973366e38}  # from here on
+_GREATEST = {
+    **{"float16": 65504.0, "bfloat16": 3.3895313892515355e38},
+    **{"float32": 3.4028234663852886e38},
 }
 
 
+def filling(value: Any, dtype: np.dtype, n_elements: int) -> Any:
+    """What fills n elements: as `fitted`, but one element of a half dtype may be infinite."""
+    single = n_elements == 1 and dtype.itemsize == 2 and dtype.kind in "fV"
+    return stored(value, dtype) if single else fitted(value, dtype)
+
+
 def fitted(value: Any, dtype: np.dtype, name: str | None = None) -> Any:
-    """A number within an integer dtype; negative ones wrap around in unsigned types, as in C.
+    """A number within a dtype; negative ones wrap around in unsigned types, as in C.
 
     name: what the error calls the dtype, C's name if not given.
-    Raises: RuntimeError if the dtype cannot hold the number.
+    Raises: RuntimeError if the dtype cannot hold the number; OverflowError for more than 64 bits.
     """
+    if type(value) is int and not -(2**63) <= value < 2**64:
+        raise OverflowError(f"int too big to convert: {value} has more than 64 bits")
     if dtype.kind not in "iu":
-        return value
+        greatest = _GREATEST.get(dtype.name, math.inf)
+        if isinstance(value, complex) or not greatest < abs(value) < math.inf:
+            return value
+        name = _C_NAMES[dtype.name]
+        raise RuntimeError(
+            f"value cannot be converted to type {name} without overflow: {value!r} is outside "
+            f"[-{greatest}, {greatest}]"
+        )
     limits = np.iinfo(dtype)
     low = -limits.max if dtype.kind == "u" and isinstance(value, int) else limits.min
     if not math.isfinite(value) or not low <= value <= limits.max:
@@ -70,10 +96,19 @@ def fitted(value: Any, dtype: np.dtype, name: str | None = None) -> Any:
     return int(value) % (limits.max + 1) if dtype.kind == "u" else int(value)
 
 
+def stored(value: Any, dtype: np.dtype) -> Any:
+    """A number, or the infinity to which a dtype rounds it; NumPy does the same with a warning."""
+    limit = _INFINITE.get(dtype.char)
+    if limit is None or isinstance(value, complex) or not limit <= abs(value):
+        return value
+    return math.inf if value > 0 else -math.inf
+
+
 def wrapped(value: Any, dtype: np.dtype) -> Any:
     """An int that an integer dtype can't hold, cut to the dtype's bits as in C: 300 -> 44 in uint8.
 
-    Arithmetic and the operators on bits do so, as in PyTorch; what is stored must fit (`fitted`).
+    Arithmetic, comparisons and the operators on bits do so, as in PyTorch; what is stored must fit
+    (`fitted`).
     Raises: OverflowError if the int has more than 64 bits.
     """
     if type(value) is not int or dtype.kind not in "iu":

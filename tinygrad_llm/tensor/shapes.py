@@ -176,6 +176,8 @@ def normal_dims(dim: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
 
     Raises: RuntimeError if a dimension appears twice.
     """
+    if type(dim) is int and ndim:  # as nearly always
+        return (normal_dim(dim, ndim),)
     if dim is None or (not hasattr(dim, "__index__") and len(dim) == 0):
         return tuple(range(ndim))
     dims = (dim,) if hasattr(dim, "__index__") else tuple(dim)

@@ -21,6 +21,7 @@ from ..arrays.meta import is_meta
 from . import dtypes
 from .device import device as Device
 from .formats import order_named
+from .grad_fn_names import named
 from .layout import strided
 from .missing_names import names_of
 from .size import Size
@@ -67,7 +68,7 @@ class Tensor:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         dtype = dtypes.get_default_dtype()
-        if len(args) == 1 and not isinstance(args[0], int):
+        if len(args) == 1 and not isinstance(args[0], int | np.integer):
             value = args[0]
             if isinstance(value, Tensor):
                 self.array = value.array
@@ -249,7 +250,8 @@ class Tensor:
 
     @property
     def grad_fn(self) -> Any:
-        return self._up_to_date()._op
+        op = self._up_to_date()._op
+        return None if op is None else named(op, self)
 
     def _up_to_date(self) -> Tensor:
         """The tensor itself; a view whose base changed in place gets its new history first."""

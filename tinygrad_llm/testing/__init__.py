@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.devices import to_numpy
+from ..files.packages import MissingPackage
 from ..functions.comparison import isclose
 from ..tensor import Tensor, dtypes, wrap
 
@@ -36,7 +37,7 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != "hypothesis":
             raise
-        raise ImportError(
+        raise MissingPackage(
             f"tinygrad_llm.testing.{name} needs Hypothesis: pip install hypothesis"
         ) from error
     return getattr(strategies, name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from ..files.packages import importing, install_extra
 from ..files.untrusted import check_nesting, describe
 from .stages.added import MARK, Finder
 from .stages.part import TemplateError
@@ -27,15 +28,11 @@ def render_chat(
     variables: what it knows besides: add_generation_prompt, bos_token, tools, ...
     special_tokens: where a message spells one, MARK stands after its first character, so that it
         is not taken for one that the template writes
-    Raises: ImportError without jinja2; TypeError for messages that are not a list of dicts;
+    Raises: MissingPackage without jinja2; TypeError for messages that are not a list of dicts;
     TemplateError.
     """
-    try:
+    with importing("chat templates need jinja2", f"{install_extra('chat')} (or jinja2 alone)"):
         import jinja2  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            "chat templates need jinja2: pip install 'tinygrad_llm[chat]' (or jinja2 alone)"
-        ) from error
     from .chat_sandbox import run_template
 
     listed = isinstance(messages, Sequence) and not isinstance(messages, str | bytes)

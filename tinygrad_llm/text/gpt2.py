@@ -24,6 +24,7 @@ from ..files.downloads import (
     check_file,
     fetch,
 )
+from ..files.packages import importing
 from ..files.paths import local_path
 from .bpe import BPETokenizer
 from .tokenizer import Tokenizer, TokenizerFields, check_text
@@ -57,13 +58,12 @@ class GPT2Tokenizer(Tokenizer):
     kind = "gpt2"
 
     def __init__(self, name: str = "gpt2") -> None:
-        try:
+        without = (
+            "pip install tiktoken. Without it, BPETokenizer.from_gpt2_files(*find_gpt2_files()) "
+            "returns the same ids, more slowly"
+        )
+        with importing("GPT-2's tokenizer needs tiktoken", without):
             import tiktoken  # noqa: F401
-        except ImportError as error:
-            raise ImportError(
-                "GPT-2's tokenizer needs tiktoken: pip install tiktoken. Without it, "
-                "BPETokenizer.from_gpt2_files(*find_gpt2_files()) returns the same ids, more slowly"
-            ) from error
         self.encoding = BPETokenizer.from_gpt2_files(*find_gpt2_files()).to_tiktoken("gpt2")
         super().__init__(name, {"<|endoftext|>": self.encoding.eot_token})
 

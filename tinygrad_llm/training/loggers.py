@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..files.atomic import atomic_write
+from ..files.packages import MissingPackage, install_extra
 
 __all__ = ["LOGGERS", "Logger", "TensorBoard", "WeightsAndBiases", "make_logger"]
 
@@ -101,7 +102,7 @@ def make_logger(
 ) -> Logger | None:
     """The logger of this name, None for "none", for a run in `folder` that continues at `step`.
 
-    Raises: ImportError, which says what to install, if its package is missing; ValueError if the
+    Raises: MissingPackage if its package is not installed; ValueError if the
     run has no folder.
     """
     if name == "none":
@@ -109,5 +110,5 @@ def make_logger(
     if folder is None:
         raise ValueError(f'log="{name}" writes files: the run needs a folder')
     if importlib.util.find_spec(name) is None:
-        raise ImportError(f"--log {name} needs its package: pip install 'tinygrad_llm[{name}]'")
+        raise MissingPackage(f"--log {name} needs its package: {install_extra(name)}")
     return _KINDS[name](folder, step, config)

@@ -27,10 +27,11 @@ from ..models.base import context_length_of
 from ..nn import Module
 from ..optim import Optimizer
 from ..optim.lr_scheduler import LRScheduler
+from .averaging import WeightAverage
 from .checkpoint import Checkpoint
 from .guard import FolderLock, Interruptions
 from .lr_finder import FoundRate, search_rates
-from .optimizer_state import averaged
+from .noise import NoiseScale
 from .options import TrainingOptions, did_you_mean, from_keywords
 from .plan import Measured, Plan, make_plan, measure
 from .progress import Progress
@@ -137,6 +138,8 @@ class Trainer:
             model, optimizer, Stream(batches), loss, count, o.accumulation, o.clip, scheduler,
             part=part,
         )  # fmt: skip
+        self.setup.average = None if o.ema is None else WeightAverage(model, o.ema)
+        self.setup.noise = NoiseScale() if o.noise_scale else None
         self.counters = Counters()
         asked = Reports(**reports)
         self.storage = Storage(o, Stored(**stored), asked.shown())
@@ -193,7 +196,9 @@ class Trainer:
     def plan(self) -> Plan:
         """What the steps that are left will cost on this machine, as just measured."""
         measured = self.measure()
+        self._set_ramp()
         left = self.steps - self.step
+        batches_left = sum(map(self.setup.batches_of, range(self.step + 1, self.steps + 1)))
         evaluations = left // self.options.validation_steps + 1
         batches = evaluations * len(self.validation) if self.validation is not None else 0
         return make_plan(
@@ -203,7 +208,12 @@ class Trainer:
             measured,
             forward_passes=batches / self.accumulation,
             unit=f"{self.reporter.reports.unit}s",
+            share=batches_left / (left * self.accumulation) if left else 1.0,
         )
+
+    def _set_ramp(self) -> None:
+        """The steps in which the batches of a step rise, now that the number of all is known."""
+        self.setup.ramp = round(self.options.batch_ramp * self.steps)
 
     def find_learning_rate(self, **options: Any) -> FoundRate:
         """Tries rates on this trainer's batches and puts everything back: see search_rates."""
@@ -224,6 +234,7 @@ class Trainer:
         with ranks.together():
             self.storage.check_config()
         self.stepper.forget_graphs()
+        self._set_ramp()
         with (
             ranks.together_around(FolderLock(self.folder if ranks.first else None)),
             Interruptions(self.progress.note) as interruptions,
@@ -289,7 +300,7 @@ class Trainer:
 
     def _validate(self) -> None:
         """Raises: NonFiniteError if the validation loss is NaN or infinite."""
-        averaged(self.optimizer)
+        self.setup.averaged()
         if not self.reporter.validate():
             self._stop_if_diverged(self.validation)
 
@@ -300,7 +311,7 @@ class Trainer:
         """
         if self.reporter.reports.sample is None:
             return
-        averaged(self.optimizer)
+        self.setup.averaged()
         self._stop_if_diverged(())
         ranks = self.setup.ranks
         with ranks.whole(self.model):
@@ -317,7 +328,7 @@ class Trainer:
     def _save(self, final: bool = False) -> None:
         """Raises: NonFiniteError if a weight is NaN or infinite: every checkpoint is a good one."""
         if self.folder is not None:  # the same on all ranks
-            averaged(self.optimizer)
+            self.setup.averaged()
             self._stop_if_diverged(())
             self.storage.save(self.setup, self.counters, final)
 

@@ -121,7 +121,7 @@ def search_rates(
     factor = (highest / lowest) ** (1.0 / (steps - 1))
     with (
         setup.ranks.kept_random(),
-        restored_afterwards(setup.model, setup.optimizer, setup.stream),
+        restored_afterwards(setup),
     ):
         setup.model.train()
         for i in range(steps):

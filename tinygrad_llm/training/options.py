@@ -111,6 +111,7 @@ SHARE_BELOW_1 = Rule(lambda v: 0 <= v < 1, "0 or more and less than 1")
 FRACTION = Rule(lambda v: 0 < v < 1, "between 0 and 1")
 SHARDS = ("none", "zero1", "zero2", "fsdp")
 OPTIMIZERS = ("adamw", "muon", "lion", "adafactor", "schedule-free")
+MUP_OPTIMIZERS = ("adamw", "lion")  # whose steps do not grow with the gradient
 SCHEDULES = ("cosine", "wsd", "constant")
 SEED = Rule(lambda v: 0 <= v < 2**63, "0 or more (below 2^63)")
 
@@ -285,6 +286,17 @@ class TrainingOptions(Options):
     clip: float | None = option(
         1.0, "Largest gradient norm.", POSITIVE, about_default="does not clip"
     )
+    batch_ramp: float = option(
+        0.0, "Share of the steps in which --accumulation rises from 1.", SHARE_BELOW_1, shown=False
+    )
+    ema: float | None = option(
+        None, "Decay of an average of the weights, measured and saved.", FRACTION,
+        about_default="no average", shown=False,
+    )  # fmt: skip
+    noise_scale: bool = option(
+        False, "With --accumulation: which batch size pays.", None, "report", may_change=True,
+        shown=False,
+    )  # fmt: skip
     eval_every: int | None = option(
         None, "Steps between validations.", AT_LEAST_1, "report", may_change=True,
         about_default="a tenth of the steps",
@@ -318,6 +330,9 @@ class TrainingOptions(Options):
         super().check()
         if self.graph and self.accumulation > 1:
             raise OptionError(f"graph=True needs accumulation=1, got {self.accumulation}")
+        for name in ("batch_ramp", "noise_scale"):
+            if getattr(self, name) and self.accumulation == 1:
+                raise OptionError(f"`{name}` needs several batches in a step: `accumulation` is 1")
 
     @property
     def validation_steps(self) -> int:

@@ -174,7 +174,7 @@ def measure(
         setup.update(batches)
         return (time.perf_counter() - began) * share
 
-    with ranks.kept_random(), restored_afterwards(setup.model, setup.optimizer, setup.stream):
+    with ranks.kept_random(), restored_afterwards(setup):
         for group in setup.optimizer.param_groups:
             group["lr"] = 0.0  # a step takes as long, and cannot run away
         setup.model.train()
@@ -228,14 +228,15 @@ def _traced(step: Callable[[], float]) -> tuple[float, int]:
 
 def make_plan(
     model: Module, steps: int, context_length: int, measured: Measured, forward_passes: float = 0.0,
-    unit: str = "tokens",
+    unit: str = "tokens", share: float = 1.0,
 ) -> Plan:  # fmt: skip
     """The plan of `steps` more steps, each as just measured.
 
     forward_passes: validation, in step-sized batches; each counts as a third of a step.
+    share: of the measured batches that a step has on average, below 1 with a ramp
     """
-    tokens = steps * measured.tokens
-    seconds = (steps + forward_passes / 3.0) * measured.seconds
+    tokens = round(steps * share * measured.tokens)
+    seconds = (steps * share + forward_passes / 3.0) * measured.seconds
     weights = list(model.parameters())
     parameters = sum(whole_numel(p) for p in weights) + quantized.count(model)
     trainable = sum(whole_numel(p) for p in weights if p.requires_grad)
@@ -247,7 +248,7 @@ def make_plan(
         parameters=parameters,
         steps=steps,
         tokens=tokens,
-        flops=steps * flops,
+        flops=steps * share * flops,
         weight_bytes=sum(p.nbytes for p in weights) + stored,
         peak_bytes=measured.peak_bytes,
         seconds=seconds,

@@ -16,6 +16,7 @@ from .devices import MachineOptions
 from .options import (
     AT_LEAST_1,
     FRACTION,
+    MUP_OPTIMIZERS,
     NOT_NEGATIVE,
     OPTIMIZERS,
     POSITIVE,
@@ -80,7 +81,9 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
     qkv_bias: bool = option(False, "A bias for queries, keys and values.", None, "model")
     tie_weights: bool = option(True, "The output layer is the embedding.", None, "model")
     attention: str = option("mha", "mha, gqa, mqa, swa, mla, deltanet, ...", None, "model")
-    feed_forward: str = option("dense", "dense, or moe: a mixture of experts.", None, "model")
+    feed_forward: str = option(
+        "dense", "dense (GELU), relu2, swiglu, or moe: experts.", None, "model"
+    )
     positions: str = option(
         "learned", "learned, sinusoidal, rotary, alibi, t5 or none.", None, "model"
     )
@@ -100,6 +103,17 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
     n_experts: int = option(8, "Of moe.", UP_TO_256, "model")
     n_experts_per_token: int = option(2, "Of moe.", AT_LEAST_1, "model")
     z_loss: float = option(0.0, "Of moe: share of router_z_loss.", SHARE_BELOW_1, "model")
+    norm: str = option("layer", "layer, or rms: RMSNorm.", None, "model")
+    qk_norm: bool = option(False, "An RMSNorm of queries and keys.", None, "model")
+    value_embeddings: bool = option(False, "A table of tokens added to values.", None, "model")
+    logit_softcap: float | None = option(
+        None, "Logits stay between -c and c.", POSITIVE, "model", about_default="does not cap"
+    )
+    init: str = option("gpt2", "gpt2, normal, torch, or zero: projections.", None, "model")
+    mup_base: int | None = option(
+        None, "Channels at which --lr was found (µP).", AT_LEAST_1, "model",
+        about_default="the rate is of these channels",
+    )  # fmt: skip
     mask_probability: float = option(0.15, "Of bert: share that is hidden.", FRACTION, "model")
     whole_words: bool = option(True, "Of bert: hide all tokens of a word.", None, "model")
     gradient_checkpointing: bool = option(
@@ -120,6 +134,9 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
         Rule(lambda v: v in SCHEDULES, ", ".join(SCHEDULES)),
         about_default="cosine; of schedule-free constant",
     )  # fmt: skip
+    batch_ramp: float = again(TrainingOptions, "batch_ramp", 0.0, shown=True)
+    ema: float | None = again(TrainingOptions, "ema", None, shown=True)
+    noise_scale: bool = again(TrainingOptions, "noise_scale", False, shown=True)
     decay: float = option(0.2, "Of wsd: share of the steps that fall.", SHARE_BELOW_1)
     seed: int = again(OptimizerOptions, "seed", 1, help="Of weights, data order and dropout.")
     val_fraction: float = option(0.1, "Text kept for validation.", FRACTION, "report")
@@ -154,6 +171,7 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
                 "`optimizer` schedule-free needs a `beta1` above 0, and its average takes the "
                 "place of the fall of wsd"
             )
+        self._check_average()
         self._check_data()
         if self.prompt == "":
             raise OptionError("`prompt` must be at least one character")
@@ -164,12 +182,11 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
                 f"takes an equal share of the channels; {best} heads are possible"
             )
         C, memory = self.emb_dim, machine_memory()
-        squares = 12 if self.feed_forward == "dense" else 4 + 12 * self.n_experts
-        n = (self.vocab_size + self.context_length) * C + squares * self.n_layers * C * C
-        if not self.device.startswith("cuda") and memory is not None and 16 * n > memory:
+        state = self._state_bytes()
+        if not self.device.startswith("cuda") and memory is not None and state > memory:
             raise OptionError(
                 f"`emb_dim` {C} and `n_layers` {self.n_layers} make a model whose weights, "
-                f"gradients and moments take {16 * n >> 30:,} GiB in training, and this machine "
+                f"gradients and moments take {state >> 30:,} GiB in training, and this machine "
                 f"has {memory >> 30:,} GiB"
             )
         layers = 1 if self.gradient_checkpointing else self.n_layers
@@ -181,6 +198,32 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
                 f"{memory >> 30:,} GiB"
             )
         model_config(self, self.vocab_size)
+
+    def _state_bytes(self) -> int:
+        """About how many bytes weights, gradients, optimizer and average take in training."""
+        from ..models.optimizer_numbers import KEPT
+
+        C = self.emb_dim
+        squares = 4 + 12 * self.n_experts if self.feed_forward == "moe" else 12
+        hidden = squares * self.n_layers * C * C
+        n = (self.vocab_size + self.context_length) * C + hidden
+        of_hidden, of_others = KEPT[self.optimizer]
+        kept = n * of_others + hidden * (of_hidden - of_others)
+        return 4 * (2 * n + kept + (n if self.ema is not None else 0))
+
+    def _check_average(self) -> None:
+        """Raises: OptionError for an average, a noise scale or µP that does not fit the others."""
+        if self.ema is not None and self.optimizer == "schedule-free":
+            raise OptionError("`ema`: schedule-free has an average of the weights already")
+        if self.ema is not None and self.shard == "fsdp":
+            raise OptionError("`ema` needs whole weights on each rank, not `shard` fsdp")
+        if self.noise_scale and self.shard in ("zero2", "fsdp"):
+            raise OptionError(f"`noise_scale` needs whole gradients, not `shard` {self.shard}")
+        if self.mup_base not in (None, self.emb_dim) and self.optimizer not in MUP_OPTIMIZERS:
+            raise OptionError(
+                f"`mup_base` has a rule for {' and '.join(MUP_OPTIMIZERS)} only, `optimizer` is "
+                f"{self.optimizer}"
+            )
 
     def _check_data(self) -> None:
         """Raises: OptionError for options that do not fit shards, or that need them."""
@@ -257,7 +300,8 @@ _ABOUT = {
 
 GPT_ONLY = (
     "qkv_bias", "attention", "feed_forward", "positions", "n_kv_heads", "window", "ratio",
-    "latent_dim", "sinks", "n_experts", "n_experts_per_token", "z_loss",
+    "latent_dim", "sinks", "n_experts", "n_experts_per_token", "z_loss", "norm", "qk_norm",
+    "value_embeddings", "logit_softcap", "init", "mup_base",
 )  # fmt: skip
 
 

@@ -110,7 +110,10 @@ class Pretraining:
         stop_at(self.trainer, until)
         with self.ranks.together():
             if self.ranks.first:
-                check_disk(self.o.folder, self.o.keep, self.model, self.resumed)
+                check_disk(
+                    self.o.folder, self.o.keep, self.model, self.resumed, self.o.optimizer,
+                    self.o.ema is not None,
+                )  # fmt: skip
         facts = RunFacts(self.corpus.name, "pretrain", self.tokenizer, {"text": self.text_facts})
         prepare_folder(self.trainer, self.o, facts, self.resumed is not None)
         self.begun(self.trainer.resume_command)

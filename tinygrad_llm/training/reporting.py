@@ -139,6 +139,10 @@ class Reporter:
             bits = value / math.log(2.0) / self.reports.bytes_per_token
             numbers["bits_per_byte"] = bits
             text += f", {bits:.3f} bits per byte"
+        noise = None if self.setup.noise is None else self.setup.noise.value
+        if noise is not None:
+            numbers["noise_scale"] = noise
+            text += f", noise scale {noise:,.0f} {self.reports.unit}s"
         for name, number in self._reported().items():
             numbers[name] = number
             text += f", {name.removeprefix('val_').replace('_', ' ')} {number:.4f}"

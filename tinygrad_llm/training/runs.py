@@ -17,6 +17,7 @@ import numpy as np
 from ..files.json_files import write_json
 from ..files.paths import local_path
 from ..files.program import command_line
+from ..models.optimizer_numbers import optimizer_numbers
 from ..nn import Module
 from ..nn.parameter import whole_numel
 from ..optim import Optimizer
@@ -67,7 +68,10 @@ def make_schedule(optimizer: Optimizer, options: Any) -> LRScheduler:
     o = options
     warmup = min(o.warmup, o.steps // 10)
     kind = o.schedule or ("constant" if o.optimizer == "schedule-free" else "cosine")
-    least = o.lr / 10.0 if o.min_lr is None else o.min_lr
+    least: Any = o.lr / 10.0 if o.min_lr is None else o.min_lr
+    rates = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
+    if any(rate != o.lr for rate in rates):  # µP: each group falls by the same factor
+        least = [least * (rate / o.lr) for rate in rates]
     if kind == "cosine":
         return WarmupCosineLR(optimizer, warmup, o.steps, least)
     fall = min(round(o.decay * o.steps), o.steps - warmup) if kind == "wsd" else 0
@@ -91,9 +95,13 @@ def stop_at(trainer: Trainer, step: int | None) -> None:
 
 # ------------------------------------------------------------------------------------ its folder
 def check_disk(
-    out: str | Path | None, keep: int, model: Module, resumed: Checkpoint | None = None
-) -> None:
-    """Checks that the disk has room for `keep` + 1 checkpoints: weights and two moments each.
+    out: str | Path | None, keep: int, model: Module, resumed: Checkpoint | None = None,
+    optimizer: str = "adamw", averaged: bool = False,
+) -> None:  # fmt: skip
+    """Checks that the disk has room for `keep` + 1 checkpoints: weights and optimizer of each.
+
+    optimizer: one of OPTIMIZERS, whose state is counted; averaged: whether there is an average of
+    the weights beside them
 
     resumed: the checkpoint from which a run continues. It and older ones need no room any more, for
     new ones will replace them; newer ones are kept elsewhere, so they free none.
@@ -106,10 +114,11 @@ def check_disk(
         there = names.index(resumed.path.name) + 1
     while not place.exists():
         place = place.parent
-    each = sum(
-        whole_numel(p) * p.array.itemsize * (3 if p.requires_grad else 1)
-        for p in model.parameters()
-    )
+    parameters = list(model.parameters())
+    trained = sum(whole_numel(p) for p in parameters if p.requires_grad)
+    size = max((p.array.itemsize for p in parameters), default=0)
+    each = sum(whole_numel(p) * p.array.itemsize for p in parameters)
+    each += size * (optimizer_numbers(model, optimizer, saved=True) + (trained if averaged else 0))
     count = max(1, keep + 1 - there)
     needed = count * each
     free = shutil.disk_usage(place).free

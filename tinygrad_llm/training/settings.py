@@ -143,7 +143,7 @@ def options_table(kind: type[Options], *without: type[Options]) -> str:
     """
     lines = ["| option | default | allowed | what it is |", "|---|---|---|---|"]
     words = {int: "whole number", float: "number", bool: "true, false", str: "text"}
-    others = {_row(o) for other in without for o in other.declared().values()}
+    others = {_row(o) for other in without for o in other.shown()}
     for o in kind.shown():
         if _row(o) in others:
             continue

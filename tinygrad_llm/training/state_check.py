@@ -50,6 +50,10 @@ def check_state(state: Mapping[str, Any], setup: Setup) -> None:
     if setup.scheduler is not None and state.get("scheduler") is not None:
         _check_like(state["scheduler"], setup.scheduler.state_dict(), "scheduler")
     _check_like(state["data"], setup.stream.state_dict(), "data")
+    if setup.average is not None:
+        setup.average.check(state.get("average"))
+    elif state.get("average") is not None:
+        raise ValueError("average: the run had an average of its weights (ema), and this has none")
 
 
 def _is_number(value: Any) -> bool:

@@ -20,7 +20,9 @@ from ..nn.utils import clip_grad_norm_
 from ..optim import Optimizer
 from ..optim.lr_scheduler import LRScheduler
 from ..tensor import Tensor
-from .optimizer_state import at_gradients
+from .averaging import WeightAverage
+from .noise import NoiseScale
+from .optimizer_state import at_gradients, averaged
 from .ranks import ALONE, Ranks, part_of_rows
 
 __all__ = [
@@ -99,6 +101,7 @@ def add_gradients(
     count: Callable[[Any], int] = count_targets,
     ranks: Ranks = ALONE,
     part: Part = part_of_rows,
+    noise: NoiseScale | None = None,
 ) -> tuple[float, int]:
     """Adds ∂(mean loss over every target of every batch) to the gradients.
 
@@ -106,6 +109,7 @@ def add_gradients(
     the result does not depend on how the targets are divided into batches. (In a mean of means a
     target in a short batch would have more weight.) Batches go to the model's device one at a time.
     Of several ranks each takes its part of every batch, and adds its share of that mean.
+    noise: looks at the gradients after each batch; they are those of these batches alone then.
     Returns that mean loss (of ranks: the share) and N; N = 0 leaves the gradients as they are.
     Raises: BadLossError before the backward pass of a loss that is not finite.
     """
@@ -133,6 +137,8 @@ def add_gradients(
             mean += number * (n / total)
             weight = n * ranks.averaged / total
             (value if weight == 1 else value * weight).backward()
+            if noise is not None:
+                noise.batch(model.parameters(), weight, n)
     return mean, total
 
 
@@ -174,7 +180,9 @@ class Setup:
     batch -> how many targets that is the mean of; accumulation: batches in a step; clip: the
     largest gradient norm, None or 0 does not clip; scheduler: stepped after the optimizer; reduce:
     see reduce_gradients; ranks: the processes that make a step together, see `join`; part: what one
-    of them takes of a batch.
+    of them takes of a batch; average: of the weights, which Stepper updates, or None; ramp: in so
+    many first steps the batches of a step rise from 1 to accumulation; noise: what is learned of
+    the gradients' noise, or None.
     """
 
     model: Module
@@ -187,6 +195,9 @@ class Setup:
     scheduler: LRScheduler | None = None
     reduce: Callable[[Iterable[Tensor], Any], Any] = reduce_gradients
     part: Part = part_of_rows
+    average: WeightAverage | None = field(default=None, init=False)
+    ramp: int = field(default=0, init=False)
+    noise: NoiseScale | None = field(default=None, init=False)
     ranks: Ranks = field(default=ALONE, init=False)
 
     def join(self, ranks: Ranks) -> None:
@@ -203,9 +214,28 @@ class Setup:
         """The gradient norm above which a step is clipped; infinite for none."""
         return self.clip or math.inf
 
-    def take(self) -> list[Any]:
-        """The batches of the next step."""
-        return [self.stream.next() for _ in range(self.accumulation)]
+    def batches_of(self, step: int) -> int:
+        """How many batches the step of this number has, from 1 on."""
+        if step > self.ramp:
+            return self.accumulation
+        return min(self.accumulation, 1 + self.accumulation * (step - 1) // max(1, self.ramp))
+
+    def take(self, step: int | None = None) -> list[Any]:
+        """The batches of the next step; step: its number, where the run has a ramp."""
+        n = self.accumulation if step is None else self.batches_of(step)
+        return [self.stream.next() for _ in range(n)]
+
+    def averaged(self) -> None:
+        """Puts averaged weights into the model, where there are some: to measure and to save."""
+        averaged(self.optimizer)
+        if self.average is not None:
+            self.average.eval()
+
+    def at_gradients(self) -> None:
+        """Puts the weights at which gradients are taken back into the model, after `averaged`."""
+        at_gradients(self.optimizer)
+        if self.average is not None:
+            self.average.train()
 
     def own_targets(self, batch: Any) -> int:
         """How many targets of a batch this rank computes."""
@@ -216,13 +246,15 @@ class Setup:
 
         Raises: BadLossError before the backward pass of a loss that is not finite, on all ranks.
         """
-        at_gradients(self.optimizer)
+        self.at_gradients()
         self.optimizer.zero_grad()
+        if self.noise is not None:
+            self.noise.begin()
         error, mean, targets = None, 0.0, 0
         try:
             with self.ranks.own_random():
                 mean, targets = add_gradients(
-                    self.model, batches, self.loss, self.count, self.ranks, self.part
+                    self.model, batches, self.loss, self.count, self.ranks, self.part, self.noise
                 )
         except BadLossError as fault:
             error = fault

@@ -63,7 +63,7 @@ class Stepper:
         """
         setup = self.setup
         setup.model.train()
-        self._last = setup.take()
+        self._last = setup.take(number)
         random_state = random.get_rng_state()
         try:
             made, updated = self._graph_or_eager_step(random_state)
@@ -75,6 +75,8 @@ class Stepper:
             raise self._bad_gradient(made.norm, random_state, number, checkpoint)
         if not updated:
             setup.optimizer.step()
+        if setup.average is not None:
+            setup.average.update()
         if setup.scheduler is not None:
             setup.scheduler.step()
         return made
@@ -111,8 +113,10 @@ class Stepper:
         loss, targets = setup.gradients(self._last)
         if not targets:
             return Step(loss, None, 0)
-        norm = clip_grad_norm_(setup.model.parameters(), setup.largest_norm)
-        return Step(loss, float(norm.item()), targets)
+        norm = float(clip_grad_norm_(setup.model.parameters(), setup.largest_norm).item())
+        if setup.noise is not None:
+            setup.noise.step(norm, targets)
+        return Step(loss, norm, targets)
 
     def _graph_step(self) -> Step:
         """A whole step in one launch, which changes nothing if a number is not finite.
@@ -129,6 +133,7 @@ class Stepper:
                 )
             return Step(math.nan, None, 0)
         random_state = random.get_rng_state()
+        self.setup.at_gradients()
         if self._graphed is None:
             self._graphed = GraphedStep(self.setup)
         loss, norm = self._graphed(batch, targets)

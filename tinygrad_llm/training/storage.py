@@ -98,6 +98,8 @@ class Storage:
             "val_loss": counters.val_loss,
             "optimizer": whole_state(setup.optimizer, self.ranks),
             "scheduler": None if setup.scheduler is None else setup.scheduler.state_dict(),
+            "average": None if setup.average is None else setup.average.state_dict(),
+            "noise_scale": None if setup.noise is None else setup.noise.state_dict(),
             "random": random.get_rng_state(),
             "random_of_ranks": self.ranks.random_states(),
             "data": setup.stream.state_dict(),
@@ -242,6 +244,10 @@ class Storage:
                 setup.scheduler.load_state_dict(state["scheduler"])
                 if hasattr(setup.scheduler, "get_lr"):
                     setup.scheduler.get_lr()  # numbers with which it cannot compute fail here
+            if setup.average is not None:
+                setup.average.load_state_dict(state["average"])
+            if setup.noise is not None:
+                setup.noise.load_state_dict(state.get("noise_scale"))
             setup.stream.load_state_dict(state["data"])
             random.set_rng_state(state["random"])
             states = state.get("random_of_ranks") or []

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..distributed.optim import ZeroRedundancyOptimizer
-from ..nn import Embedding, Linear, Module
+from ..models.base import Model
+from ..models.mup import hidden_matrices
+from ..nn import Module
 from ..optim import (
     Adafactor,
     AdamW,
@@ -16,10 +18,10 @@ from ..optim import (
     Optimizer,
 )
 from ..tensor import Tensor
-from .options import OPTIMIZERS
+from .options import MUP_OPTIMIZERS, OPTIMIZERS
 from .ranks import Ranks
 
-__all__ = ["decay_groups", "make_adamw", "make_optimizer"]
+__all__ = ["decay_groups", "make_adamw", "make_optimizer", "mup_groups"]
 
 
 def decay_groups(parameters: Iterable[Tensor], weight_decay: float) -> list[dict[str, Any]]:
@@ -34,6 +36,17 @@ def decay_groups(parameters: Iterable[Tensor], weight_decay: float) -> list[dict
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def mup_groups(model: Model, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+    """decay_groups of a model with a width multiplier m: hidden matrices apart, with lr / m.
+
+    Their weight decay is m times as large, because a step shrinks weights by lr·weight_decay.
+    """
+    m, hidden = model.width_multiplier, hidden_matrices(model)
+    rest = [p for p in model.parameters() if id(p) not in hidden]
+    own = {"params": list(hidden.values()), "lr": lr / m, "weight_decay": weight_decay * m}
+    return [*decay_groups(rest, weight_decay), own]
 
 
 def make_adamw(groups: list[dict[str, Any]], shard: str, **defaults: Any) -> Optimizer:
@@ -53,13 +66,18 @@ def make_optimizer(
 
     kind: one of OPTIMIZERS. Muon takes the matrices of hidden Linear layers; embeddings, the output
     layer, biases and norms stay AdamW's. Adafactor has no betas. shard as in make_adamw.
-    Raises: ValueError for a kind that is not known.
+    A model with a width multiplier (µP, see models/mup.py) has groups for it.
+    Raises: ValueError for a kind that is not known, or µP with one that has no rule for it.
     """
     groups = decay_groups(model.parameters(), weight_decay)
+    if isinstance(model, Model) and model.width_multiplier != 1.0:
+        if kind not in MUP_OPTIMIZERS:
+            raise ValueError(f"mup_base needs {' or '.join(MUP_OPTIMIZERS)}, got {kind}")
+        groups = mup_groups(model, lr, weight_decay)
     if kind == "adamw":
         return make_adamw(groups, shard, lr=lr, betas=betas)
     if kind == "muon":
-        hidden = _hidden_matrices(model)
+        hidden = hidden_matrices(model)
         rest = [p for p in model.parameters() if id(p) not in hidden]
         groups = [
             {"params": list(hidden.values()), "weight_decay": weight_decay, "use_muon": True},
@@ -73,15 +91,6 @@ def make_optimizer(
         made = {"lion": Lion, "schedule-free": AdamWScheduleFree}[kind]
         return _shared(shard, groups, made, lr=lr, betas=betas)
     raise ValueError(f"there is no optimizer {kind}: {', '.join(OPTIMIZERS)}")
-
-
-def _hidden_matrices(model: Module) -> dict[int, Tensor]:
-    """The weights of Linear layers by id, without those tied to an embedding and the last one."""
-    layers = [m for m in model.modules() if isinstance(m, Linear)]
-    tables = {id(m.weight) for m in model.modules() if isinstance(m, Embedding)}
-    last = {id(layers[-1].weight)} if layers else set()
-    weights = [m.weight for m in layers if m.weight.ndim == 2 and m.weight.requires_grad]
-    return {id(w): w for w in weights if id(w) not in tables | last}
 
 
 def _shared(shard: str, groups: Any, kind: type[Optimizer], **defaults: Any) -> Optimizer:

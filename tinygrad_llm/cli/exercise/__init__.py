@@ -10,15 +10,18 @@ from ...files.program import command_line
 
 __all__ = ["register"]
 
-_HELP = """Write the backward pass of every op yourself, and see what is wrong with it.
+_HELP = """Write the backward pass of every op yourself, and see what is wrong with it. `quiz` asks
+ten questions on a chapter of the lessons.
 
 \b
 Examples:
   tinygrad-llm exercise list
   tinygrad-llm exercise start layer_norm
+  tinygrad-llm exercise start softmax --derive
   tinygrad-llm exercise check
   tinygrad-llm exercise hint
   tinygrad-llm exercise solution layer_norm
+  tinygrad-llm exercise quiz 03_attention
 """
 
 

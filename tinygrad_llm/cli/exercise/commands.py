@@ -1,4 +1,4 @@
-"""tinygrad-llm exercise: list, start, check, hint, solution."""
+"""tinygrad-llm exercise: list, start, check, hint, solution; quiz.py has the quiz."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ...study.exercises.catalogue import Exercise, exercise, exercises
 from ...study.exercises.child import TIME_LIMIT, Report, check_file
 from ...study.exercises.progress import Progress
 from ..errors import BadValue
+from .quiz import quiz
 
 __all__ = ["app"]
 
@@ -61,6 +62,9 @@ def start(
     again: bool = typer.Option(
         False, "--again", help="Start again: your file is kept as *.old.py."
     ),
+    derive: bool = typer.Option(
+        False, "--derive", help="Leave out the backward formula: the last hint has it."
+    ),
 ) -> None:
     """Write an exercise's file, without the part that is your task."""
     progress = _progress(folder)
@@ -78,12 +82,16 @@ def start(
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             path.replace(path.with_suffix(".old.py"))
-        path.write_text(e.template(), "utf-8")
+        path.write_text(e.template(derive), "utf-8")
         progress.hints.pop(e.name, None)
+        progress.derive = [name for name in progress.derive if name != e.name]
+        progress.derive += [e.name] if derive and e.is_op else []
         say(f"wrote {path}")
     progress.current = e.name
     progress.save()
     say(f"{e.name}: {e.title}")
+    if derive and not e.is_op:
+        say("This one is built, not derived: its file is the same with and without --derive.")
     say(f"Write the lines marked `your lines`, then: {command_line('exercise', 'check')}")
 
 
@@ -117,7 +125,7 @@ def check(
             say("That was the last one.")
         return
     progress.save()
-    n = len(e.hints()) - progress.hints.get(e.name, 0)
+    n = len(e.hints(e.name in progress.derive)) - progress.hints.get(e.name, 0)
     say(
         f"\nNot yet. {n} hint{'s' * (n != 1)} left: {command_line('exercise', 'hint')}" if n else ""
     )
@@ -133,7 +141,7 @@ def hint(
     """Show the next hint, and those before it."""
     progress = _progress(folder)
     e = _exercise(name or _current(progress))
-    hints = e.hints()
+    hints = e.hints(e.name in progress.derive)
     before = min(progress.hints.get(e.name, 0), len(hints))
     n = len(hints) if every else min(before + 1, len(hints))
     for i, text in enumerate(hints[:n]):
@@ -148,6 +156,9 @@ def hint(
 def solution(name: str | None = _NAME, folder: str = _FOLDER) -> None:
     """Print the answer: the real op, or the solution of what is built."""
     say(_exercise(name or _current(_progress(folder))).solution(), end="")
+
+
+app.command()(quiz)
 
 
 def show(report: Report) -> None:

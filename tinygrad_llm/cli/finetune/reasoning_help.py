@@ -10,7 +10,9 @@ DATA is a task made by this package, sums (the default: the 81 sums of two digit
 addition, arithmetic, counting or words; where reasoning-gym is installed (pip install --no-deps
 reasoning-gym==0.1.25) chain-sum, chain-sum-hard, letter-counting or products; or a .json or .jsonl
 file of entries with "instruction" and "output", whose last ones are the test. A program checks each
-answer; no model of rewards is needed.
+answer; no model of rewards is needed. The answer of a text is its last \\boxed{...}, or what it
+states ("the answer is 7", **7**, "3 + 4 = 7.", "it is 7."), or else its last number; the report
+counts by which rule answers were read.
 Without --base a small model starts at random, learns some of the answers first (--start-steps,
 --start-share), and the rest from its rewards: on sums it takes a minute or a few, and more than
 90 % of the 81 are right.

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ...files.json_files import parse_json
+from ...files.packages import importing, install_extra
 from .encoding import decode
 from .settings import Settings
 from .sources import Source
@@ -28,7 +29,6 @@ LARGEST_HTML = 16 << 20
 MOST_GROWTH = 200  # times the size of a packed file, beyond the first MiB
 _LOOK = 1 << 20  # bytes in which a place to cut is looked for
 _BEFORE = 1 << 10  # bytes before a range, more than a separator has
-_INSTALL = "pip install 'tinygrad_llm[prepare]'"
 _LEFT_OUT = frozenset(
     "script style nav header footer aside template noscript iframe form svg head".split()
 )
@@ -44,17 +44,15 @@ Trouble = Callable[[str], None]
 def check_packages(sources: list[Source], repair: bool) -> None:
     """Whether the packages are there that these files need.
 
-    Raises: ImportError with the command that installs what is missing.
+    Raises: MissingPackage if one is not installed.
     """
     needed = {"ftfy": repair, "bs4": any(s.kind == "html" for s in sources),
               "zstandard": any(s.packed == "zst" for s in sources)}  # fmt: skip
     what = {"ftfy": "repairing texts (or --no-repair)", "bs4": "HTML", "zstandard": "zst files"}
     for name, used in needed.items():
         if used:
-            try:
+            with importing(f"{what[name]} needs {name}", install_extra("prepare")):
                 __import__(name)
-            except ImportError as error:
-                raise ImportError(f"{what[name]} needs {name}: {_INSTALL}") from error
 
 
 def documents_in(

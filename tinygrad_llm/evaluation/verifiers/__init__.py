@@ -10,7 +10,7 @@ grammar (grammar.py) knows numbers, letters and the functions of a closed list, 
 
 from __future__ import annotations
 
-from .extraction import extract_answer, last_boxed
+from .extraction import Extracted, extract_answer, find_answer, last_boxed
 from .grammar import ParseError, parse
 from .latex import normalise
 from .numeric import numerically_equal
@@ -18,6 +18,7 @@ from .symbolic import SymbolicJudge
 from .verifying import Disagreements, Verdict, compare_verifiers, verify
 
 __all__ = [
-    "Disagreements", "ParseError", "SymbolicJudge", "Verdict", "compare_verifiers",
-    "extract_answer", "last_boxed", "normalise", "numerically_equal", "parse", "verify",
+    "Disagreements", "Extracted", "ParseError", "SymbolicJudge", "Verdict", "compare_verifiers",
+    "extract_answer", "find_answer", "last_boxed", "normalise", "numerically_equal", "parse",
+    "verify",
 ]  # fmt: skip

@@ -20,6 +20,8 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
+from ...files.packages import MissingPackage, install_extra
+
 __all__ = ["SymbolicJudge"]
 
 Tree = list[Any]
@@ -31,14 +33,12 @@ class SymbolicJudge:
 
     seconds: of one question; megabytes: of the child's memory, where the system can limit it
     `ended` counts the children that were ended, or that ended, before they had answered.
-    Raises: ImportError without sympy.
+    Raises: MissingPackage without sympy.
     """
 
     def __init__(self, seconds: float = 3.0, megabytes: int = 1024) -> None:
         if find_spec("sympy") is None:
-            raise ImportError(
-                "symbolic equality needs sympy: pip install 'tinygrad_llm[reasoning]'"
-            )
+            raise MissingPackage(f"symbolic equality needs sympy: {install_extra('reasoning')}")
         self.seconds, self.megabytes = seconds, megabytes
         self.ended = 0
         self._child: subprocess.Popen[str] | None = None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..intervals import Interval, bootstrap
-from .extraction import extract_answer
+from .extraction import find_answer
 from .grammar import ParseError, parse
 from .latex import normalise
 from .numeric import numerically_equal
@@ -18,12 +18,14 @@ __all__ = ["Disagreements", "Verdict", "compare_verifiers", "verify"]
 class Verdict(NamedTuple):
     """correct: whether the answer is equal; answer: what was extracted, None if there is none;
     how: "text" (the same after normalisation), "judge", or why it is not correct: "no answer",
-    "not a formula", "not decided", "different".
+    "not a formula", "not decided", "different"; rule: what found the answer, see Extracted, and
+    "text" if the whole text is the answer.
     """
 
     correct: bool
     answer: str | None
     how: str
+    rule: str = "text"
 
 
 def verify(
@@ -33,21 +35,21 @@ def verify(
     """Whether the answer in a text is equal to the expected one.
 
     judge: numerically_equal, a SymbolicJudge, or any function of two trees
-    fallback: for a text without a box, see extract_answer; boxed: False takes the whole text as
+    fallback: for a text without a box, see find_answer; boxed: False takes the whole text as
     the answer. What cannot be decided does not count as correct.
     """
-    answer = extract_answer(text, fallback) if boxed else text
+    answer, rule = find_answer(text, fallback) if boxed else (text, "text")
     if answer is None:
-        return Verdict(False, None, "no answer")
+        return Verdict(False, None, "no answer", rule)
     if normalise(answer) == normalise(expected):
-        return Verdict(True, answer, "text")
+        return Verdict(True, answer, "text", rule)
     try:
         trees = parse(answer), parse(expected)
     except ParseError:
-        return Verdict(False, answer, "not a formula")
+        return Verdict(False, answer, "not a formula", rule)
     equal = equal_answers(*trees, judge)
     how = {True: "judge", False: "different", None: "not decided"}[equal]
-    return Verdict(equal is True, answer, how)
+    return Verdict(equal is True, answer, how, rule)
 
 
 class Disagreements(NamedTuple):

@@ -10,9 +10,9 @@ from __future__ import annotations
 from .advantages import gae, group_advantages, whitened
 from .distilling import OnPolicy, SoftLoss, TeacherAnswers, teacher_answers
 from .doctor import Doctor, RolloutStatistics, SickRun
-from .inference import Way, plot_spending, spend
+from .inference import Way, plot_spending, spend, table_of, together
 from .options import DistillOptions, GRPOOptions, PolicyOptions
-from .rewards import is_right, rewards_of
+from .rewards import is_right, judged, rewards_of
 from .rollouts import Answers, RolloutOptions, Rollouts, draw_answers
 from .scores import token_log_probabilities
 from .tasks import ALL_TASKS, TASKS, make_questions
@@ -24,7 +24,9 @@ __all__ = [
     "TeacherAnswers", "teacher_answers", "GRPOLoss", "GRPOOptions", "PolicyOptions",
     "RolloutOptions",
     "RolloutStatistics", "Rollouts", "SickRun", "Vote", "Way", "best_of", "draw_answers", "gae",
-    "group_advantages", "grpo_trainer", "heuristic_score", "is_right", "make_questions",
-    "plot_spending", "rewards_of", "right_answers", "spend", "token_log_probabilities",
+    "group_advantages", "grpo_trainer", "heuristic_score", "is_right", "judged",
+    "make_questions",
+    "plot_spending", "rewards_of", "right_answers", "spend", "table_of", "together",
+    "token_log_probabilities",
     "vote", "whitened",
 ]  # fmt: skip

@@ -2,7 +2,8 @@
 
 It looks at every rollout, keeps the last few, and stops the run with the reason. What is looked at
 is what goes wrong most often: nothing is ever finished, because no end token was trained or the
-prompt has no template; every answer has the same reward, so that its variance and every advantage
+prompt has no template; right answers go on until they are cut, so that no end token is ever
+rewarded; every answer has the same reward, so that its variance and every advantage
 is 0; the answers are empty; the policy has collapsed to one text; nearly every ratio is clipped; it
 has moved too far from the reference.
 """
@@ -25,8 +26,9 @@ class RolloutStatistics(NamedTuple):
 
     reward: the mean; right: the share of right answers; variance: of the rewards; finished: the
     share of answers that ended by themselves; same: the share of questions whose answers all have
-    one reward; length: tokens of an answer, the mean; entropy: nats per token; rewarded_ends: right
-    answers with an end token
+    one reward; length: tokens of an answer, the mean; entropy: nats per token; rewarded_ends: how
+    many answers with an end token had a reward; cut_right: the share of answers that say what is
+    right and were cut before an end token, for which they have no reward
     clipped, kl: of the last update before this rollout
     """
 
@@ -38,12 +40,15 @@ class RolloutStatistics(NamedTuple):
     length: float
     entropy: float
     rewarded_ends: int
+    cut_right: float = 0.0
     clipped: float = 0.0
     kl: float = 0.0
 
     def numbers(self) -> dict[str, float]:
         """Those that are drawn and kept in the run's metrics."""
-        names = ("reward", "right", "finished", "same", "length", "entropy", "clipped", "kl")
+        names = (
+            "reward", "variance", "right", "finished", "same", "length", "entropy", "clipped", "kl"
+        )  # fmt: skip
         return {name: float(getattr(self, name)) for name in names}
 
 
@@ -82,6 +87,15 @@ class Doctor:
     def reason(self) -> str | None:
         """What is wrong with the rollouts that were kept, or None."""
         last, n = list(self.last), self.patience
+        cut = sum(s.cut_right for s in last) / max(1, len(last))
+        if all(s.rewarded_ends == 0 for s in last) and cut > RARELY:
+            return (
+                f"in {n} rollouts no end token was ever rewarded, although {cut:.0%} of the answers"
+                f" were right: those were cut at {last[-1].length:.0f} tokens, and none that ended "
+                "was right, so the model cannot learn to stop; check `end`, allow more with "
+                "`answer_tokens`, or train on short answers with their end first (finetune "
+                "instruct)"
+            )
         if all(s.finished == 0.0 for s in last):
             return f"no answer of {n} rollouts was finished: {self._endless(last)}"
         if all(s.finished < RARELY for s in last):
@@ -94,11 +108,6 @@ class Doctor:
                 f"the answers of {n} rollouts were empty, an end token alone: a shorter answer was "
                 "rewarded more than a right one; look at the rewards, or take an older checkpoint "
                 "and a lower `lr`"
-            )
-        if all(s.rewarded_ends == 0 and s.reward > 0.0 for s in last):
-            return (
-                f"in {n} rollouts no end token was ever rewarded, although rewards were given: "
-                "the model will not learn to stop; reward finished answers only"
             )
         if all(s.right == 1.0 for s in last):
             return None  # nothing is left to learn, which is not a disease

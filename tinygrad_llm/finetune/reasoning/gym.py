@@ -17,6 +17,8 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
+from ...files.packages import MissingPackage
+
 __all__ = ["GYM", "INSTALL", "gym_questions"]
 
 _PACKAGE = "reasoning_gym"
@@ -40,7 +42,7 @@ def gym_questions(
     """n different questions of a task, as dicts with "instruction" and "output".
 
     exclude: questions that may not come. Fewer than n where the task has no more.
-    Raises: ImportError, with the command that installs it, if reasoning-gym is not there.
+    Raises: MissingPackage if reasoning-gym is not installed.
     """
     module_name, prefix, options = GYM[task]
     with _bare_packages(module_name) as module:
@@ -61,11 +63,11 @@ def gym_questions(
 def _bare_packages(module_name: str) -> Iterator[Any]:
     """The module of a task, without the packages' own code, which imports every task.
 
-    Raises: ImportError if the package is not installed.
+    Raises: MissingPackage if it is not installed.
     """
     spec = find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise ImportError(f"the tasks of reasoning-gym need it: {INSTALL}")
+        raise MissingPackage(f"the tasks of reasoning-gym need it: {INSTALL}")
     before = {name: m for name, m in sys.modules.items() if _inside(name)}
     for name in before:
         del sys.modules[name]

@@ -9,23 +9,26 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...evaluation.verifiers import extract_answer, numerically_equal, verify
+from ...evaluation.verifiers import Verdict, extract_answer, numerically_equal, verify
 
-__all__ = ["KINDS", "is_right", "rewards_of"]
+__all__ = ["KINDS", "is_right", "judged", "rewards_of"]
 
 KINDS = ("right", "form")
 
 
 def is_right(text: str, expected: str, boxed: bool = False) -> bool:
-    """Whether the answer in a text is the expected one.
+    """Whether the answer in a text is the expected one: what `judged` says."""
+    return judged(text, expected, boxed).correct
 
-    boxed: the answer stands in \\boxed{...}; otherwise it is the last number of the text, or the
-    text itself if it has none.
+
+def judged(text: str, expected: str, boxed: bool = False) -> Verdict:
+    """The verdict about a text, with the rule that found its answer.
+
+    boxed: the answer stands in \\boxed{...}; otherwise it is what the text states, by the rules of
+    `find_answer`: boxed, after "the answer is", in bold, after the last "=" or "is" that ends a
+    clause, and only then its last number, or the text itself if it has none.
     """
-    if boxed:
-        return verify(text, expected, numerically_equal).correct
-    answer = extract_answer(text, "text")
-    return answer is not None and verify(answer, expected, numerically_equal, boxed=False).correct
+    return verify(text, expected, numerically_equal, "none" if boxed else "stated")
 
 
 def rewards_of(

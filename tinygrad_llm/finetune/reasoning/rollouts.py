@@ -25,7 +25,7 @@ from ..masks import loss_mask
 from ..prompts import style_of
 from .advantages import gae, group_advantages, whitened
 from .doctor import Doctor, RolloutStatistics
-from .rewards import rewards_of
+from .rewards import is_right, rewards_of
 from .scores import mean_entropy, spread, token_log_probabilities, token_logits, token_values
 from .tools import draw_with_tool
 
@@ -196,7 +196,9 @@ class Rollouts:
         else:
             advantages = group_advantages(table, o.group_size, o.kind, weights)  # (N)
             batch["advantages"] = self._moved(advantages, batch["old"])
-        self.statistics = self._statistics(answers, table, table @ weights, batch.pop("entropy"))
+        self.statistics = self._statistics(
+            answers, expected, table, table @ weights, batch.pop("entropy")
+        )
         if self.doctor is not None:
             self.doctor.look(self.statistics)
         return batch
@@ -237,17 +239,23 @@ class Rollouts:
         return batch
 
     def _statistics(
-        self, answers: Answers, table: np.ndarray, rewards: np.ndarray, entropy: float
-    ) -> RolloutStatistics:
+        self, answers: Answers, expected: list[str], table: np.ndarray, rewards: np.ndarray,
+        entropy: float,
+    ) -> RolloutStatistics:  # fmt: skip
         compared = self.o.group_size if self.o.kind not in ("ppo", "reinforce") else len(rewards)
         groups = rewards.reshape(-1, compared)  # (P, G), or (1, N)
         clipped, kl = self.after_update()
+        cut = [
+            not done and is_right(text, answer, self.o.boxed)
+            for text, done, answer in zip(answers.texts, answers.finished, expected, strict=True)
+        ]
         return RolloutStatistics(
             reward=float(rewards.mean()), right=float(table[:, 0].mean()),
             variance=float(rewards.var()), finished=float(np.mean(answers.finished)),
             same=float((groups.max(1) == groups.min(1)).mean()),
             length=float(np.mean(answers.lengths)), entropy=entropy,
             rewarded_ends=int(((rewards > 0) & np.array(answers.finished)).sum()),
+            cut_right=float(np.mean(cut)),
             clipped=clipped, kl=kl,
         )  # fmt: skip
 

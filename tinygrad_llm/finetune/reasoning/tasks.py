@@ -14,11 +14,11 @@ from collections.abc import Callable
 
 from .gym import GYM, gym_questions
 
-__all__ = ["ALL_TASKS", "TASKS", "make_questions"]
+__all__ = ["ALL_TASKS", "SHORT", "TASKS", "make_questions"]
 
 Question = dict[str, str]
 
-_SHORT = " Answer with a number alone."
+SHORT = " Answer with a number alone."
 _THINGS = ("apples", "pears", "books", "coins", "stamps", "cards", "shells", "pens")
 _NAMES = ("Ann", "Ben", "Cora", "Dan", "Eva", "Finn", "Gina", "Hugo")
 _WORDS = (
@@ -93,7 +93,7 @@ def make_questions(
     questions: list[Question] = []
     for _ in range(50 * n):
         question = one(draw)
-        question["instruction"] += _SHORT
+        question["instruction"] += SHORT
         if question["instruction"] not in seen:
             seen.add(question["instruction"])
             questions.append(question)

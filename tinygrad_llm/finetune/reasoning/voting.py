@@ -27,12 +27,12 @@ def vote(texts: Sequence[str], scores: Sequence[float] | None = None, boxed: boo
     texts: the answers of a model to one question; two agree if their extracted answers are equal
     scores: of the texts, such as their mean log-probabilities: among answers with as many votes the
         one whose texts have the highest sum wins; without scores the one that came first
-    boxed: only boxed answers count; otherwise a text's last number does, or the text itself
+    boxed: only boxed answers count; otherwise what a text states, see find_answer
     Source: Wang et al. (2022), "Self-consistency improves chain of thought reasoning".
     """
     groups: list[tuple[str, list[int]]] = []  # an answer, and the texts that have it
     for i, text in enumerate(texts):
-        answer = extract_answer(text, "none" if boxed else "text")
+        answer = extract_answer(text, "none" if boxed else "stated")
         if not answer:
             continue
         for known, members in groups:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,13 +23,14 @@ from ..data import InstructionDataset
 from ..files import read_entries
 from ..options import InstructionOptions
 from ..prompts import has_chat
+from ..reasoning.rewards import judged
 from ..reasoning.tasks import ALL_TASKS, make_questions
 from ..reasoning.trainer import right_answers
 from ..trainers import instruction_trainer
 from .base import padding_of, with_dropout
 from .finetuning import Finetuning
 
-__all__ = ["Questions"]
+__all__ = ["Questions", "lengths_of"]
 
 
 class Questions(Finetuning):
@@ -147,6 +150,7 @@ class Questions(Finetuning):
         return {"style": self.style, "before": before}
 
     def report(self, result: Result) -> None:
+        o = self.o
         after, texts = self.answered("after        {done} of {of} answered")
         common = max({e["output"] for e in self.train}, key=[e["output"] for e in self.train].count)
         guesses = np.array([float(e["output"] == common) for e in self.test])
@@ -157,13 +161,28 @@ class Questions(Finetuning):
             self.note(f"  {name:<25} {bootstrap(rights)}")
         self.note(f"  after minus before        {gain}")
         numbers = {name: list(_three(bootstrap(rights))) for name, rights in scores.items()}
-        self.write("test.json", {**numbers, "difference": list(_three(gain))})
-        rows = [
-            {"question": e["instruction"], "expected": e["output"], "before": b, "after": a}
-            for e, b, a in zip(self.test, self.texts_before, texts, strict=True)
+        lengths = {
+            name: lengths_of(self.tokenizer, some)
+            for name, some in (("before", self.texts_before), ("after", texts))
+        }
+        for name, each in lengths.items():
+            self.note(
+                f"  tokens {name:<18} {each['mean']:.1f}; {each['low']:.0f}, {each['middle']:.0f}, "
+                f"{each['high']:.0f} (5 %, half, 95 %)"
+            )
+        self.write("test.json", {**numbers, "difference": list(_three(gain)), "lengths": lengths})
+        rules = [
+            judged(a, e["output"], o.boxed).rule for e, a in zip(self.test, texts, strict=True)
         ]
+        rows = [
+            {"question": e["instruction"], "expected": e["output"], "before": b, "after": a,
+             "read_by": rule}
+            for e, b, a, rule in zip(self.test, self.texts_before, texts, rules, strict=True)
+        ]  # fmt: skip
         self.write("answers.json", rows)
-        for row in rows[: self.o.show]:
+        counts = ", ".join(f"{rule} {n}" for rule, n in Counter(rules).most_common())
+        self.note(f"  answers were read by      {counts}")
+        for row in rows[: o.show]:
             self.note(f"\n{row['question']}  = {row['expected']}")
             self.note(f"  before  {row['before']}\n  after   {row['after']}")
         self.note(
@@ -171,6 +190,13 @@ class Questions(Finetuning):
             f"plot              {result.plot}\n"
             f"checkpoint        {result.checkpoint}"
         )
+
+
+def lengths_of(tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, float]:
+    """Tokens of texts, without end tokens: "mean", and those at 5, 50 and 95 % of the texts."""
+    lengths = [len(tokenizer.encode(text)) for text in texts]
+    low, middle, high = np.percentile(lengths, [5, 50, 95]).tolist()
+    return {"mean": float(np.mean(lengths)), "low": low, "middle": middle, "high": high}
 
 
 def _three(interval: Any) -> tuple[float, float, float]:

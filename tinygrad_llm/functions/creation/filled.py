@@ -14,13 +14,11 @@ from ...arrays.silence import silently
 from ...tensor import Tensor, dtypes, wrap
 from ...tensor.device import defaults
 from ...tensor.formats import order_named
-from ...tensor.numbers import fitted
+from ...tensor.numbers import filling
 from ..convert import as_device, place_of
 from ..method import function, method
 from .arguments import as_number, as_size, placed_tensor
 from .from_data import tensor
-
-_GREATEST = 3.4028235677973366e38  # from here on a number rounds to infinity in float32
 
 
 def _filled(
@@ -31,10 +29,8 @@ def _filled(
     if value == 0 and device is None and not defaults.changed:
         return placed_tensor(np.zeros(size, array_dtype), None, requires_grad)
     place = place_of(device)
-    if array_dtype == np.float32 and isinstance(value, float) and _GREATEST < abs(value) < math.inf:
-        raise RuntimeError(f"value cannot be converted to type float without overflow: {value!r}")
     if value not in (0, 1):
-        value = fitted(value, array_dtype)
+        value = filling(value, array_dtype, math.prod(size))
     if place is not None and place.type == "meta":
         return placed_tensor(without_numbers(size, array_dtype), place, requires_grad)
     if place is not None and place.type != "cpu":
@@ -121,7 +117,7 @@ def _like(
     made = empty_as(a, array_dtype, order_named(format, a.ndim))
     if value is not None:
         if value not in (0, 1):
-            value = fitted(value, array_dtype)
+            value = filling(value, array_dtype, a.size)
         made.fill(value)
     if device is None and not requires_grad:
         return wrap(made)  # where the input is

@@ -15,6 +15,10 @@ from ..convert import place_of
 from ..method import function
 from .arguments import as_number, placed_tensor
 
+_REAL = frozenset({int, float})
+_FEW = 32  # numbers that Python computes sooner than NumPy
+_MODERATE = 1e30  # what stays in float32's range
+
 
 @function
 def arange(
@@ -85,6 +89,7 @@ def _stepped(first: float, by: float, count: int, dtype: np.dtype) -> np.ndarray
     return np.where(in_registers, counted, base)
 
 
+@quiet
 def _evenly(name: str, start: Any, end: Any, steps: Any, dtype: np.dtype) -> np.ndarray:
     """`steps` numbers from start to end: the first half counted from start, the rest from end."""
     first, last = as_number(name, "start", start), as_number(name, "end", end, 2)
@@ -106,14 +111,25 @@ def _evenly(name: str, start: Any, end: Any, steps: Any, dtype: np.dtype) -> np.
     return np.where(i < count // 2 if count > 1 else True, up, down).astype(exact)
 
 
+def _evenly_few(first: float, last: float, count: int) -> np.ndarray:
+    """As `_evenly`, of a few float32 numbers: Python's numbers are float64, as `_wide` wants."""
+    a, b = np.float32(first), np.float32(last)
+    by, half = float((b - a) / np.float32(count - 1)), count // 2
+    low, high = float(a), float(b)
+    up = [low + by * i for i in range(half)]
+    return np.array(up + [high - by * i for i in range(count - 1 - half, -1, -1)], np.float32)
+
+
 @function
-@quiet
 def linspace(
     start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None,
     requires_grad: bool = False, layout: Any = None,
 ) -> Tensor:  # fmt: skip
     """`steps` numbers at equal distances from start to end, both included."""
     array_dtype = dtypes.numpy_dtype(dtype)
+    few = type(steps) is int and 1 < steps < _FEW and array_dtype.char == "f"
+    if few and type(start) in _REAL and type(end) in _REAL and abs(start) + abs(end) < _MODERATE:
+        return placed_tensor(_evenly_few(start, end, steps), device, requires_grad)
     values = _evenly("linspace", start, end, steps, array_dtype)
     return placed_tensor(values.astype(array_dtype), device, requires_grad)
 

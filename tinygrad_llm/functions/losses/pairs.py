@@ -9,6 +9,7 @@ from .reduction import reduced, reduction_name
 
 __all__ = [
     "cosine_embedding_loss",
+    "hinge_embedding_loss",
     "margin_ranking_loss",
     "pairwise_distance",
     "triplet_margin_loss",
@@ -66,6 +67,18 @@ def cosine_embedding_loss(
     losses = where(target.eq(1), 1.0 - cosine, 0.0 * cosine)
     losses = where(target.eq(-1), (cosine - margin).clamp_min(0.0), losses)
     return reduced(losses, reduction)
+
+
+@function
+def hinge_embedding_loss(
+    input: Tensor, target: Tensor, margin: float = 1.0, size_average: bool | None = None,
+    reduce: bool | None = None, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
+    """x where y = 1, max(0, margin − x) where y = −1, reduced: x is a distance of a pair."""
+    reduction = reduction_name(size_average, reduce, reduction)
+    near = where(target == -1, 0.0, input)
+    far = where(target == 1, 0.0, (margin - input).clamp_min(0.0))
+    return reduced(near + far, reduction)
 
 
 @function

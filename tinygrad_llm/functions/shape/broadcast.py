@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ... import ops
+from ...arrays.layout import expanded
 from ...tensor import Size, Tensor
 from ..method import function, method
+from ..unrecorded import plain, view_of
 from .views import as_shape
 
 
@@ -26,8 +28,8 @@ def expand(input: Tensor, *size: Any) -> Tensor:
             f"({len(sizes)}) must be greater or equal to the number of dimensions in the tensor "
             f"({len(shape)})"
         )
-    full = []
-    for i, n in enumerate(sizes):
+    full = list(sizes)
+    for i, n in enumerate(sizes if sizes[extra:] != shape or min(sizes, default=0) < 0 else ()):
         have = shape[i - extra] if i >= extra else 1
         if n == -1 and i >= extra:
             n = have
@@ -37,7 +39,9 @@ def expand(input: Tensor, *size: Any) -> Tensor:
                 f"at non-singleton dimension {i}.  Target sizes: {list(sizes)}.  "
                 f"Tensor sizes: {list(shape)}"
             )
-        full.append(n)
+        full[i] = n
+    if plain(input):
+        return view_of(input, expanded(input.array, tuple(full)))
     return ops.Expand.apply(input, shape=tuple(full))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ... import ops
 from ...tensor import Tensor
+from ...tensor.numbers import fitted, unboxed
 from ..method import function
 
 
@@ -38,4 +39,5 @@ def pad(
         before[d], after[d] = max(left, 0), max(right, 0)
     if not any(before) and not any(after):
         return input.clone()
-    return ops.Pad.apply(input, before=before, after=after, value=0 if value is None else value)
+    value = 0 if value is None else fitted(float(unboxed(value)), input.array.dtype)
+    return ops.Pad.apply(input, before=before, after=after, value=value)

@@ -8,7 +8,15 @@ from ... import ops
 from ...tensor import Tensor, attach
 from ...tensor.shapes import normal_dim, normal_dims
 from ..method import method
+from ..unrecorded import plain, view_of
 from .views import as_shape
+
+
+def _permuted(input: Tensor, order: tuple[int, ...]) -> Tensor:
+    """The dimensions in another order: dim i of the result is input's dim order[i]; a view."""
+    if plain(input):
+        return view_of(input, input.array.transpose(order))
+    return ops.Permute.apply(input, order=order)
 
 
 @method("transpose", "swapaxes", "swapdims")
@@ -20,7 +28,7 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
         return ops.Reshape.apply(input, shape=())
     order = list(range(n))
     order[a], order[b] = b, a
-    y = ops.Permute.apply(input, order=tuple(order))
+    y = _permuted(input, tuple(order))
     if y._op is not None:
         y._op.printed = "TransposeBackward0"
     return y
@@ -46,7 +54,7 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
     normal = tuple(normal_dim(d, n) for d in order)
     if len(set(normal)) != n:
         raise RuntimeError("permute(): duplicate dims are not allowed.")
-    return ops.Permute.apply(input, order=normal)
+    return _permuted(input, normal)
 
 
 @method
@@ -60,7 +68,7 @@ def t(input: Tensor) -> Tensor:
                            f"{input.array.ndim}D")  # fmt: skip
     if input.array.ndim < 2:
         return input
-    y = ops.Permute.apply(input, order=(1, 0))
+    y = _permuted(input, (1, 0))
     if y._op is not None:
         y._op.printed = "TBackward0"
     return y
@@ -74,7 +82,7 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     order = [d for d in range(n) if d not in moved]
     for d, s in sorted(zip(to, moved, strict=True)):
         order.insert(d, s)
-    return ops.Permute.apply(input, order=tuple(order))
+    return _permuted(input, tuple(order))
 
 
 moveaxis = movedim
@@ -84,7 +92,9 @@ moveaxis = movedim
 def flip(input: Tensor, *dims: Any) -> Tensor:
     """In reverse order along dims (none of them for ()); a copy."""
     along = as_shape(dims)
-    return ops.Flip.apply(input, dims=along and normal_dims(along, input.array.ndim))
+    if along:
+        along = normal_dims(along[0] if len(along) == 1 else along, input.array.ndim)
+    return ops.Flip.apply(input, dims=along)
 
 
 @method
@@ -103,7 +113,7 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
 
 def _transposed(self: Tensor) -> Tensor:
     """All dimensions in reverse order; for a matrix the transpose."""
-    return ops.Permute.apply(self, order=tuple(reversed(range(self.array.ndim))))
+    return _permuted(self, tuple(range(self.array.ndim))[::-1])
 
 
 def _matrix_transposed(self: Tensor) -> Tensor:
@@ -163,3 +173,22 @@ def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
 
 attach("T", property(_transposed))
 attach("mT", property(_matrix_transposed))
+
+
+def _adjoint(input: Tensor) -> Tensor:
+    """x.mH: the last two dimensions swapped, and complex numbers conjugated."""
+    return input.mT.conj() if input.is_complex() else input.mT
+
+
+def _adjoint_of_matrix(input: Tensor) -> Tensor:
+    """x.H: the adjoint of a matrix, or a 0-d tensor."""
+    if input.array.ndim not in (0, 2):
+        raise RuntimeError(
+            "tensor.H is only supported on matrices (2-D tensors). Got "
+            f"{input.array.ndim}-D tensor. For batches of matrices, consider using tensor.mH"
+        )
+    return _adjoint(input) if input.array.ndim else input.conj()
+
+
+attach("mH", property(_adjoint))
+attach("H", property(_adjoint_of_matrix))

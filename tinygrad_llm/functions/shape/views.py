@@ -58,10 +58,18 @@ def _inferred(sizes: tuple[int, ...], x: Any) -> tuple[int, ...]:
     raise RuntimeError(f"shape '{list(sizes)}' is invalid for input of size {x.size}")
 
 
+def _in_shape(input: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The elements in row order in a shape that fits them."""
+    a = input.array
+    if a.flags.c_contiguous and plain(input):
+        return view_of(input, a.reshape(shape))
+    return ops.Reshape.apply(input, shape=shape)
+
+
 @method
 def reshape(input: Tensor, *shape: Any) -> Tensor:
     """The elements in row order in another shape; one size may be −1. A view where possible."""
-    return ops.Reshape.apply(input, shape=_inferred(as_shape(shape), input.array))
+    return _in_shape(input, _inferred(as_shape(shape), input.array))
 
 
 def _viewed_as(input: Tensor, dtype: Any) -> Tensor:
@@ -147,7 +155,8 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
         return reshape(input, 1)
     if start > end:
         raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
-    return reshape(input, *shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
+    one = math.prod(shape[start : end + 1])
+    return _in_shape(input, (*shape[:start], one, *shape[end + 1 :]))
 
 
 @method
@@ -184,7 +193,7 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     if dim is not None:
         dims = () if dim == () else normal_dims(dim, len(shape))
     kept = [n for i, n in enumerate(shape) if i not in dims or n != 1]
-    y = ops.Reshape.apply(input, shape=tuple(kept))
+    y = _in_shape(input, tuple(kept))
     if y._op is None:
         return y
     return printed_as(f"SqueezeBackward{0 if dim is None else 1 if isinstance(dim, int) else 2}", y)
@@ -195,5 +204,5 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """With a new dimension of size 1 at position dim."""
     shape = input.array.shape
     dim = normal_dim(dim, len(shape) + 1)
-    y = ops.Reshape.apply(input, shape=(*shape[:dim], 1, *shape[dim:]))
+    y = _in_shape(input, (*shape[:dim], 1, *shape[dim:]))
     return y if y._op is None else printed_as("UnsqueezeBackward0", y)

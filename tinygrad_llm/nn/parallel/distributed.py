@@ -12,6 +12,7 @@ import numpy as np
 from ... import distributed as dist
 from ...arrays.devices import xp_of
 from ...autograd.grad_mode import mode
+from ...distributed.agreement import require_same_parameters
 from ...distributed.collectives import flat, store
 from ...distributed.groups import member_group
 from ...distributed.process_group import divided_within
@@ -37,7 +38,8 @@ class DistributedDataParallel(Module):
     The other options may be given and change nothing. Each rank calls forward and backward
     equally often; a loss that is a mean over a rank's examples becomes the mean over all examples
     only if the ranks have equally many.
-    Raises: ValueError if there is no group; RuntimeError if no parameter requires a gradient.
+    Raises: ValueError if there is no group; RuntimeError if no parameter requires a gradient;
+    DistError if the ranks' parameters differ in name, shape or dtype.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class DistributedDataParallel(Module):
         self.require_forward_param_sync = True
         self.reducer: Reducer | None = None
         if self.world > 1:
+            require_same_parameters("DistributedDataParallel", named, group)
             self.first = dist.get_global_rank(process_group, 0)
             if init_sync:
                 for tensor in (*module.parameters(), *module.buffers()):

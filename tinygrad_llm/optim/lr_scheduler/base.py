@@ -7,7 +7,7 @@ from typing import Any
 
 from ..optimizer import Optimizer
 
-__all__ = ["LRScheduler", "for_group"]
+__all__ = ["LRScheduler", "each_group", "for_group"]
 
 
 class LRScheduler:
@@ -103,3 +103,8 @@ def for_group(name: str, value: Any, i: int, n: int) -> Any:
             f"values, param_groups has {n}."
         )
     return value[i]
+
+
+def each_group(name: str, value: Any, n: int) -> list[Any]:
+    """for_group for each of n groups."""
+    return [for_group(name, value, i, n) for i in range(n)]

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ..optimizer import Optimizer
-from .base import LRScheduler, for_group
+from .base import LRScheduler, each_group, for_group
 
 
 class CosineAnnealingLR(LRScheduler):
@@ -76,13 +76,14 @@ class WarmupCosineLR(LRScheduler):
     """A linear rise to the initial lr in warmup_steps, then a cosine to min_lr at total_steps.
 
     Step k (from 0) of the rise has the rate initial lr · (k + 1) / (warmup_steps + 1), so that no
-    step is wasted on a rate of zero; from total_steps on the rate is min_lr.
+    step is wasted on a rate of zero; from total_steps on the rate is min_lr (a number, or a list of
+    one for each group).
     Raises: ValueError unless 0 <= warmup_steps < total_steps.
     """
 
     def __init__(
-        self, optimizer: Optimizer, warmup_steps: int, total_steps: int, min_lr: float = 0.0,
-        last_epoch: int = -1,
+        self, optimizer: Optimizer, warmup_steps: int, total_steps: int,
+        min_lr: float | list[float] = 0.0, last_epoch: int = -1,
     ) -> None:  # fmt: skip
         if not 0 <= warmup_steps < total_steps:
             raise ValueError(
@@ -100,7 +101,8 @@ class WarmupCosineLR(LRScheduler):
             return [base * ((step + 1) / (self.warmup_steps + 1)) for base in self.base_lrs]
         done = min(1.0, (step - self.warmup_steps) / (self.total_steps - self.warmup_steps))
         cosine = (1 + math.cos(math.pi * done)) / 2
-        return [self.min_lr + (base - self.min_lr) * cosine for base in self.base_lrs]
+        lows = each_group("min_lr", self.min_lr, len(self.base_lrs))
+        return [low + (base - low) * cosine for low, base in zip(lows, self.base_lrs, strict=True)]
 
 
 class OneCycleLR(LRScheduler):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import shutil
 import sys
@@ -17,6 +18,10 @@ class Text(str):
 
     def __repr__(self) -> str:
         return str(self)
+
+    def _repr_html_(self) -> str:
+        """The same lines in a notebook."""
+        return f"<pre>{html.escape(self)}</pre>"
 
 
 def terminal_width() -> int:

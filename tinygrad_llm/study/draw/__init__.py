@@ -2,17 +2,26 @@
 
 from .attention_maps import AttentionMaps, draw_attention
 from .drawing import Drawing, draw
+from .masks import Masks, draw_masks
 from .position_maps import draw_positions
 from .ranks import all_exchanges, draw_ranks
 from .similarity_maps import draw_similarities
+from .tokens import Tokens, draw_tokens
+from .training import Training, draw_training
 
 __all__ = [
     "AttentionMaps",
     "Drawing",
+    "Masks",
+    "Tokens",
+    "Training",
     "all_exchanges",
     "draw",
     "draw_attention",
+    "draw_masks",
     "draw_positions",
     "draw_ranks",
     "draw_similarities",
+    "draw_tokens",
+    "draw_training",
 ]

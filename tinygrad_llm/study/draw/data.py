@@ -8,6 +8,7 @@ import numpy as np
 
 from ..common.lines import with_numbers
 from ..common.numbers import norm, plain, shape_text, value_text, worth_showing
+from ..common.plain_words import PLAIN_WORDS
 from ..common.source import backward_text, first_line
 from ..common.watch import place_of_call
 from .graph import Box, Graph, Node
@@ -120,6 +121,7 @@ def drawing_data(graph: Graph, steps: list[Step], folded: set[int], title: str) 
                 "line": str(line) if line else "",
                 "path": "" if place is None else place.path,
                 "text": first_line(type(node.op)) if node.op is not None else "",
+                "plain": PLAIN_WORDS.get(node.label, ("", ""))[0] if node.op is not None else "",
                 "grad": grad,
             }
         )
@@ -161,6 +163,7 @@ def _step(step: Step, arrays: Arrays) -> dict[str, Any]:
     return {
         "node": step.node.id,
         "arriving": [arrays.add(g) for g in step.arriving],
+        "plain": PLAIN_WORDS.get(op.name, ("", ""))[1],
         "derivation": backward_text(type(op)),
         "formulas": {str(i): text for i, text in formulas.items()},
         "lines": lines,

@@ -24,6 +24,7 @@ from .steps import Step, backward_pass
 __all__ = ["Drawing", "draw"]
 
 ROOM = 26  # how many nodes and closed boxes a drawing shows before it folds more
+MOST = 28  # the same of a diagram whose only module would otherwise be one closed box
 
 
 class Drawing(InNotebooks):
@@ -42,6 +43,18 @@ class Drawing(InNotebooks):
         from .svg import svg
 
         return written(svg(self.graph, self.steps, self.folded, self.title), file)
+
+    def diagram(self, room: int = 12) -> str:
+        """A small SVG: at most about `room` nodes and closed boxes, gradients as second arrows."""
+        from .svg import svg
+
+        folded = _folded(self.graph, None, room)
+        whole = self.graph.boxes[0]
+        inside = [item for item in whole.items if isinstance(item, Box)]
+        if len(inside) == 1 and inside[0].id in folded:  # it would be one closed box
+            opened = {box.id for box in self.graph.boxes if box.depth >= 2}
+            folded = opened if _shown(whole, opened) <= MOST else folded
+        return svg(self.graph, self.steps, folded, self.title, back=True)
 
     def html(self, file: FilePath | None = None) -> str:
         """The drawing as an HTML page, which is written if `file` is given."""
@@ -155,15 +168,15 @@ def _title(graph: Graph) -> str:
     return f"The backward pass from {name}{where}: {ops} ops"
 
 
-def _folded(graph: Graph, fold: int | None) -> set[int]:
-    """Numbers of the boxes that are closed: from depth `fold` on, or as many as ROOM asks for."""
+def _folded(graph: Graph, fold: int | None, room: int = ROOM) -> set[int]:
+    """Numbers of the boxes that are closed: from depth `fold` on, or as many as `room` asks for."""
     inner = [box for box in graph.boxes if box.parent is not None]
     if fold is not None:
         return {box.id for box in inner if box.depth >= fold}
     deepest = max((box.depth for box in inner), default=0)
     for depth in range(deepest + 1, 1, -1):
         folded = {box.id for box in inner if box.depth >= depth}
-        if _shown(graph.boxes[0], folded) <= ROOM:
+        if _shown(graph.boxes[0], folded) <= room:
             return folded
     return {box.id for box in inner}
 

@@ -146,7 +146,7 @@ def draw_ranks(
         figure.suptitle(title)
     if file is None:
         return figure
-    figure.savefig(local_path(file), dpi=90)
+    figure.savefig(local_path(file), dpi=90, bbox_inches="tight")
     return file
 
 

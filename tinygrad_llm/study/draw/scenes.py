@@ -1,4 +1,4 @@
-"""Three drawings as a start: a scalar expression, an attention head, a GPT of two layers."""
+"""Drawings as a start: a scalar expression, an attention head, a GPT; a training, and masks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from ... import nn, random
 from ...models.gpt import GPT, GPTConfig
 from ...tensor import Tensor, wrap
 from .drawing import Drawing, draw
+from .masks import Masks, draw_masks
+from .training import Training, draw_training
 
 __all__ = ["SCENES", "attention", "gpt", "scalar", "small_gpt"]
 
@@ -78,8 +80,20 @@ def gpt(fold: int | None = None) -> Drawing:
     return draw(lambda: model.loss(inputs, targets), model, fold=fold, title="A GPT of two layers")
 
 
-SCENES: dict[str, Callable[[int | None], Drawing]] = {
+def training(fold: int | None) -> Training:
+    """A training of seven numbers; fold does not matter."""
+    return draw_training()
+
+
+def masks(fold: int | None) -> Masks:
+    """The masks of a small encoder-decoder; fold does not matter."""
+    return draw_masks()
+
+
+SCENES: dict[str, Callable[[int | None], Drawing | Training | Masks]] = {
     "scalar": scalar,
     "attention": attention,
     "gpt": gpt,
+    "training": training,
+    "masks": masks,
 }

@@ -14,6 +14,7 @@ from .steps import Step
 __all__ = ["svg"]
 
 GAP_X, GAP_Y, PAD, HEAD, LETTER, LINE = 18, 30, 14, 22, 7.0, 15
+HALF_GAP = 5.0  # half the distance between an edge and its gradient's arrow
 
 STYLE = """
 svg { font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: 12px;
@@ -27,6 +28,7 @@ svg { font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace;
 .node { fill: var(--card); stroke-width: 1.5; } .op { stroke: var(--op); }
 .leaf, .parameter { stroke: var(--leaf); } .edge { fill: none; stroke: var(--line);
   stroke-width: 1.4; } .tip { fill: var(--line); }
+.edge.back { stroke: var(--grad); } .tip.back { fill: var(--grad); }
 """
 
 
@@ -40,8 +42,13 @@ class Placed:
     height: float
 
 
-def svg(graph: Graph, steps: list[Step], folded: set[int], title: str) -> str:
-    """The drawing as SVG. Boxes in `folded` are shown closed."""
+def svg(
+    graph: Graph, steps: list[Step], folded: set[int], title: str, back: bool = False
+) -> str:  # fmt: skip
+    """The drawing as SVG. Boxes in `folded` are shown closed.
+
+    back: every edge that a gradient passed has a second arrow, which points to where it went
+    """
     gradients = _gradients(graph, steps)
     lines = {id(n): _lines(n, gradients.get(n.id)) for n in graph.nodes}
     sizes: dict[int, tuple[float, float]] = {}
@@ -51,14 +58,16 @@ def svg(graph: Graph, steps: list[Step], folded: set[int], title: str) -> str:
     _place(whole, 0.0, 0.0, folded, sizes, at)
     parts: list[str] = []
     parts += _boxes(whole, folded, at)
-    ends = {}
+    passed = {id(arrival.edge) for step in steps for arrival in step.leaving} if back else set()
+    ends: dict[Any, tuple[Placed, Placed, bool]] = {}
     for e in graph.edges:
         a, b = _visible(e.source, folded), _visible(e.target, folded)
         if a is not b:
-            ends[id(a), id(b), e.out] = (at[id(a)], at[id(b)])
+            key = id(a), id(b), e.out
+            ends[key] = (at[id(a)], at[id(b)], id(e) in passed or (key in ends and ends[key][2]))
     lanes: list[float] = []
-    for start, end in ends.values():
-        parts.append(_edge(start, end, at, lanes))
+    for start, end, both in ends.values():
+        parts.append(_edge(start, end, at, lanes, both))
     for node in graph.nodes:
         if _visible(node, folded) is node:
             parts += _node(node, lines[id(node)], at[id(node)])
@@ -78,7 +87,7 @@ def _gradients(graph: Graph, steps: list[Step]) -> dict[int, Any]:
     gradients = {s.node.id: s.arriving[0] for s in steps}
     for s in steps:
         for a in s.leaving:
-            if a.edge.source.op is None:
+            if a.edge.source.kind != "op":
                 gradients[a.edge.source.id] = a.total
     if not steps:
         for n in graph.nodes:
@@ -188,8 +197,11 @@ def _boxes(box: Box, folded: set[int], at: dict[int, Placed]) -> list[str]:
     return parts
 
 
-def _edge(a: Placed, b: Placed, at: dict[int, Placed], lanes: list[float]) -> str:
-    """A curve downwards; where other items are in between, it goes around them."""
+def _edge(a: Placed, b: Placed, at: dict[int, Placed], lanes: list[float], both: bool) -> str:
+    """A curve downwards; where other items are in between, it goes around them.
+
+    both: with a second one beside it, from b to a
+    """
     x1, y1, x2, y2 = a.x + a.width / 2, a.y + a.height, b.x + b.width / 2, b.y
     low, high = min(x1, x2) - 4, max(x1, x2) + 4
     between = [
@@ -198,33 +210,51 @@ def _edge(a: Placed, b: Placed, at: dict[int, Placed], lanes: list[float]) -> st
         if p.y > y1 and p.y + p.height < y2 and p.x < high and p.x + p.width > low
     ]
     if not between:
-        bend = max(12.0, (y2 - y1) / 2)
-        path = f"M{x1:.1f} {y1:.1f}C{x1:.1f} {y1 + bend:.1f} "
-        path += f"{x2:.1f} {y2 - bend:.1f} {x2:.1f} {y2:.1f}"
-        tip = (x2, y2, 0)
-    else:
-        y1, y2 = a.y + a.height / 2, b.y + b.height / 2
-        same_height = [p for p in at.values() if p.y < y1 < p.y + p.height]
-        on_right = any(p.x >= a.x + a.width for p in same_height)
-        on_left = any(p.x + p.width <= a.x for p in same_height)
-        side = -1 if on_right and not on_left else 1
+        if not both:
+            return _curve(x1, y1, x2, y2) + _tip(x2, y2, 0)
+        down = _curve(x1 - HALF_GAP, y1, x2 - HALF_GAP, y2) + _tip(x2 - HALF_GAP, y2, 0)
+        up = _curve(x1 + HALF_GAP, y1, x2 + HALF_GAP, y2, " back")
+        return down + up + _tip(x1 + HALF_GAP, y1, 180, " back")
+    y1, y2 = a.y + a.height / 2, b.y + b.height / 2
+    same_height = [p for p in at.values() if p.y < y1 < p.y + p.height]
+    on_right = any(p.x >= a.x + a.width for p in same_height)
+    on_left = any(p.x + p.width <= a.x for p in same_height)
+    side = -1 if on_right and not on_left else 1
 
-        def edge(p: Placed) -> float:
-            return p.x + p.width if side > 0 else -p.x
+    def edge(p: Placed) -> float:
+        return p.x + p.width if side > 0 else -p.x
 
-        lane = max(map(edge, (a, b, *between))) + 10
-        while any(abs(lane * side - other) < 6 for other in lanes):
-            lane += 7
-        lane *= side
-        lanes.append(lane)
-        x1, x2 = edge(a) * side, edge(b) * side
-        path = f"M{x1:.1f} {y1:.1f}C{lane:.1f} {y1:.1f} {lane:.1f} {y1:.1f} "
-        path += f"{lane:.1f} {y1 + 24:.1f}L{lane:.1f} {y2 - 24:.1f}"
-        path += f"C{lane:.1f} {y2:.1f} {lane:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
-        tip = (x2, y2, 90 * side)
-    x, y, turned = tip
+    lane = max(map(edge, (a, b, *between))) + 10
+    wide = 2 * HALF_GAP if both else 0
+    while any(abs(lane * side - other) < 6 + wide for other in lanes):
+        lane += 7
+    lanes += [lane * side, (lane + wide) * side]
+    x1, x2 = edge(a) * side, edge(b) * side
+    if not both:
+        return _around(x1, y1, x2, y2, lane * side) + _tip(x2, y2, 90 * side)
+    up = _around(x1, y1 - HALF_GAP, x2, y2 + HALF_GAP, (lane + wide) * side, " back")
+    down = _around(x1, y1 + HALF_GAP, x2, y2 - HALF_GAP, lane * side)
+    back = _tip(x1, y1 - HALF_GAP, 90 * side, " back")
+    return up + back + down + _tip(x2, y2 - HALF_GAP, 90 * side)
+
+
+def _curve(x1: float, y1: float, x2: float, y2: float, kind: str = "") -> str:
+    bend = max(12.0, (y2 - y1) / 2)
+    path = f"M{x1:.1f} {y1:.1f}C{x1:.1f} {y1 + bend:.1f} "
+    path += f"{x2:.1f} {y2 - bend:.1f} {x2:.1f} {y2:.1f}"
+    return f'<path class="edge{kind}" d="{path}"/>'
+
+
+def _around(x1: float, y1: float, x2: float, y2: float, lane: float, kind: str = "") -> str:
+    path = f"M{x1:.1f} {y1:.1f}C{lane:.1f} {y1:.1f} {lane:.1f} {y1:.1f} "
+    path += f"{lane:.1f} {y1 + 24:.1f}L{lane:.1f} {y2 - 24:.1f}"
+    path += f"C{lane:.1f} {y2:.1f} {lane:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
+    return f'<path class="edge{kind}" d="{path}"/>'
+
+
+def _tip(x: float, y: float, turned: int, kind: str = "") -> str:
     return (
-        f'<path class="edge" d="{path}"/><path class="tip" d="M0 0L-4 -8L4 -8Z" '
+        f'<path class="tip{kind}" d="M0 0L-4 -8L4 -8Z" '
         f'transform="translate({x:.1f} {y:.1f}) rotate({turned})"/>'
     )
 

@@ -67,19 +67,22 @@ class Exercise:
         first = (text or "").strip().split("\n")[0]
         return first.split("  ")[0].split("   ")[0].rstrip(".,: ")
 
-    def template(self) -> str:
-        """The file with the answer left out."""
+    def template(self, derive: bool = False) -> str:
+        """The file with the answer left out; with derive, an op's backward formula as well."""
         if self.is_op:
-            return from_op.template_of(self.name)
+            return from_op.template_of(self.name, derive)
         return _without_answers(self._source())
 
     def solution(self) -> str:
         """The file with the answer."""
         return from_op.solution_of(self.name) if self.is_op else self._source()
 
-    def hints(self) -> list[str]:
-        """Hints in stages: from the meaning of the saved arrays almost to the line itself."""
-        return from_op.hints_of(self.name) if self.is_op else list(HINTS[self.name])
+    def hints(self, derive: bool = False) -> list[str]:
+        """Hints in stages: from the meaning of the saved arrays almost to the line itself.
+
+        derive: for a file that was written with derive: the last hint is the formula
+        """
+        return from_op.hints_of(self.name, derive) if self.is_op else list(HINTS[self.name])
 
     def _source(self) -> str:
         return (TASKS / f"{self.name}.py").read_text("utf-8")

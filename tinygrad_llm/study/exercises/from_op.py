@@ -1,7 +1,8 @@
 """The exercise of an op, made from the op itself: its class, with the backward left out.
 
 The formula is the class's docstring, the solution is its backward, and the hints begin with its
-saved arrays. Nothing is written twice.
+saved arrays. Nothing is written twice. Who wants to derive the formula gets the file without it
+(formula.py), and finds it in the last hint.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ...autograd.engine import OPS, Op
 from ..check.samples import samples
 from ..common.source import input_name
 from .derivatives import DERIVATIVES, forward_that_saves_x
+from .formula import formula_of, without_formula
 from .hints import HINTS
 
 __all__ = ["hints_of", "solution_of", "template_of"]
@@ -24,10 +26,19 @@ __all__ = ["hints_of", "solution_of", "template_of"]
 # Where the first statements of a loop stay as they are, because they only say which block it is.
 SCAFFOLD = {"scaled_dot_product_attention": 3}
 
+HOW_TO_DERIVE = (
+    "How to derive it: write one element of the output with its indices. Which elements of the "
+    "output contain one given element of an input, and with which factor? The gradient of that "
+    "element is the sum, over those outputs, of g times the factor."
+)
 
-def template_of(name: str) -> str:
-    """The file that `start` writes: the op's class, with the backward left to the learner."""
-    return _file(name, blank=True)
+
+def template_of(name: str, derive: bool = False) -> str:
+    """The file that `start` writes: the op's class, with the backward left to the learner.
+
+    derive: the formula of the backward pass is left to the learner too
+    """
+    return _file(name, blank=True, derive=derive)
 
 
 def solution_of(name: str) -> str:
@@ -35,14 +46,17 @@ def solution_of(name: str) -> str:
     return _file(name, blank=False)
 
 
-def _file(name: str, blank: bool) -> str:
+def _file(name: str, blank: bool, derive: bool = False) -> str:
     cls = OPS[name]
     source = _class_source(cls)
+    if derive:
+        source = without_formula(source, name)
     if name in DERIVATIVES:
         source = _with_derivative(cls, source, blank)
     elif blank:
         source = _blanked(cls, source)
-    about = "write its backward" if blank else "the solution"
+    about = "derive and write its backward" if derive else "write its backward"
+    about = about if blank else "the solution"
     head = f'"""Exercise {name}: {about}.\n\n'
     head += f"    tinygrad-llm exercise check {name}\n    tinygrad-llm exercise hint {name}\n\n"
     head += textwrap.fill(_rules(cls), 98) + '\n"""\n\n'
@@ -193,15 +207,20 @@ def _with_derivative(cls: type[Op], source: str, blank: bool) -> str:
 
 
 # ------------------------------------------------------------------------------------------ hints
-def hints_of(name: str) -> list[str]:
-    """Hints in stages: what is saved, the shapes of the gradients, the method, then the lines."""
+def hints_of(name: str, derive: bool = False) -> list[str]:
+    """Hints in stages: what is saved, the shapes of the gradients, the method, then the lines.
+
+    derive: for a file without the formula: the formula is the last hint
+    """
     cls = OPS[name]
     hints = [_about_saved(cls), _about_gradients(cls)]
+    formula = f"The formula: {' '.join(formula_of(inspect.getdoc(cls) or '').split())}"
+    if derive:
+        return [*hints, *(HINTS.get(name) or [HOW_TO_DERIVE]), formula]
     if name in HINTS:
         return hints + list(HINTS[name])
-    formula = (inspect.getdoc(cls) or "").partition("Backward:")[2].strip()
-    if formula:
-        hints.append(f"The formula: {' '.join(formula.split())}")
+    if formula != "The formula: ":
+        hints.append(formula)
     lines = _answer(cls)
     return hints + [f"Line {i + 1} of {len(lines)}: {text}" for i, text in enumerate(lines)]
 

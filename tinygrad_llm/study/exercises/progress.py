@@ -15,6 +15,8 @@ __all__ = ["Progress"]
 class Progress:
     """Exercises that were passed, hints that were shown, and the exercise that was started last.
 
+    derive: the exercises that were started without their formula; quiz: chapter -> best score.
+
     Raises: ValueError if the file of an earlier session is not valid JSON.
     """
 
@@ -23,6 +25,8 @@ class Progress:
         self.done: list[str] = []
         self.hints: dict[str, int] = {}
         self.current: str | None = None
+        self.derive: list[str] = []
+        self.quiz: dict[str, int] = {}
         try:
             self._take(read_json_object(self.path))
         except FileNotFoundError:
@@ -34,20 +38,30 @@ class Progress:
 
     def _take(self, data: dict[str, Any]) -> None:
         """The entries of the file; ValueError if one is of another type."""
-        done, hints, current = data.get("done", []), data.get("hints", {}), data.get("current")
-        if not isinstance(done, list) or not all(isinstance(name, str) for name in done):
-            raise ValueError(f"{self.path} is not valid: 'done' should be a list of names")
-        if not isinstance(hints, dict) or not all(type(n) is int for n in hints.values()):
-            raise ValueError(f"{self.path} is not valid: 'hints' should map names to numbers")
+        current = data.get("current")
         if not isinstance(current, str | None):
             raise ValueError(f"{self.path} is not valid: 'current' should be a name")
-        self.done, self.hints, self.current = done, hints, current
+        self.done, self.derive = self._names(data, "done"), self._names(data, "derive")
+        self.hints, self.quiz = self._counts(data, "hints"), self._counts(data, "quiz")
+        self.current = current
+
+    def _names(self, data: dict[str, Any], key: str) -> list[str]:
+        names = data.get(key, [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"{self.path} is not valid: '{key}' should be a list of names")
+        return names
+
+    def _counts(self, data: dict[str, Any], key: str) -> dict[str, int]:
+        counts = data.get(key, {})
+        if not isinstance(counts, dict) or not all(type(n) is int for n in counts.values()):
+            raise ValueError(f"{self.path} is not valid: '{key}' should map names to numbers")
+        return counts
 
     def save(self) -> None:
         """Write the file, whole or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         data = {"done": self.done, "hints": self.hints, "current": self.current}
-        write_json(self.path, data)
+        write_json(self.path, data | {"derive": self.derive, "quiz": self.quiz})
 
     def passed(self, name: str) -> None:
         """Note that an exercise was passed."""

@@ -14,7 +14,8 @@ import numpy as np
 from ...autograd.engine import Op
 from ...distributed.traffic import Exchange
 from ..check.collectives import COLLECTIVES, numeric, run, slow
-from ..common.source import first_line, place_of, source_of
+from ..common.plain_steps import COLLECTIVE_WORDS
+from ..common.source import backward_text, first_line, place_of, source_of
 from ..mistakes.collectives import COLLECTIVE_MISTAKES
 
 __all__ = ["explain_collective"]
@@ -47,6 +48,10 @@ def explain_collective(op: type[Op]) -> dict[str, Any]:
         "file": place_of(op),
         "title": first_line(op),
         "doc": inspect.cleandoc(op.__doc__ or ""),
+        "voices": [
+            ("forward", COLLECTIVE_WORDS[name][0], first_line(op)),
+            ("backward", COLLECTIVE_WORDS[name][1], backward_text(op)),
+        ],
         "loss": SAME_LOSS if same else SUM_OF_THE_RANKS,
         "forward": source_of(op.forward),
         "backward": source_of(op.backward),

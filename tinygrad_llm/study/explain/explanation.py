@@ -12,6 +12,7 @@ computed by the real op, layer or optimizer when it is explained.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,11 @@ class Explanation(InNotebooks):
     data    a dict with everything: texts, numbers, NumPy arrays
     """
 
-    def __init__(self, data: dict[str, Any]) -> None:
+    def __init__(
+        self, data: dict[str, Any], diagram: Callable[[], tuple[str, str]] | None = None
+    ) -> None:
         self.data = data
+        self._diagram = diagram  # makes the SVG for a page, and the words under it
 
     def text(self, width: int | None = None, color: bool = False) -> Text:
         """The explanation for a terminal."""
@@ -40,11 +44,17 @@ class Explanation(InNotebooks):
 
         return text(self.data, width, color)
 
-    def html(self, file: FilePath | None = None) -> str:
-        """The explanation as an HTML page in one file, which is written if `file` is given."""
+    def html(
+        self, file: FilePath | None = None, links: Mapping[str, str] | None = None
+    ) -> str:  # fmt: skip
+        """The explanation as an HTML page in one file, which is written if `file` is given.
+
+        links: word -> address, of other pages, shown at the top
+        """
         from .page import page
 
-        return written(page(self.data), file)
+        diagram = ("", "") if self._diagram is None else self._diagram()
+        return written(page(self.data, diagram, links or {}), file)
 
     def as_dict(self) -> dict[str, Any]:
         """`data` in JSON's types: arrays as lists, lines as text with values."""
@@ -86,23 +96,33 @@ def explain(what: Any, *inputs: Any, **options: Any) -> Explanation:
     if issubclass(kind, Op) and kind in collectives().values() and not (inputs or options):
         from .collective import explain_collective
 
-        return Explanation(explain_collective(kind))
+        return _with_diagram(explain_collective(kind), kind)
     if issubclass(kind, Op):
         from .op import explain_op
 
         arrays = [x.numpy(force=True) if isinstance(x, Tensor) else x for x in inputs]
-        return Explanation(explain_op(kind, arrays or None, **options))
+        given = arrays or None
+        return _with_diagram(explain_op(kind, given, **options), kind, given, **options)
     if inputs or options:
         raise TypeError("explain: inputs and options can be given for an op only")
     if issubclass(kind, Module) or kind in layers().values():
         from .layer import explain_layer
 
-        return Explanation(explain_layer(kind, example_name(what)))
+        return _with_diagram(explain_layer(kind, example_name(what)), kind)
     if issubclass(kind, Optimizer):
         from .optimizer import explain_optimizer
 
-        return Explanation(explain_optimizer(kind))
+        return _with_diagram(explain_optimizer(kind), kind)
     raise TypeError(f"explain: {kind.__name__} is not an op, a layer or an optimizer")
+
+
+def _with_diagram(data: dict[str, Any], kind: type, *inputs: Any, **options: Any) -> Explanation:
+    def diagram() -> tuple[str, str]:
+        from .diagrams import diagram_of
+
+        return diagram_of(data, kind, *inputs, **options)
+
+    return Explanation(data, diagram)
 
 
 # ------------------------------------------------------------------------------------ as plain data

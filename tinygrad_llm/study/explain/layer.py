@@ -7,6 +7,7 @@ from typing import Any
 
 from ... import random
 from ...arrays.twins import without_loops
+from ...autograd.engine import OPS
 from ...autograd.finite_differences import compare_gradients
 from ...autograd.grad_mode import enable_grad
 from ...models import registry
@@ -19,7 +20,7 @@ from ..common.source import constructor_of, input_name, place_of, source_of
 from ..memory.at_size import kept_by, letters_of, letters_of_both, size_at
 from .example import LAYER_PRIMES, OTHER_PRIMES, SMALL, LayerExample
 from .layer_examples import LAYERS
-from .op import OneOp, check_rows, gradients_of
+from .op import OneOp, check_rows, gradients_of, voices_of
 
 __all__ = ["explain_layer"]
 
@@ -41,6 +42,7 @@ def explain_layer(kind: Any, name: str | None = None) -> dict[str, Any]:
         "doc": doc,
         "constructor": constructor_of(kind),
         "twin": None,
+        "voices": [],
         "mistakes": [],
         "exercises": [],
     }
@@ -55,6 +57,7 @@ def explain_layer(kind: Any, name: str | None = None) -> dict[str, Any]:
         random.manual_seed(0)
         module = example.make(SMALL).double()
         data["example"] = _worked(module, example)
+        data["voices"] = _voices(data["example"]["ops"])
         data["check"] = _check(module, example)
         data["memory"] = _memory(example)
     return {**data, "published": _published(kind)}
@@ -82,6 +85,17 @@ def _taught(name: str) -> dict[str, Any]:
         "mistakes": [{"name": m.name, "sentence": m.sentence} for m in LAYER_MISTAKES[name]],
         "exercises": list(EXERCISES_OF[name]),
     }
+
+
+def _voices(ops: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """Each op that ran, once, in plain words and exactly, forward and backward."""
+    rows = []
+    for name in dict.fromkeys(op["name"] for op in ops):
+        voices = voices_of(OPS[name]) if name in OPS else []
+        if voices:
+            (_, forward, formula), (_, backward, derivation) = voices
+            rows.append((name, f"{forward} Backward: {backward}", f"{formula}\n{derivation}"))
+    return rows
 
 
 def _leaves(example: LayerExample, inputs: list[Tensor]) -> list[Tensor]:

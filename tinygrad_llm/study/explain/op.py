@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,13 +18,14 @@ from ..check.reference import TWINS
 from ..common.backward import watched_backward
 from ..common.lines import watch_lines
 from ..common.op_examples import GPT2, PRIMES, Example, example_of, upstream
-from ..common.source import first_line, input_name, place_of, saved_names, source_of
+from ..common.plain_words import PLAIN_WORDS
+from ..common.source import backward_text, first_line, input_name, place_of, saved_names, source_of
 from ..common.watch import Place, Watch
 from ..memory.at_size import kept_by, letters_of, name_of_saved
 from ..memory.kept import kept_arrays
 from ..mistakes import MISTAKES
 
-__all__ = ["check_rows", "explain_op"]
+__all__ = ["check_rows", "explain_op", "voices_of"]
 
 Ran = tuple[Op, tuple, list[Tensor]]  # an op that ran, its inputs and its results
 
@@ -72,10 +74,21 @@ def explain_op(op: type[Op], inputs: Sequence[Any] | None = None, **options: Any
         "example": worked(op, example),
         "memory": memory_of(op, example) if example.run is None and inputs is None else None,
         "note": example.note,
+        "voices": voices_of(op),
         "twin": twin_of(op, example) if op.name in TWINS and inputs is None else None,
         "mistakes": [{"name": m.name, "sentence": m.sentence} for m in MISTAKES.get(op.name, [])],
         "check": check_of(op, example),
     }
+
+
+def voices_of(op: type[Op]) -> list[tuple[str, str, str]]:
+    """(step, in plain words, exactly) for forward and backward; [] for an op of yours."""
+    if op.name not in PLAIN_WORDS or not op.__module__.startswith("tinygrad_llm."):
+        return []
+    forward, backward = PLAIN_WORDS[op.name]
+    formula = first_line(op).partition("   Backward")[0]
+    derivation = re.split(r"\s+(?=Saves\b)", backward_text(op))[0]
+    return [("forward", forward, formula), ("backward", backward, derivation)]
 
 
 # ------------------------------------------------------------------------------ the worked example

@@ -11,6 +11,7 @@ from ...nn.parameter import Parameter
 from ...optim import Optimizer
 from ...tensor import Tensor, wrap
 from ..common.lines import watch_lines
+from ..common.plain_steps import OPTIMIZER_WORDS
 from ..common.source import constructor_of, first_line, place_of, source_of
 
 __all__ = ["explain_optimizer"]
@@ -34,6 +35,7 @@ def explain_optimizer(kind: type[Optimizer]) -> dict[str, Any]:
         "file": place_of(kind),
         "title": first_line(kind),
         "doc": doc,
+        "plain": OPTIMIZER_WORDS.get(kind.__name__, ""),
         "constructor": constructor_of(kind),
         "update": source_of(kind.update),
         "example": _worked(kind),

@@ -1,4 +1,4 @@
-"""The worked example of a layer or a model as a drawing."""
+"""The worked example of an op, a layer or a model as a drawing, and the diagram of a page."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from ..common.numbers import (
 
 LAYER_LIMIT = 24  # elements: a layer has many arrays, so larger ones are shown as shape and range
 
-__all__ = ["Code", "Grid", "Lines", "Prose", "Section", "Sides", "sections"]
+__all__ = ["Code", "Doc", "Grid", "Lines", "Prose", "Section", "Sides", "Voices", "sections"]
 
 
 @dataclass
@@ -27,12 +27,23 @@ class Prose:
     text: str
 
 
+class Doc(Prose):
+    """A docstring: text whose formulas and arguments a page can show as such."""
+
+
 @dataclass
 class Code:
     """Python source under a heading."""
 
     title: str
     text: str
+
+
+@dataclass
+class Voices:
+    """Steps, each in plain words and exactly: (step, in plain words, the formula)."""
+
+    rows: list[tuple[str, str, str]]
 
 
 @dataclass
@@ -92,7 +103,8 @@ def _of_op(data: dict[str, Any]) -> list[Section]:
                 )
             ],
         ),
-        Section("What it does, and its backward pass", [Prose(data["doc"])]),
+        Section("In plain words, and exactly", [Voices(data["voices"])] if data["voices"] else []),
+        Section("What it does, and its backward pass", [Doc(data["doc"])]),
         Section(
             "The code",
             [Sides(Code("forward", data["forward"]), Code("backward", data["backward"]))],
@@ -172,7 +184,8 @@ def _of_collective(data: dict[str, Any]) -> list[Section]:
     mistakes = [[m["name"], m["sentence"]] for m in data["mistakes"]]
     return [
         Section("Which loss", [Prose(data["loss"])]),
-        Section("What it does, and its backward pass", [Prose(data["doc"])]),
+        Section("In plain words, and exactly", [Voices(data["voices"])]),
+        Section("What it does, and its backward pass", [Doc(data["doc"])]),
         Section(
             "The code",
             [Sides(Code("forward", data["forward"]), Code("backward", data["backward"]))],
@@ -288,7 +301,7 @@ def _indented(text: str) -> str:
 # ------------------------------------------------------------------------------- layers, optimizers
 def _of_layer(data: dict[str, Any]) -> list[Section]:
     result = [
-        Section("What it does", [Prose(data["doc"])]),
+        Section("What it does", [Doc(data["doc"])]),
         Section("The code", [Code(data["constructor"], data["forward"])]),
     ]
     example, memory = data["example"], data["memory"]
@@ -311,6 +324,8 @@ def _of_layer(data: dict[str, Any]) -> list[Section]:
         Section("A worked example", [Grid(("", ""), rows)]),
         Section("The ops that it runs; backward visits them from the last to the first",
                 [Grid(("", "op", "output"), ops, right=(0,))] if ops else []),
+        Section("Its steps in plain words, and exactly",
+                [Voices(data["voices"])] if data["voices"] else []),
     ]  # fmt: skip
     if memory["parameters"]:
         table = [[p["name"], p["shape"], f"{p['elements']:,}"] for p in memory["parameters"][:40]]
@@ -380,8 +395,14 @@ def _of_optimizer(data: dict[str, Any]) -> list[Section]:
         steps.append(Lines(f"step {i}, g = {value_text(step['gradient'])}", _lines(step["lines"])))
         state = [[name, value_text(v)] for name, v in step["state"].items()]
         steps.append(Grid(("afterwards", ""), [["p", value_text(step["parameters"])], *state]))
+    voices = (
+        [Voices([("one step", data["plain"], data["doc"].partition("\n\n")[0])])]
+        if data["plain"]
+        else []
+    )
     return [
-        Section("What it does", [Prose(data["doc"])]),
+        Section("In plain words, and exactly", voices),
+        Section("What it does", [Doc(data["doc"])]),
         Section("The code", [Code(data["constructor"], data["update"])]),
         Section("Its update, line by line", steps),
         Section("What it keeps from step to step, for GPT-2's parameters", _memory(data["memory"])),

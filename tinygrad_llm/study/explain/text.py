@@ -6,7 +6,7 @@ from typing import Any
 
 from ..common.terminal import Text, render, terminal_width
 from .names import catalogue
-from .sections import Code, Grid, Lines, Prose, Section, Sides, sections
+from .sections import Code, Grid, Lines, Prose, Section, Sides, Voices, sections
 
 __all__ = ["listing", "text"]
 
@@ -48,6 +48,14 @@ def _shown(part: Any, width: int) -> list[Any]:
         sides.add_row(Line(part.left.title, style="italic"), Line(part.right.title, style="italic"))
         sides.add_row(_code(part.left.text), _code(part.right.text))
         return [sides]
+    if isinstance(part, Voices):
+        voices = Table.grid(padding=(0, 2), expand=False)
+        voices.add_column(style="bold")
+        voices.add_column(ratio=1, overflow="fold")
+        for step, plain, exact in part.rows:
+            voices.add_row(Line(step), Line(plain))
+            voices.add_row("", Line(exact, style="cyan"))
+        return [voices]
     if isinstance(part, Grid):
         bare = not any(part.head)
         table = Table(box=None if bare else box.SIMPLE_HEAD, show_header=not bare, pad_edge=False)

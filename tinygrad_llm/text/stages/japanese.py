@@ -11,6 +11,7 @@ import re
 from functools import cache
 from typing import Any
 
+from ...files.packages import MissingPackage, importing, install_extra
 from ..split import SPACE
 
 __all__ = ["JAPANESE_RULES", "japanese_normalizer", "japanese_words", "mecab"]
@@ -26,17 +27,15 @@ JAPANESE_RULES += [(f"[{sign}]{{2,}}", sign) for sign in _REPEATED]
 def mecab() -> Any:
     """MeCab with the dictionary of unidic-lite, as a fugashi.Tagger that returns words.
 
-    Raises: ImportError that names the extra if fugashi or its dictionary is not installed.
+    Raises: MissingPackage if fugashi or its dictionary is not installed.
     """
-    install = "pip install 'tinygrad_llm[ja]' (or fugashi and unidic-lite alone)"
-    try:
+    install = f"{install_extra('ja')} (or fugashi and unidic-lite alone)"
+    with importing("Japanese words need MeCab", install):
         import fugashi
-    except ImportError as error:
-        raise ImportError(f"Japanese words need MeCab: {install}") from error
     try:
         return fugashi.Tagger("-Owakati")
     except RuntimeError as error:
-        raise ImportError(f"MeCab found no dictionary: {install}") from error
+        raise MissingPackage(f"MeCab found no dictionary: {install}") from error
 
 
 def japanese_words(text: str, keep_spaces: bool = True) -> list[str]:

@@ -46,7 +46,8 @@ ARCHITECTURES = ("GPT2LMHeadModel", "GPT2Model")
 # The fields that put other parts into a GPT, and GPT-2's own
 _PLAIN = {
     "attention": "mha", "feed_forward": "dense", "positions": "learned", "head_dim": None,
-    "sinks": False,
+    "sinks": False, "norm": "layer", "qk_norm": False, "value_embeddings": False,
+    "logit_softcap": None, "mup_base": None,
 }  # fmt: skip
 _TOP = {  # Hugging Face's name: (ours, shape)
     "wte.weight": ("tok_emb.weight", "VC"),

@@ -130,6 +130,7 @@
 
   function formulaPart(step) {
     const part = element("section", {}, element("h3", { text: "Formula" }));
+    if (step.plain) part.append(element("p", { class: "plain", text: step.plain }));
     part.append(element("pre", { text: step.derivation }));
     const formulas = Object.entries(step.formulas);
     if (formulas.length) {
@@ -198,6 +199,7 @@
     const node = nodes[id];
     const part = get("inspect");
     part.replaceChildren(element("h3", { text: `${nameOf(id)}: its numbers` }));
+    if (node.kind === "op" && node.plain) part.append(element("p", { class: "plain", text: node.plain }));
     if (node.kind === "op" && node.text) part.append(element("p", { class: "soft", text: node.text }));
     if (node.others.length) part.append(element("p", { class: "soft", text: node.others.join(", ") }));
     node.values.forEach((value, out) => {

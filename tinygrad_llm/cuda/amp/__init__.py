@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ..amp import GradScaler, autocast
+from ...amp import GradScaler, autocast
 
 __all__ = ["GradScaler", "autocast"]

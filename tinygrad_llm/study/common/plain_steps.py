@@ -1,0 +1,69 @@
+"""Optimizers and collectives in plain words; their docstrings are exact. See plain_words.py."""
+
+from __future__ import annotations
+
+__all__ = ["COLLECTIVE_WORDS", "OPTIMIZER_WORDS"]
+
+OPTIMIZER_WORDS = {
+    "SGD": "Every parameter moves against its gradient, by the learning rate. With momentum it "
+    "keeps rolling: a step is an average of the last gradients.",
+    "Adafactor": "As Adam, but of each matrix it remembers one number per row and one per column "
+    "in place of one per element, so that its memory is tiny.",
+    "Adagrad": "A parameter that has had large gradients takes smaller steps from then on.",
+    "Adam": "Every parameter has its separate step: the average gradient divided by its usual "
+    "size. So all parameters move about as fast, at any scale of their gradients.",
+    "AdamW": "First every weight shrinks a little, at the same rate for all; then Adam's step.",
+    "AdamWScheduleFree": "Adam's steps are taken at one point, and the average of all points so "
+    "far is the result; no schedule has to know when the training ends.",
+    "Lion": "Only the sign of an average gradient counts: every number moves by the same amount, "
+    "up or down.",
+    "Muon": "The average gradient of a matrix is turned into a step that is equally long in all "
+    "directions, so that rare directions are learned as fast as frequent ones.",
+    "MuonWithAdamW": "Matrices inside the model take Muon's steps, everything else AdamW's.",
+    "RMSprop": "Each gradient is divided by its usual size over the last steps.",
+    "SGDScheduleFree": "Plain steps at one point, and the average of all points so far is the "
+    "result; no schedule has to know when the training ends.",
+}
+COLLECTIVE_WORDS = {
+    "all_reduce": (
+        "Every rank brings an array, and every rank gets the sum of all.",
+        "Each array was in everybody's sum, so it gets the sum of everybody's gradients.",
+    ),
+    "all_gather": (
+        "Every rank brings a piece, and every rank gets all pieces, joined.",
+        "A piece gets the sum of the gradients that all ranks have for it.",
+    ),
+    "reduce_scatter": (
+        "The arrays of all ranks are added up, and every rank keeps one part of the sum.",
+        "The gradients of all parts are joined again, on every rank.",
+    ),
+    "broadcast": (
+        "One rank's array is copied to all.",
+        "That rank gets the sum of all gradients, the others zero.",
+    ),
+    "all_to_all_single": (
+        "Every rank cuts its array into pieces and sends one to each rank.",
+        "The gradients of the pieces are sent back to where the pieces came from.",
+    ),
+    "copy_to_ranks": (
+        "All ranks have the same array and each computes another part with it.",
+        "Each rank knows the gradient through its part only, so these are added up.",
+    ),
+    "sum_over_ranks": (
+        "The parts that the ranks computed are added up, and all continue with the sum.",
+        "All ranks have the same gradient already; each keeps it as it is.",
+    ),
+    "gather_along": (
+        "The parts that the ranks computed are joined, and all continue with the whole.",
+        "Each rank keeps its part of the gradient.",
+    ),
+    "own_part_of": (
+        "Each rank takes its part of an array that all have.",
+        "The parts' gradients are joined again, on every rank.",
+    ),
+    "ring_attention": (
+        "Keys and values travel around the ring of ranks, so that every query meets every key and "
+        "no rank has to hold them all.",
+        "They travel once more, each with its gradient, to which every rank adds its share.",
+    ),
+}
