@@ -9,8 +9,13 @@
 #
 # **Question.** You may spend C operations on training, once. A small model on much text, or a large one on little?
 #
+# **For example.** With 6·10¹⁵ operations one can train 1 million parameters on 1 billion tokens, or 10 million on 100 million.
+# The first has read more than it can keep, the second could keep more than it has read.
+#
 # **Predict first.** A model has 400 million parameters. How many tokens should it read? Two published answers, from the same
 # runs, are 7.8 and 14.5 billion. How can both be right?
+#
+# **You need.** Logarithms and powers, pretraining (chapter 05), and an optimizer.
 
 # %%
 import matplotlib.pyplot as plt
