@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -359,7 +360,7 @@ def test_killed_searches_end_with_the_same_table(text, tmp_path):
         wait = before + int(draw.integers(1, 400))
         process = subprocess.Popen([*words, str(tmp_path / "killed")], stdout=subprocess.DEVNULL)
         while process.poll() is None and (not path.exists() or path.stat().st_size < wait):
-            pass
+            time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         process.wait()
     subprocess.run([*words, str(tmp_path / "killed")], check=True, capture_output=True)
