@@ -47,11 +47,12 @@ PAGES = {  # page -> the file that it is made from
 }
 ELSEWHERE = "https://unpkg.com/iframe-worker/shim"
 WRITTEN = (
+    "attention.md",
     "find.md",
-    "set-up.md",
     "language-models.md",
     "lora-csv.md",
     "pytorch.md",
+    "set-up.md",
 )  # in docs/pages, under guide/
 
 
@@ -133,6 +134,7 @@ def configure(work: Path) -> None:
                 "guide/set-up.md",
                 "guide/language-models.md",
                 "guide/find.md",
+                "guide/attention.md",
                 "guide/lora-csv.md",
                 "guide/pytorch.md",
                 "guide/options.md",
@@ -142,6 +144,7 @@ def configure(work: Path) -> None:
             "Course": [
                 "course/index.md",
                 "course/map.md",
+                "course/book.md",
                 *({c.name: _listed(pages, c)} for c in chapters),
             ]
         },
