@@ -47,11 +47,13 @@ PAGES = {  # page -> the file that it is made from
 }
 ELSEWHERE = "https://unpkg.com/iframe-worker/shim"
 WRITTEN = (
+    "attention.md",
     "find.md",
-    "set-up.md",
     "language-models.md",
+    "talk.md",
     "lora-csv.md",
     "pytorch.md",
+    "set-up.md",
 )  # in docs/pages, under guide/
 
 
@@ -132,7 +134,9 @@ def configure(work: Path) -> None:
             "Guide": [
                 "guide/set-up.md",
                 "guide/language-models.md",
+                "guide/talk.md",
                 "guide/find.md",
+                "guide/attention.md",
                 "guide/lora-csv.md",
                 "guide/pytorch.md",
                 "guide/options.md",
@@ -142,6 +146,7 @@ def configure(work: Path) -> None:
             "Course": [
                 "course/index.md",
                 "course/map.md",
+                "course/book.md",
                 *({c.name: _listed(pages, c)} for c in chapters),
             ]
         },

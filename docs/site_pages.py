@@ -6,6 +6,7 @@ import ast
 import os
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 __all__ = ["write_examples", "write_index", "write_japanese", "write_played"]
@@ -13,6 +14,7 @@ __all__ = ["write_examples", "write_index", "write_japanese", "write_played"]
 ROOT = Path(__file__).resolve().parent.parent
 LESSONS = ROOT / "lessons"
 TITLE = re.compile(r"^# (.+)$", re.M)
+LINK = re.compile(r"(?<!!)\[([^\]\[]*)\]\(([^)\s:#]+)\)")
 ROW = re.compile(
     r"^\| (?P<question>.+?) \| \[`(?P<name>\w+)\.py`\]\((?P<path>[^)]+)\) \| (?P<minutes>\d+)"
     r" \| (?P<able>.+?) \|$"
@@ -89,7 +91,7 @@ def write_japanese(pages: Path) -> None:
             continue
         shown = [f"# {title or chapter}", f"`{chapter}`"]
         intro = [line for line in body.strip().splitlines() if line and not line.startswith("|")]
-        shown.append("\n".join(intro))
+        shown.append(LINK.sub(partial(_link, pages, folder), "\n".join(intro)))
         for line in body.splitlines():
             if match := ROW.match(line):
                 shown.append(_question(match, pages, folder))
@@ -97,6 +99,16 @@ def write_japanese(pages: Path) -> None:
         for other in sorted((LESSONS / chapter).glob("*.ja.md")):
             page = folder / f"{chapter}_{other.name.removesuffix('.ja.md')}.md"
             page.write_text(other.read_text(encoding="utf-8"), encoding="utf-8")
+
+
+def _link(pages: Path, folder: Path, match: re.Match[str]) -> str:
+    """A link of lessons/README.ja.md from a page of `folder`; words alone if it has no page."""
+    text, target = match.groups()
+    for name in (Path(target).with_suffix(".md"), Path(target.lower())):
+        page = pages / "course" / name
+        if page.exists():
+            return f"[{text}]({Path(os.path.relpath(page, folder)).as_posix()})"
+    return text
 
 
 def _question(match: re.Match[str], pages: Path, folder: Path) -> str:

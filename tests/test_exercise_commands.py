@@ -15,6 +15,7 @@ import pytest
 from tinygrad_llm import cli
 from tinygrad_llm.autograd.engine import OPS
 from tinygrad_llm.study.exercises import Progress, exercise, exercises
+from tinygrad_llm.study.exercises import quiz as quiz_module
 from tinygrad_llm.study.exercises.formula import formula_of, without_formula
 from tinygrad_llm.study.exercises.quiz import chapter_of, chapters, questions
 
@@ -147,6 +148,13 @@ def test_a_quiz_has_ten_questions_with_one_right_answer_and_its_reason(chapter):
     assert len(set(rights)) == 3 and max(map(rights.count, rights)) < 7, "no place to guess"
 
 
+def test_quizzes_are_written_in_the_same_words_as_the_rest():
+    from test_words import phrases_in
+
+    files = sorted(quiz_module.FOLDER.glob("*.txt"))
+    assert [phrase for path in files for phrase in phrases_in(path)] == []
+
+
 def test_each_chapter_of_the_lessons_has_a_quiz():
     folder = Path(__file__).parent.parent / "lessons"
     assert chapters() == sorted(p.parent.name for p in folder.glob("[0-9A-Z]*_*/01_*.py"))
@@ -170,6 +178,8 @@ def test_a_quiz_is_asked_and_its_best_result_kept(capsys, tmp_path, monkeypatch)
     }
     code, out, _ = run(capsys, "quiz")
     assert "✓ A_lora" in out and "10/10" in out and "quiz 00_backprop" in out
+    code, out, _ = run(capsys, "list", "--chapter", "Products")
+    assert "1 of 23 quizzes without a mistake" in out
     code, out, _ = run(capsys, "quiz", "A", "--answers")
     assert code == 0 and out.count(") ") >= 30 and "Why does B begin at zero?" in out
 

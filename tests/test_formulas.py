@@ -29,7 +29,7 @@ def test_how_many_equations_of_all_ops_layers_and_optimizers_convert():
     assert len(every) > 395
     assert len(as_text) <= 15, "\n".join(as_text)  # such as "y = the inputs one after another"
     letters = [text for text in as_text if "=" in text and not re.search(r"[a-z]{3,}", text)]
-    assert not letters  # what has no words in it is understood
+    assert not letters  # an equation without words is understood
 
 
 def _symbols(text: str) -> str:

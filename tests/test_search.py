@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -349,8 +350,8 @@ def test_a_corpus_that_is_not_there_ends_the_search_early(tmp_path, capsys):
 @pytest.mark.ci
 def test_killed_searches_end_with_the_same_table(text, tmp_path):
     words = [sys.executable, "-m", "tinygrad_llm", "search", "pretrain", text, *TINY, "--lr",
-             "1e-4..1e-1:log", "--steps", "27", "--strategy", "halving", "--trials", "9",
-             "--checkpoint-every", "2", "--out"]  # fmt: skip
+             "1e-4..1e-1:log", "--steps", "8", "--strategy", "halving", "--trials", "4",
+             "--eta", "2", "--checkpoint-every", "2", "--out"]  # fmt: skip
     subprocess.run([*words, str(tmp_path / "whole")], check=True, capture_output=True)
     draw = np.random.default_rng(1)
     path = tmp_path / "killed" / "results.jsonl"
@@ -359,7 +360,7 @@ def test_killed_searches_end_with_the_same_table(text, tmp_path):
         wait = before + int(draw.integers(1, 400))
         process = subprocess.Popen([*words, str(tmp_path / "killed")], stdout=subprocess.DEVNULL)
         while process.poll() is None and (not path.exists() or path.stat().st_size < wait):
-            pass
+            time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         process.wait()
     subprocess.run([*words, str(tmp_path / "killed")], check=True, capture_output=True)

@@ -9,8 +9,13 @@
 #
 # **Question.** A run has a dozen options, and a run takes an hour. How do you find good values without trying them all?
 #
+# **For example.** With learning rates 0.001, 0.01 and 0.1 and 2, 4 or 8 layers a grid has 9 runs. If the depth hardly matters, three
+# of them are enough, and the others could have tried six more learning rates.
+#
 # **Predict first.** Two options, nine runs. A grid of 3 x 3, or nine random points: which of them tries more different values of
 # the option that matters? And of 27 runs, how much time is saved if two thirds of them are stopped after a ninth of the steps?
+#
+# **You need.** A training loop, and what a learning rate is (chapter 05).
 
 # %%
 import math
@@ -158,6 +163,7 @@ for options in candidates:
             if options in [o for _, o in rows]]  # fmt: skip
     axes[1].plot(*zip(*seen), "o-", markersize=3, linewidth=0.8, color="tab:red" if len(seen) == 4 else "tab:blue")
 axes[1].set_xscale("log"), axes[1].set_yscale("log")
+axes[1].set_xticks(budgets, [str(b) for b in budgets]), axes[1].minorticks_off()
 axes[1].set_xlabel("steps"), axes[1].set_ylabel("validation loss"), axes[1].set_title("successive halving")
 save_plot(figure, "04_search")
 

@@ -9,8 +9,13 @@
 #
 # **Question.** You may spend C operations on training, once. A small model on much text, or a large one on little?
 #
+# **For example.** With 6·10¹⁵ operations one can train 1 million parameters on 1 billion tokens, or 10 million on 100 million.
+# The first has read more than it can keep, the second could keep more than it has read.
+#
 # **Predict first.** A model has 400 million parameters. How many tokens should it read? Two published answers, from the same
 # runs, are 7.8 and 14.5 billion. How can both be right?
+#
+# **You need.** Logarithms and powers, pretraining (chapter 05), and an optimizer.
 
 # %%
 import matplotlib.pyplot as plt
@@ -120,7 +125,11 @@ RUNS = """
 186368 3200000 3.3121
 501696 400384 4.0859
 501696 800768 3.7934
+501696 1600512 3.5035
+501696 3200000 3.1069
 1063424 400384 4.0339
+1063424 800768 3.7372
+1063424 1600512 3.4395
 """
 rows = torch.tensor([[float(x) for x in line.split()] for line in RUNS.split("\n") if line], dtype=torch.float64)
 n, d, measured = rows.T  # shape (runs) each
@@ -200,6 +209,7 @@ for size in sorted(set(n.tolist())):
     curve = predicted(theta, torch.full_like(wide, size), wide).exp()
     axes[0].plot(wide.numpy(), curve.numpy(), color=line.get_color(), linewidth=0.9)
 axes[0].set_xscale("log"), axes[0].set_xlabel("tokens"), axes[0].set_ylabel("loss (nats per token)")
+axes[0].set_xticks([4e5, 8e5, 1.6e6, 3.2e6], ["400k", "800k", "1.6M", "3.2M"]), axes[0].minorticks_off()
 axes[0].legend(fontsize=7), axes[0].set_title("runs, and the law through them")
 sizes = torch.logspace(7, 11, 60, dtype=torch.float64)
 axes[1].plot(sizes.numpy(), [best_tokens(s) / s for s in sizes.tolist()], label="Chinchilla's law")

@@ -51,9 +51,10 @@ def test_labels_do_not_overlap_and_the_page_fits(browsers, pages, size):
         assert width <= window and height >= 11 and not flat, (name, width, window, height, flat)
 
 
-def test_copying_gives_the_unicode_form(browsers, pages):
+def test_copying_gives_the_unicode_form(browsers, tmp_path):
     browser = browsers(WIDE)
-    browser.get((pages / "layer_norm.html").as_uri())
+    study.explain("layer_norm").html(tmp_path / "layer_norm.html")
+    browser.get((tmp_path / "layer_norm.html").as_uri())
     copied = browser.execute_script(
         "getSelection().selectAllChildren(document.querySelector('.doc p'));"
         "const data = new DataTransfer();"

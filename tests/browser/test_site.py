@@ -66,7 +66,7 @@ def test_nothing_is_loaded_from_elsewhere():
     ("query", "page"),
     [
         ("multinomial", "api/"),
-        ("backward pass of attention", "guide/find"),
+        ("backward pass of attention", "guide/attention"),
         ("LoRA CSV", "guide/lora-csv"),
         ("what differs from PyTorch", "guide/pytorch"),
     ],

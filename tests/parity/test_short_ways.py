@@ -176,3 +176,29 @@ def test_half_of_many_numbers_have_a_median():
     assert tg.from_numpy(x).nanmedian().item() == torch.from_numpy(x).nanmedian().item()
     assert tg.tensor([3, 1, 2, 9]).median().item() == 2
     assert math.isnan(tg.tensor([NAN, NAN]).nanmedian().item())
+
+
+LOGITS = {
+    "moderate": [[0.5, -1.0, 2.0], [3.0, 0.0, -2.0]],
+    "large": [[15.0, -3.0, 2.0], [3.0, 18.5, -20.0]],
+    "very large": [[150.0, -3.0, 2.0], [3.0, 18.5, -200.0]],
+    "a target far below": [[20.0, -60.0, 0.0], [1.0, 2.0, 3.0]],
+    "certain": [[-INF, 1.0, -40.0], [0.0, 25.0, -25.0]],
+    "impossible": [[1.0, -INF, 1.0], [0.0, 1.0, 2.0]],
+    "nan": [[NAN, 1.0, 2.0], [0.0, 1.0, 2.0]],
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", LOGITS)
+def test_cross_entropy_of_few_logits(name, dtype):
+    results = []
+    for t in (tg, torch):
+        x = t.tensor(LOGITS[name], dtype=getattr(t, dtype), requires_grad=True)
+        target = t.tensor([1, 1])
+        loss = t.nn.functional.cross_entropy(x, target)
+        loss.backward()
+        plain = t.nn.functional.cross_entropy(x.detach(), target)
+        results.append([loss.item(), plain.item(), *x.grad.flatten().tolist()])
+    tolerance = 1e-6 if dtype == "float32" else 1e-14
+    np.testing.assert_allclose(*results, rtol=tolerance, atol=tolerance / 10)

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from ..files.packages import install_extra
 from .capture import refuse_in_capture
 from .ids import remember_ids, remember_range
 from .memory import is_array
@@ -76,6 +75,8 @@ def cupy() -> Any:
     try:
         module = importlib.import_module("cupy")
     except ImportError as error:
+        from ..files.packages import install_extra
+
         raise RuntimeError(
             f"device 'cuda' needs CuPy, which is not installed: {install_extra('gpu-cuda13')} "
             "(or gpu-cuda12); nvidia-smi shows your CUDA version"

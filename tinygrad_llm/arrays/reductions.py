@@ -200,8 +200,10 @@ def is_few(x: Any, most: int = blas.FEW) -> bool:
     return 1 < x.size < most and x.flags.c_contiguous
 
 
-def exp_of_few(x: Any, spread: bool = False) -> tuple[Any, Any]:
+def exp_of_few(x: Any, spread: bool = False, largest: float = 8.0) -> tuple[Any, Any]:
     """exp(x), Σ exp(x) of rows for which `is_few` holds, if they are moderate; else twice None.
+
+    They are if no number is above `largest`, which keeps Σ exp(x) below 1e5, unless more is given.
 
     exp_total does the same in more calls of NumPy, and subtracts maxima where they are needed.
     spread: the sums, else (...), C times each, (..., C): NumPy divides by a whole matrix in a
@@ -209,12 +211,12 @@ def exp_of_few(x: Any, spread: bool = False) -> tuple[Any, Any]:
     exp_total.
     """
     n_classes = x.shape[-1]
-    if not spread and not x.item(x.argmax()) < 8.0:  # of NaN it is the place, too
+    if not spread and not x.item(x.argmax()) < largest:  # of NaN it is the place, too
         return None, None
     e = np.exp(x)
     total = e.dot(_ones((n_classes, n_classes) if spread else n_classes, x.dtype))
     in_range = total.item(total.argmin()) > SMALLEST
-    if n_classes > 33 or spread:  # else each sum is below exp(8)·33 < 1e5
+    if spread or (n_classes > 33 and largest == 8.0):  # else each sum is below exp(8)·33 < 1e5
         in_range = in_range and total.item(total.argmax()) < (1e30 if spread else 1e5)
     if in_range:
         return e, total

@@ -22,7 +22,7 @@ L(N, D) = E + A/N^alpha + B/D^beta have 95 % intervals (of resampled runs). Curv
 and the compute-optimal line stand beside Chinchilla's (Hoffmann et al., 2022).
 
 No run may read its text more than once, unless --repeats allows it. After Ctrl-C, a crash or
-kill -9 the same command goes on; with more sizes or tokens it adds runs. It writes report.md,
+kill -9 the same command goes on; with more sizes or tokens it adds runs. It writes report.txt,
 fit.json, sweep.png, and a line for each run in results.jsonl.
 
 \b

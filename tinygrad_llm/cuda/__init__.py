@@ -2,7 +2,6 @@
 
 queries.py  properties, streams and events
 graphs.py   CUDA graphs: a training step as one launch
-amp.py      PyTorch's older place of autocast and GradScaler
 nvtx.py     named ranges for NVIDIA's profilers
 
 With several GPUs each op runs on the GPU of its tensors (see `follow` in arrays/devices.py).

@@ -29,7 +29,8 @@ class Independent(Distribution):
                 "Expected reinterpreted_batch_ndims <= len(base_distribution.batch_shape), actual "
                 f"{n} vs {len(batch)}"
             )
-        self.base_dist, self.reinterpreted_batch_ndims = base_distribution, n
+        self.base_dist: Any = base_distribution
+        self.reinterpreted_batch_ndims = n
         cut = len(batch) - n
         super().__init__(
             batch[:cut], (*batch[cut:], *base_distribution.event_shape), validate_args=validate_args
@@ -44,7 +45,7 @@ class Independent(Distribution):
         return self.base_dist.has_rsample
 
     @property
-    def support(self) -> Any:  # type: ignore[override]
+    def support(self) -> Any:
         """The constraint of the base distribution's values."""
         return self.base_dist.support
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from ..arrays.meta import is_meta
 from ..autograd.engine import Op
@@ -21,6 +21,10 @@ from .inplace import write
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+@overload
+def rounded_once(function: F) -> F: ...
+@overload
+def rounded_once(*, gradient: Any, value: Any = None) -> Callable[[F], F]: ...
 def rounded_once(function: Any = None, *, gradient: Any = None, value: Any = None) -> Any:
     """Compute a function of half-precision tensors in float32, and round its result once.
 

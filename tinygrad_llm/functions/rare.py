@@ -120,7 +120,7 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
 
     Raises: RuntimeError if they are not square; a negative n needs A's inverse.
     """
-    size = input.array.shape[-2:] if input.array.ndim > 1 else ()
+    size = tuple(input.array.shape[-2:])
     if len(size) < 2 or size[0] != size[1]:
         raise RuntimeError(
             "linalg.matrix_power: A must be batches of square matrices, but they are "
@@ -139,7 +139,10 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
 
 @method
 def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
-    """Matrices whose diagonals are the rows of input: (..., N) -> (..., M, M), M = N + |offset|."""
+    """Matrices whose diagonals are the rows of input: (..., N) -> (..., M, M), M = N + |offset|.
+
+    Raises: RuntimeError if dim1 and dim2 are the same dimension.
+    """
     rank, n = input.array.ndim + 1, input.array.shape[-1]
     dim1, dim2 = normal_dim(dim1, rank), normal_dim(dim2, rank)
     if dim1 == dim2:

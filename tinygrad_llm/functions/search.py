@@ -34,11 +34,11 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
         if as_tuple:
             return (wrap(xp.zeros(int(true), np.int64)),)
         return wrap(xp.zeros((int(true), 0), np.int64))
-    found = xp.nonzero(true)
+    places = xp.nonzero(true)
     if type(a) is np.ndarray and a.size < _FEW:
-        positions = np.array(found)  # (ndim, n): stack begins slowly
+        positions = np.array(places)  # (ndim, n): stack begins slowly
     else:
-        positions = xp.stack(found)  # (ndim, n)
+        positions = xp.stack(places)  # (ndim, n)
     return tuple(wrap(p) for p in positions) if as_tuple else wrap(positions.T)  # (n, ndim)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from ..arrays.devices import on_gpu, xp_of
 from ..arrays.ids import all_within, id_ranges, ids_in_range, seen_within
 from ..arrays.indexing import row_starts
@@ -127,12 +125,12 @@ class Targets:
         log total − x_t has the rounding error of x_t there, which may be more than the loss, and
         of either sign. z = exp(x − m) (n, C), or exp(x), and total = Σ z (n).
         """
-        if not isinstance(z, np.ndarray) or self.soft is not None:
+        if on_gpu([z]) or self.soft is not None:
             return losses
         ratio = total / z.take(self.positions(z))  # 1/p_t, (n)
         if ratio.size and not ratio.item(ratio.argmin()) >= 1.1:
-            weight = 1.0 if self.once else self.hard
-            np.copyto(losses, weight * np.log(ratio), where=ratio < 1.1)
+            weight, xp = 1.0 if self.once else self.hard, xp_of(z)
+            xp.copyto(losses, weight * xp.log(ratio), where=ratio < 1.1)
         return losses
 
     def counting(self, values: Any) -> Any:
@@ -211,16 +209,19 @@ class CrossEntropy(Op):
         n, n_classes = x.shape
         if 0 <= ignore_index < n_classes or not all_within(t, n_classes):
             return None
-        shifted, add_up = x, sum_of_few
-        z, total = exp_of_few(x)  # z = exp(x) (N, C), (N)
-        if z is None:
+        xp, at, add_up = xp_of(x), row_starts(x) + t, sum_of_few
+        z, total = exp_of_few(x, largest=30.0)  # z = exp(x) (N, C), (N)
+        of_target: Any = None if z is None else z.take(at)
+        if z is not None and of_target.item(of_target.argmin()) > 1e-12:
+            losses = xp.log(total / of_target)  # exact also where p_t is nearly 1
+        else:
             self.moderate, add_up = False, total_of
             shifted, z, total = exp_of_large(x, 1e5)  # x − m, exp(x − m), (N)
-        losses = xp_of(x).log(total)
-        losses -= shifted.take(row_starts(x) + t)
-        if not losses.item(losses.argmin()) >= 0.1:  # log total − x_t is rounded as x_t is
-            ratio = total / z.take(row_starts(x) + t)
-            np.copyto(losses, np.log(ratio), where=ratio < 1.1)
+            losses = xp.log(total)
+            losses -= shifted.take(at)
+            if not losses.item(losses.argmin()) >= 0.1:  # log total − x_t is rounded as x_t is
+                ratio = total / z.take(at)
+                xp.copyto(losses, xp.log(ratio), where=ratio < 1.1)
         self.saved, self.few = (z, total, t, None), True
         return add_up(losses) * (1.0 / n)
 

@@ -4,9 +4,7 @@ softmax(x) = softmax(x − m): with the maximum m subtracted, exp never overflow
 m = 0 where Σ exp(x) shows that no maximum was needed.
 """
 
-import numpy as np
-
-from ..arrays.devices import xp_of
+from ..arrays.devices import on_gpu, xp_of
 from ..arrays.parallel import along
 from ..arrays.reductions import SPREAD, exp_of_few, exp_total, is_few, row_dot, sum_along
 from ..autograd.engine import Op
@@ -63,10 +61,10 @@ def near_one(y, x, total):
 
     x − log Σ exp(x) has the rounding error of x there, which may be more than y, and above 0.
     """
-    certain = y > -0.1
+    xp, certain = xp_of(y), y > -0.1
     if certain.any():
-        ratio = total / np.exp(x, where=certain, out=np.ones_like(y))
-        np.copyto(y, 0.0 - np.log(ratio), where=certain)  # 0, not −0
+        ratio = total / xp.exp(x, where=certain, out=xp.ones_like(y))
+        xp.copyto(y, 0.0 - xp.log(ratio), where=certain)  # 0, not −0
 
 
 class LogSoftmax(Op):
@@ -106,7 +104,7 @@ class LogSoftmax(Op):
         """y = log_softmax(x) for some rows."""
         z, total = exp_total(x, y, dim, largest=1e5)  # z = x − m
         xp_of(x).subtract(z, xp_of(x).log(total), out=y)
-        if z is x and isinstance(y, np.ndarray):
+        if z is x and not on_gpu([y]):
             near_one(y, x, total)
 
     def backward(self, g):

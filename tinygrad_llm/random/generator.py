@@ -387,7 +387,7 @@ class Generator:
     ) -> np.ndarray:
         """base + draw mod modulus, with two draws per number if `wide`."""
         n = _size(shape)
-        if n <= _FEW and not wide:  # the same with less overhead
+        if n <= 16 * _FEW and not wide:  # the same with less overhead
             numbers = self._stream._bit_generator.random_raw(n)
             numbers %= np.array(modulus, _UINT64)  # in two thirds of the time of a Python number
             numbers = numbers.view(_INT64)

@@ -53,7 +53,11 @@ RUNS = """
 186368 3200000 3.3121
 501696 400384 4.0859
 501696 800768 3.7934
+501696 1600512 3.5035
+501696 3200000 3.1069
 1063424 400384 4.0339
+1063424 800768 3.7372
+1063424 1600512 3.4395
 """
 rows = torch.tensor([[float(x) for x in line.split()] for line in RUNS.split("\n") if line], dtype=torch.float64)
 n, d, measured = rows.T

@@ -13,7 +13,7 @@ from ...study.exercises.catalogue import Exercise, exercise, exercises
 from ...study.exercises.child import TIME_LIMIT, Report, check_file
 from ...study.exercises.progress import Progress
 from ..errors import BadValue
-from .quiz import quiz
+from .quiz import answered, quiz
 
 __all__ = ["app"]
 
@@ -53,6 +53,7 @@ def list_(
     say(f"\n{len(progress.done)} of {len(exercises())} passed", end="")
     following = progress.next_exercise(progress.current)
     say(f"; next: {command_line('exercise', 'start', following.name)}" if following else "")
+    say(f"{answered(progress)}: {command_line('exercise', 'quiz')}")
 
 
 @app.command()

@@ -13,7 +13,7 @@ from ...study.exercises.progress import Progress
 from ...study.exercises.quiz import Question, chapter_of, chapters, questions
 from ..errors import BadValue
 
-__all__ = ["quiz"]
+__all__ = ["answered", "quiz"]
 
 LETTERS = "abcdefgh"
 
@@ -59,6 +59,13 @@ def quiz(
     progress.quiz[name] = best
     progress.save()
     say(f"{name}: {right} of {len(asked)} right" + (f", your best {best}" if best > right else ""))
+
+
+def answered(progress: Progress) -> str:
+    """How many of the quizzes were answered without a mistake, as a text."""
+    every = chapters()
+    right = sum(progress.quiz.get(name) == len(questions(name)) for name in every)
+    return f"{right} of {len(every)} quizzes without a mistake"
 
 
 def _list(progress: Progress) -> None:

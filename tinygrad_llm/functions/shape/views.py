@@ -9,11 +9,12 @@ from typing import Any
 from ... import ops
 from ...arrays.memory import ndarray, storage_of
 from ...arrays.meta import is_meta
+from ...autograd.engine import observers, start_observers
 from ...tensor import Tensor, dtypes, wrap
 from ...tensor.shapes import normal_dim, normal_dims
 from ..method import method
 from ..printed_names import printed_as
-from ..unrecorded import plain, recorded, view_of
+from ..unrecorded import plain, recorded, recorded_view, view_of
 
 _INT = frozenset({int})
 
@@ -61,9 +62,19 @@ def _inferred(sizes: tuple[int, ...], x: Any) -> tuple[int, ...]:
 def _in_shape(input: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The elements in row order in a shape that fits them."""
     a = input.array
-    if a.flags.c_contiguous and plain(input):
-        return view_of(input, a.reshape(shape))
+    if a.flags.c_contiguous and type(a) is ndarray and a.size:
+        y = a.reshape(shape)
+        return _recorded(input, y) if recorded(input) else view_of(input, y)
     return ops.Reshape.apply(input, shape=shape)
+
+
+def _recorded(input: Tensor, y: Any) -> Tensor:
+    """The tensor of a view of input in another shape, which was computed already."""
+    if observers or start_observers or input.array.dtype.kind not in "fV":
+        return ops.Reshape.apply(input, shape=y.shape)
+    op = ops.Reshape()
+    op.shape = input.array.shape
+    return recorded_view(op, input, y)
 
 
 @method
@@ -113,7 +124,7 @@ def view(input: Tensor, *size: Any, dtype: Any = None) -> Tensor:
         except ValueError:  # words for it follow
             pass
         else:
-            return ops.Reshape.apply(input, shape=y.shape) if recorded(input) else view_of(input, y)
+            return _recorded(input, y) if recorded(input) else view_of(input, y)
     if len(size) == 1 and not isinstance(size[0], int | tuple | list):
         if isinstance(size[0], dtypes.dtype):
             return _viewed_as(input, size[0])

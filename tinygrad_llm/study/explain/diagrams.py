@@ -86,12 +86,14 @@ def drawn_op(op: type[Op], inputs: Sequence[Any] | None = None, **options: Any) 
         return sum(parts[1:], parts[0])
 
     first = call(op, example, as_tensors(example.inputs, example.constant))
-    wanted = [y for y in first if y.requires_grad]
-    if not wanted:
+    differentiable = [y for y in first if y.requires_grad]
+    if not differentiable:
         return _constant(op, first, names)
     gradient = None
-    if len(wanted) == 1:
-        gradient = wrap(upstream(wanted[0].array.shape).astype(wanted[0].array.dtype))
+    if len(differentiable) == 1:
+        gradient = wrap(
+            upstream(differentiable[0].array.shape).astype(differentiable[0].array.dtype)
+        )
     return draw(output, names=names, gradient=gradient, title=f"{op.name}, the worked example")
 
 

@@ -138,8 +138,8 @@ class Report:
         return lines
 
     def write(self, folder: Path) -> None:
-        """Writes report.md, fit.json and sweep.png into a folder."""
-        (folder / "report.md").write_text(self.text() + "\n", encoding="utf-8")
+        """Writes report.txt, fit.json and sweep.png into a folder."""
+        (folder / "report.txt").write_text(self.text() + "\n", encoding="utf-8")
         fit = None if self.law is None else {
             "law": self.law.law._asdict(), "intervals": self.law.intervals,
             "error": self.law.error, "power": self.law.power,

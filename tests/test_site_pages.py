@@ -1,0 +1,78 @@
+"""The site's pages about other pages, without building it: nothing is forgotten, links lead on."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def modules():
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        import reference
+        import site_pages
+    finally:
+        sys.path.remove(str(ROOT / "docs"))
+    return site_pages, reference
+
+
+def test_every_lesson_has_its_question_in_japanese(modules, tmp_path):
+    site_pages, _ = modules
+    lesson = tmp_path / "course" / "00_backprop" / "01_scalar_tape.md"
+    lesson.parent.mkdir(parents=True)
+    lesson.write_text("# 1. A tape\n", encoding="utf-8")
+    site_pages.write_japanese(tmp_path)
+    folder = tmp_path / "ja" / "course"
+    chapters = [p for p in sorted((ROOT / "lessons").iterdir()) if re.match(r"\w\w?_", p.name)]
+    assert len(chapters) > 20
+    for chapter in chapters:
+        page = (folder / f"{chapter.name}.md").read_text(encoding="utf-8")
+        names = re.findall(r"レッスン: \[?`(\w+)\.py`", page)
+        assert names == [p.stem for p in sorted(chapter.glob("*.py"))], chapter
+        assert page.count("\n## ") == len(names)
+        for target in re.findall(r"\]\(([^)]+)\)", page):
+            assert (folder / target).resolve() == lesson.resolve()
+
+
+def test_every_example_has_a_page(modules, tmp_path):
+    site_pages, _ = modules
+    sources = site_pages.write_examples(tmp_path)
+    scripts = sorted((ROOT / "examples").glob("*.py"))
+    assert sorted(sources) == scripts and len(scripts) >= 12
+    index = (tmp_path / "index.md").read_text(encoding="utf-8")
+    for script in scripts:
+        assert f"({script.stem}.md)" in index
+        page = (tmp_path / f"{script.stem}.md").read_text(encoding="utf-8")
+        assert page.startswith("# ") and script.read_text(encoding="utf-8") in page
+
+
+def test_the_index_has_every_page(modules, tmp_path):
+    site_pages, _ = modules
+    for name, text in {
+        "guide/find.md": "# Where", "course/a/b.md": "# 1. [A] b", "explain/relu.html":
+        "<title>relu · tinygrad_llm</title>", "explain/steps/relu.html": "<title>x</title>",
+    }.items():  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    site_pages.write_index(tmp_path)
+    index = (tmp_path / "all-pages.md").read_text(encoding="utf-8")
+    assert "[1. A b](course/a/b.md)" in index and "[relu](explain/relu.html)" in index
+    assert "steps" not in index
+
+
+def test_the_table_of_ops_has_formulas_and_keeps_its_columns(modules, tmp_path):
+    _, reference = modules
+    reference.write_ops(tmp_path / "ops.md")
+    rows = [r for r in (tmp_path / "ops.md").read_text("utf-8").splitlines() if r.startswith("| [")]
+    assert len(rows) > 80
+    for row in rows:
+        assert row.count("|") == 6, row[:80]  # no formula has a column's sign of its table
+    joined = reference._joined("y = a\nwraps here.\n    x = 1\n    z = 2\nand\non")
+    assert joined == ["y = a wraps here.", "x = 1", "z = 2", "and on"]
+    assert sum("<mfrac>" in row for row in rows) > 60
