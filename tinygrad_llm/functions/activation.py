@@ -9,7 +9,6 @@ import numpy as np
 from .. import ops
 from ..arrays.devices import xp_of
 from ..tensor import Tensor, wrap
-from . import half_gradients
 from .checks import need_floating, need_same_dtype
 from .elementary import tanh
 from .half_precision import rounded_once
@@ -142,7 +141,7 @@ def rrelu(
 
 
 @function
-@rounded_once(gradient=half_gradients.glu)
+@rounded_once(gradient="glu")
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """a·σ(b) for the two halves a, b of x along dim, which must be even.
 

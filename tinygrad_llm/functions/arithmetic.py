@@ -13,7 +13,6 @@ from ..autograd.grad_mode import no_grad
 from ..autograd.half_precision import is_half
 from ..tensor import Tensor, dtypes
 from ..tensor.numbers import fitted, plain
-from . import half_gradients
 from .half_precision import rounded_once
 from .inplace import in_place
 from .method import method
@@ -190,7 +189,7 @@ def _power(base: Any, exponent: Tensor) -> Tensor:
     return printed_as("PowBackward2", _power_of_number(base, exponent))
 
 
-@rounded_once(gradient=half_gradients.exponent, value=half_gradients.exponent_value)
+@rounded_once(gradient="exponent")
 def _power_of_number(base: Any, exponent: Tensor) -> Tensor:
     return binary(ops.Pow, base, exponent)
 
@@ -264,14 +263,14 @@ def _lerp(input: Tensor, end: Tensor, weight: Any, fused: bool) -> Tensor:
 
 
 @method
-@rounded_once(gradient=half_gradients.addcmul)
+@rounded_once(gradient="addcmul")
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value·tensor1·tensor2."""
     return input + value * tensor1 * tensor2
 
 
 @method
-@rounded_once(gradient=half_gradients.addcdiv)
+@rounded_once(gradient="addcdiv")
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value·tensor1 / tensor2."""
     return input + value * tensor1 / tensor2

@@ -141,7 +141,7 @@ def _arrays(r: Any, x: Any, y: Any) -> tuple[Any, Any]:
 
 
 def _of_tensors(given: tuple[Any, Any], *grads: Any) -> tuple:
-    """The gradients of those that are no numbers."""
+    """The gradients of the tensors among the two."""
     pairs = zip(given, grads, strict=True)
     return tuple([g for x, g in pairs if not isinstance(x, int | float)])
 
@@ -171,8 +171,8 @@ def logit(r: Any, g: Any, y: Any, x: Any, eps: Any) -> Any:
     """g/(x·(1 − x)) within the range; outside 0 with eps, else NaN."""
     low, high = _ends(r, x, 0.0 if eps is None else eps)
     inside = (x >= low) & (x <= high)
-    slope = g / r(abs(x) * r(1.0 - x))
-    return xp_of(x).where(inside, slope, math.nan if eps is None else 0.0)
+    derivative = g / r(abs(x) * r(1.0 - x))
+    return xp_of(x).where(inside, derivative, math.nan if eps is None else 0.0)
 
 
 def _ends(r: Any, x: Any, eps: float) -> tuple[Any, Any]:

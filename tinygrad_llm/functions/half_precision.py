@@ -6,7 +6,6 @@ Their derivatives are often several kernels there, each of which rounds: half_gr
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
@@ -24,20 +23,20 @@ F = TypeVar("F", bound=Callable[..., Any])
 @overload
 def rounded_once(function: F) -> F: ...
 @overload
-def rounded_once(*, gradient: Any, value: Any = None) -> Callable[[F], F]: ...
-def rounded_once(function: Any = None, *, gradient: Any = None, value: Any = None) -> Any:
+def rounded_once(*, gradient: str) -> Callable[[F], F]: ...
+def rounded_once(function: Any = None, *, gradient: str = "") -> Any:
     """Compute a function of half-precision tensors in float32, and round its result once.
 
     A single op does so by itself (Op.in_float32). A function that is composed of several, such as
     lerp, would round after each. The gradients are rounded once as well, where they leave it. A
     function that changes its first argument in place (inplace=True) changes the half one.
-    gradient: for a function whose derivative PyTorch rounds in between: gradient(r, g, y, *args),
-    with r that rounds, the upstream gradient g, the result y and all arguments of the function in
-    their order, arrays for tensors; it returns the gradients of the tensors among them.
-    value: for one whose kernel rounds in between, value(r, *args); it comes with a gradient.
+    gradient: the name in half_gradients.py of the derivative of a function which PyTorch rounds in
+    between: f(r, g, y, *args), with r that rounds, the upstream gradient g, the result y and all
+    arguments of the function in their order, arrays for tensors; it returns the gradients of the
+    tensors among them. Where there is an f_value(r, *args), it rounds forward in between as well.
     """
     if function is None:
-        return functools.partial(rounded_once, gradient=gradient, value=value)
+        return functools.partial(rounded_once, gradient=gradient)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -47,12 +46,17 @@ def rounded_once(function: Any = None, *, gradient: Any = None, value: Any = Non
         dtype = dtypes.numpy_dtype(dtypes.result_type(*tensors))
         if not is_half(dtype):
             return function(*args, **kwargs)
-        wanted = value is not None or (mode.grad and any([x.requires_grad for x in tensors]))
-        if gradient is not None and wanted and not any([is_meta(x.array) for x in tensors]):
-            return _in_kernels(function, gradient, value, dtype, args, kwargs)
-        if gradient is not None:  # a 0-d float32 tensor beside half ones is rounded first
+        if gradient:
+            from . import half_gradients  # imported when first needed
+
+            # a 0-d float32 tensor beside half ones is rounded first
             args = tuple([operands.cast(x, dtype) for x in args])
             kwargs = {name: operands.cast(x, dtype) for name, x in kwargs.items()}
+            value = getattr(half_gradients, f"{gradient}_value", None)
+            recorded = value is not None or (mode.grad and any([x.requires_grad for x in tensors]))
+            if recorded and not any([is_meta(x.array) for x in tensors]):
+                derivative = getattr(half_gradients, gradient)
+                return _in_kernels(function, derivative, value, args, kwargs)
         wide = [_wide(x) for x in args]
         result = function(*wide, **{name: _wide(x) for name, x in kwargs.items()})
         new = operands.rounded(operands.cast(result, dtype))
@@ -80,13 +84,11 @@ class _Kernels(Op, listed=False):
         return self.gradient(self.stored, g, y, arrays)
 
 
-def _in_kernels(
-    function: Any, gradient: Any, value: Any, dtype: Any, args: tuple, kwargs: dict
-) -> Tensor:
+def _in_kernels(function: Any, gradient: Any, value: Any, args: tuple, kwargs: dict) -> Tensor:
     """function(*args), rounded once or where `value` rounds it; its backward is `gradient`."""
     bound = _signature(function).bind(*args, **kwargs)
     bound.apply_defaults()
-    given = [operands.cast(x, dtype) for x in bound.arguments.values()]
+    given = [*bound.arguments.values()]
     places = [i for i, x in enumerate(given) if isinstance(x, Tensor)]
     tensors = [given[i] for i in places]
     options = [None if isinstance(x, Tensor) else x for x in given]
@@ -110,7 +112,11 @@ def _in_kernels(
     return _Kernels.apply(*tensors, value=values, gradient=gradients)
 
 
-_signature = functools.cache(inspect.signature)
+@functools.cache
+def _signature(function: Any) -> Any:
+    import inspect  # imported when first needed
+
+    return inspect.signature(function)
 
 
 def _wide(x: Any) -> Any:

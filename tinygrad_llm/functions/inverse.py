@@ -12,7 +12,6 @@ from ..arrays.devices import asarray, xp_of
 from ..arrays.silence import quiet
 from ..arrays.special import sigmoid as sigmoid_of
 from ..tensor import Tensor
-from . import half_gradients
 from .elementary import _of_dtype, _wide
 from .half_precision import rounded_once
 from .inplace import in_place
@@ -23,7 +22,7 @@ from .printed_names import printed_as
 
 # --------------------------------------------------------------------------------- of one number
 @method("asin", "arcsin")
-@rounded_once(gradient=half_gradients.asin)
+@rounded_once(gradient="asin")
 def asin(input: Tensor) -> Tensor:
     """The angle in [−π/2, π/2] whose sine is x; nan outside of [−1, 1].
 
@@ -35,7 +34,7 @@ def asin(input: Tensor) -> Tensor:
 
 
 @method("acos", "arccos")
-@rounded_once(gradient=half_gradients.acos)
+@rounded_once(gradient="acos")
 def acos(input: Tensor) -> Tensor:
     """The angle in [0, π] whose cosine is x; nan outside of [−1, 1].
 
@@ -47,7 +46,7 @@ def acos(input: Tensor) -> Tensor:
 
 
 @method("atan", "arctan")
-@rounded_once(gradient=half_gradients.atan)
+@rounded_once(gradient="atan")
 def atan(input: Tensor) -> Tensor:
     """The angle in [−π/2, π/2] whose tangent is x; the derivative is 1/(1 + x²)."""
     x = as_floating(input)
@@ -56,7 +55,7 @@ def atan(input: Tensor) -> Tensor:
 
 
 @method("asinh", "arcsinh")
-@rounded_once(gradient=half_gradients.asinh)
+@rounded_once(gradient="asinh")
 def asinh(input: Tensor) -> Tensor:
     """The inverse of sinh, log(x + √(x² + 1)); the derivative is 1/√(1 + x²)."""
     x = as_floating(input)
@@ -65,7 +64,7 @@ def asinh(input: Tensor) -> Tensor:
 
 
 @method("acosh", "arccosh")
-@rounded_once(gradient=half_gradients.acosh)
+@rounded_once(gradient="acosh")
 def acosh(input: Tensor) -> Tensor:
     """The inverse of cosh for x ≥ 1, log(x + √(x² − 1)); nan below.
 
@@ -78,7 +77,7 @@ def acosh(input: Tensor) -> Tensor:
 
 
 @method("atanh", "arctanh")
-@rounded_once(gradient=half_gradients.atanh)
+@rounded_once(gradient="atanh")
 def atanh(input: Tensor) -> Tensor:
     """The inverse of tanh, ½·log((1 + x)/(1 − x)); ±inf at ±1, nan beyond.
 
@@ -92,7 +91,7 @@ def atanh(input: Tensor) -> Tensor:
 
 # --------------------------------------------------------------------------------- of two numbers
 @method("atan2", "arctan2")
-@rounded_once(gradient=half_gradients.atan2)
+@rounded_once(gradient="atan2")
 def atan2(input: Tensor, other: Tensor) -> Tensor:
     """The angle in [−π, π] of the point (other, input): y first, then x.
 
@@ -110,7 +109,7 @@ def atan2(input: Tensor, other: Tensor) -> Tensor:
 
 
 @method
-@rounded_once(gradient=half_gradients.logaddexp2)
+@rounded_once(gradient="logaddexp2")
 def logaddexp2(input: Tensor, other: Tensor) -> Tensor:
     """log₂(2ˣ + 2ʸ), which can't overflow; the derivatives are 2ˣ/(2ˣ + 2ʸ) and 2ʸ/(2ˣ + 2ʸ)."""
     a, b = (as_floating(v) for v in pair(input, other))

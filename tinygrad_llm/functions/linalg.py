@@ -11,7 +11,6 @@ from .. import ops
 from ..arrays.devices import xp_of
 from ..tensor import Tensor, wrap
 from ..tensor.shapes import normal_dim
-from . import half_gradients
 from .autocast import mixed
 from .half_precision import rounded_once
 from .method import function, method
@@ -197,14 +196,14 @@ def _weighted_sum(input: Tensor, product: Tensor, beta: Any, alpha: Any) -> Tens
 
 
 @method
-@rounded_once(gradient=half_gradients.addmm)
+@rounded_once(gradient="addmm")
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta·input + alpha·(mat1·mat2)."""
     return _weighted_sum(input, mm(mat1, mat2), beta, alpha)
 
 
 @method
-@rounded_once(gradient=half_gradients.addmm)
+@rounded_once(gradient="addmm")
 def baddbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
 ) -> Tensor:

@@ -15,7 +15,6 @@ from ..arrays.memory import ndarray
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.numbers import plain
 from ..tensor.shapes import normal_dim, normal_dims
-from . import half_gradients
 from .checks import need_floating
 from .half_precision import rounded_once
 from .method import method
@@ -276,7 +275,7 @@ def norm(
     return printed_as("LinalgVectorNormBackward0", root)
 
 
-@rounded_once(gradient=half_gradients.norm)
+@rounded_once(gradient="norm")
 def _root_of_powers(input: Tensor, p: float, dims: tuple[int, ...], keepdim: bool) -> Tensor:
     """(Σ |x|ᵖ)^(1/p), without the infinite derivatives at 0: where x or the norm is 0, it is 0."""
     from .selection import where  # imported when first needed

@@ -17,7 +17,6 @@ from ..arrays.special import complement_of_erf
 from ..autograd.engine import Op
 from ..autograd.half_precision import is_half
 from ..tensor import Tensor, dtypes, wrap
-from . import half_gradients
 from .checks import broadcasts
 from .elementary import erf
 from .half_precision import rounded_once
@@ -60,20 +59,20 @@ def _in_float64(input: Tensor, f: Any, derivative: Any) -> Tensor:
 
 # ------------------------------------------------------------------------------------ Γ's family
 @method
-@rounded_once(gradient=half_gradients.lgamma)
+@rounded_once(gradient="lgamma")
 def lgamma(input: Tensor) -> Tensor:
     """log |Γ(x)|; ∞ at 0, −1, −2 … The derivative is ψ(x), `digamma`."""
     return _in_float64(input, gamma.lgamma, lambda x, y: gamma.digamma(x))
 
 
 @method
-@rounded_once(gradient=half_gradients.digamma)
+@rounded_once(gradient="digamma")
 def digamma(input: Tensor) -> Tensor:
     """ψ(x) = d/dx log Γ(x); −∞ at 0, NaN at −1, −2 … The derivative is ψ′(x), `polygamma(1, x)`."""
     return _in_float64(input, gamma.digamma, lambda x, y: gamma.polygamma(1, x))
 
 
-@rounded_once(gradient=half_gradients.polygamma, value=half_gradients.polygamma_value)
+@rounded_once(gradient="polygamma")
 def _polygamma(input: Tensor, n: int) -> Tensor:
     return _in_float64(
         input, lambda x: gamma.polygamma(n, x), lambda x, y: gamma.polygamma(n + 1, x)
@@ -109,7 +108,7 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
     return _mvlgamma(input, p)
 
 
-@rounded_once(gradient=half_gradients.mvlgamma, value=half_gradients.mvlgamma_value)
+@rounded_once(gradient="mvlgamma")
 def _mvlgamma(input: Tensor, p: int) -> Tensor:
     x = as_floating(input)
     steps = wrap(xp_of(x.array).arange(p) * -0.5).to(x.dtype)  # (p)
@@ -119,7 +118,7 @@ def _mvlgamma(input: Tensor, p: int) -> Tensor:
 
 # ------------------------------------------------------------------------ the normal distribution
 @method
-@rounded_once(gradient=half_gradients.erfinv)
+@rounded_once(gradient="erfinv")
 def erfinv(input: Tensor) -> Tensor:
     """The x with erf x = y, for y in [−1, 1]; NaN beyond. The derivative is √π/2·exp(x²)."""
     return _in_float64(input, gamma.erfinv, lambda y, x: 0.5 * _ROOT_OF_PI * xp_of(x).exp(x * x))
@@ -162,7 +161,7 @@ def ndtri(input: Tensor) -> Tensor:
 
 # ------------------------------------------------------------------------------------ logarithms
 @function
-@rounded_once(gradient=half_gradients.entr, value=half_gradients.entr_value)
+@rounded_once(gradient="entr")
 def entr(input: Tensor) -> Tensor:
     """−x·log x, the entropy's term: 0 at 0, −∞ below. The derivative is −(1 + log x)."""
 
@@ -175,7 +174,7 @@ def entr(input: Tensor) -> Tensor:
 
 
 @function
-@rounded_once(gradient=half_gradients.xlog1py, value=half_gradients.xlog1py_value)
+@rounded_once(gradient="xlog1py")
 def xlog1py(input: Any, other: Any) -> Tensor:
     """x·log(1 + y), and 0 where x is 0, except where y is nan: ∂x log(1 + y), ∂y x/(1 + y)."""
     a, b = (as_floating(v) for v in pair(input, other))
@@ -194,7 +193,7 @@ def xlog1py(input: Any, other: Any) -> Tensor:
 
 # ------------------------------------------------------------------------------------ others
 @method
-@rounded_once(gradient=half_gradients.sinc)
+@rounded_once(gradient="sinc")
 def sinc(input: Tensor) -> Tensor:
     """sin(πx)/(πx), and 1 at 0. The derivative is (cos(πx) − sinc x)/x, and 0 at 0."""
 

@@ -7,7 +7,6 @@ import warnings
 from ... import ops
 from ...autograd.half_precision import is_half
 from ...tensor import Tensor
-from .. import half_gradients
 from ..autocast import mixed
 from ..checks import need_floating, need_tensor
 from ..half_precision import rounded_once
@@ -48,7 +47,7 @@ def mse_loss(
     return reduced_weighted(ops.MseLoss.apply(x, t), weight, reduction)
 
 
-@rounded_once(gradient=half_gradients.mse_mean, value=half_gradients.mse_mean_value)
+@rounded_once(gradient="mse_mean")
 def _mse_mean(x: Tensor, t: Tensor) -> Tensor:
     return reduced_weighted(ops.MseLoss.apply(x, t), None, "mean")
 
@@ -89,7 +88,7 @@ def huber_loss(
     return reduced_weighted(losses, weight, reduction)
 
 
-@rounded_once(gradient=half_gradients.huber, value=half_gradients.huber_value)
+@rounded_once(gradient="huber")
 def _huber(x: Tensor, t: Tensor, delta: float, reduction: str) -> Tensor:
     d = x - t
     m = clamp(d.detach(), -delta, delta)  # the derivative of m·(d − m/2)
@@ -97,7 +96,7 @@ def _huber(x: Tensor, t: Tensor, delta: float, reduction: str) -> Tensor:
     return reduced_weighted(losses, None, reduction)
 
 
-@rounded_once(gradient=half_gradients.smooth_l1, value=half_gradients.smooth_l1_value)
+@rounded_once(gradient="smooth_l1")
 def _smooth_l1(x: Tensor, t: Tensor, beta: float, reduction: str) -> Tensor:
     return _huber(x, t, beta, reduction) / beta
 
