@@ -10,8 +10,13 @@
 # **Question.** A batch of N vectors is a matrix with N rows. When does such a matrix hold less than it seems to, and what can
 # be saved by that?
 #
+# **For example.** The rows (1, 2), (2, 4) and (3, 6) are multiples of (1, 2): rank 1. One row and three
+# factors, 5 numbers, say what the 6 numbers say.
+#
 # **Predict first.** A layer has 256 inputs and 256 outputs. A batch of 8 rows goes through it. Which rank can the gradient of
 # its 65,536 weights have at most? And what is the rank after one more batch of 8?
+#
+# **You need.** Chapter A, lesson 1.
 
 # %%
 import math

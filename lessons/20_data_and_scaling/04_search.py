@@ -9,8 +9,13 @@
 #
 # **Question.** A run has a dozen options, and a run takes an hour. How do you find good values without trying them all?
 #
+# **For example.** A run of 900 steps that is far behind after 100 is stopped: eight ninths of its time go to
+# runs that look better.
+#
 # **Predict first.** Two options, nine runs. A grid of 3 x 3, or nine random points: which of them tries more different values of
 # the option that matters? And of 27 runs, how much time is saved if two thirds of them are stopped after a ninth of the steps?
+#
+# **You need.** Chapter 05, lesson 2.
 
 # %%
 import math

@@ -9,8 +9,13 @@
 #
 # **Question.** You may spend C operations on training, once. A small model on much text, or a large one on little?
 #
+# **For example.** 10 million parameters on 100 million tokens cost about 6·10⁷·10⁸ = 6·10¹⁵ operations. So do
+# 20 million parameters on 50 million tokens.
+#
 # **Predict first.** A model has 400 million parameters. How many tokens should it read? Two published answers, from the same
 # runs, are 7.8 and 14.5 billion. How can both be right?
+#
+# **You need.** Chapter 05.
 
 # %%
 import matplotlib.pyplot as plt

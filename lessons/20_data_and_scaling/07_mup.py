@@ -5,13 +5,18 @@
 # ---
 
 # %% [markdown]
-# # 6. µP: one learning rate for every width
+# # 7. µP: one learning rate for every width
 #
 # **Question.** The best learning rate is found by trying, and trying is cheap for a small model only. May the rate be carried
 # over to a wider one?
 #
+# **For example.** A sum of 32 independent products of size 1 is about 5.7 large, one of 512 about 22.6: wider
+# layers make larger sums, if nothing else changes.
+#
 # **Predict first.** A network of 32 channels learns best with some rate. With 512 channels: the same rate, a larger one, or a
 # smaller one? And by which factor?
+#
+# **You need.** Chapter 04, lesson 1; chapter 00, lesson 12.
 
 # %%
 import matplotlib.pyplot as plt
