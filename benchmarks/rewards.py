@@ -54,8 +54,10 @@ def draw(runs: dict[str, dict[str, Any]], path: str) -> None:
         mean = curves.mean(0)  # (seeds, points, 2) -> (points, 2)
         axes.plot(mean[:, 0], mean[:, 1], color=f"C{k}", linewidth=2.2, label=method)
     axes.set_xlabel("steps")
-    axes.set_ylabel("right answers, of 81")
-    axes.set_title("81 sums from rewards: mean of the seeds, and each seed (thin)", fontsize=10)
+    axes.set_ylabel("share of right answers")
+    seeds = list(next(iter(runs.values())))
+    lines = f"seed {seeds[0]}" if len(seeds) == 1 else "mean of the seeds, and each seed (thin)"
+    axes.set_title(f"81 sums from rewards: {lines}", fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     save_figure(figure, path)

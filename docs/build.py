@@ -50,6 +50,7 @@ WRITTEN = (
     "attention.md",
     "find.md",
     "language-models.md",
+    "talk.md",
     "lora-csv.md",
     "pytorch.md",
     "set-up.md",
@@ -133,6 +134,7 @@ def configure(work: Path) -> None:
             "Guide": [
                 "guide/set-up.md",
                 "guide/language-models.md",
+                "guide/talk.md",
                 "guide/find.md",
                 "guide/attention.md",
                 "guide/lora-csv.md",

@@ -473,6 +473,9 @@ def test_every_option_of_pretrain_can_stand_in_a_file(cli):
         "no-gradient-checkpointing",
         "no-graph",
         "no-sinks",
+        "no-noise-scale",
+        "no-qk-norm",
+        "no-value-embeddings",
         "no-whole-words",
     }
     fields = {o.flag.lstrip("-") for o in PretrainOptions.shown()} - {"CORPUS"}

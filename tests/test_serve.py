@@ -18,6 +18,7 @@ from tinygrad_llm.generation import generate, stream_text
 from tinygrad_llm.serve import Engine, Limits
 from tinygrad_llm.serve.app import Page, make_app
 from tinygrad_llm.serve.listening import HEADER_BYTES, web_server
+from tinygrad_llm.serve.served import Models, Served
 from tinygrad_llm.serve.service import Service
 
 for package in ("jinja2", "fastapi", "uvicorn", "httpx"):
@@ -38,12 +39,18 @@ class Vectors:
 
 
 @contextlib.contextmanager
-def server(context_length=256, key=None, header_seconds=10.0, pages=None, **limits):
-    """A running server: its address and engine."""
+def server(
+    context_length=256, key=None, header_seconds=10.0, pages=None, others=(), loaders=(), **limits
+):
+    """A running server: its address and engine. others: more of what Served has; loaders: of more
+    models by name, which are read when they are asked for."""
     limits = {"tokens": 60, **limits}
     with Engine(tiny_model(context_length), tiny_tokenizer(), Limits(**limits)) as engine:
-        service = Service(engine, "tiny", (257,), Vectors())
-        app = make_app(service, {"127.0.0.1"}, key, pages)
+        own = Service(engine, "tiny", (257,))
+        models = Models({"tiny": lambda: own, **dict(loaders)})
+        models.load("tiny")
+        served = Served(models, embedder=Vectors(), limits=engine.limits, **dict(others))
+        app = make_app(served, {"127.0.0.1"}, key, pages)
         listening = socket.socket()
         listening.bind(("127.0.0.1", 0))
         listening.listen(100)

@@ -225,6 +225,18 @@ def test_mup_groups_and_their_schedules():
         make_optimizer("muon", model, "none", lr=0.2, betas=(0.9, 0.99), weight_decay=0.1)
 
 
+def test_the_search_for_a_rate_keeps_the_groups_of_mup():
+    tg.manual_seed(1)
+    model = GPT(GPTConfig(**{**CONFIG, "emb_dim": 32, "n_heads": 8}, mup_base=8))
+    made = make_optimizer("adamw", model, "none", lr=0.2, betas=(0.9, 0.99), weight_decay=0.1)
+    run = Trainer(model, made, TokenBatches(IDS, 2, 8), steps=1, progress=False)
+    seen, step = [], made.step
+    made.step = lambda: (seen.append([g["lr"] for g in made.param_groups]), step())
+    run.find_learning_rate(steps=10, highest=1e-3)
+    assert len(seen) == 10 and all(a == b == 4 * c for a, b, c in seen)
+    assert [g["lr"] for g in made.param_groups] == [0.2, 0.2, 0.05]
+
+
 def test_mup_at_the_base_is_the_usual_model():
     tg.manual_seed(2)
     plain = GPT(GPTConfig(**CONFIG))

@@ -5,13 +5,18 @@
 # ---
 
 # %% [markdown]
-# # 5. The ladder: which ideas make training better, and how would you know?
+# # 6. The ladder: which ideas make training better, and how would you know?
 #
 # **Question.** Every year brings ideas: another optimizer, another norm, an average of the weights. Each paper reports a gain.
 # What does each of them do, and how is a gain measured so that you may believe it?
 #
+# **For example.** A run ends at 2.489 nats per character, with an idea at 2.463: a gain of 0.026. The same run with another
+# seed ends at 2.510.
+#
 # **Predict first.** Orders of size: by how many nats per character does one run differ from the same run with another *seed*?
 # And what does the best single idea bring?
+#
+# **You need.** Chapter 05; for Muon, what singular values are.
 
 # %%
 import matplotlib.pyplot as plt

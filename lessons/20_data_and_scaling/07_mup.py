@@ -5,13 +5,18 @@
 # ---
 
 # %% [markdown]
-# # 6. µP: one learning rate for every width
+# # 7. µP: one learning rate for every width
 #
 # **Question.** The best learning rate is found by trying, and trying is cheap for a small model only. May the rate be carried
 # over to a wider one?
 #
+# **For example.** Adam with a rate of 0.01 moves each of 32 weights by 0.01: a unit that sums them moves by up to 0.32. With
+# 512 weights it moves by up to 5.12.
+#
 # **Predict first.** A network of 32 channels learns best with some rate. With 512 channels: the same rate, a larger one, or a
 # smaller one? And by which factor?
+#
+# **You need.** Chapter 05, and Adam's rule.
 
 # %%
 import matplotlib.pyplot as plt

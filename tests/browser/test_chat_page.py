@@ -29,9 +29,9 @@ Some **bold**, *italic* and `code <i>` with <img src=x onerror="window.hit = 1">
 def address():
     from test_serve import server
 
-    from tinygrad_llm.serve.pages import chat_pages
+    from tinygrad_llm.serve.pages import server_pages
 
-    with server(pages=chat_pages(embeddings=True)) as (address, _):
+    with server(pages=server_pages(["language-model", "embeddings"])) as (address, _):
         yield address
 
 
@@ -165,9 +165,9 @@ def test_a_key_is_asked_for_and_never_stored(browsers):
     from selenium.webdriver.common.keys import Keys
     from test_serve import KEY, server
 
-    from tinygrad_llm.serve.pages import chat_pages
+    from tinygrad_llm.serve.pages import server_pages
 
-    with server(key=KEY, pages=chat_pages()) as (address, _):
+    with server(key=KEY, pages=server_pages(["language-model"])) as (address, _):
         browser = browsers()
         browser.get(address)
         until(browser, "return document.activeElement.id === 'key'")

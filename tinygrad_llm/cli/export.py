@@ -23,11 +23,12 @@ _EXPORT = """Write a model for other programs.
 
 FORMAT is hf, a folder that transformers reads; gguf, a file that llama.cpp reads; onnx, a file for
 ONNX runtimes (pip install "tinygrad_llm[onnx]"); or html, a page that runs a small model in any
-browser, without a server, and shows its attention. MODEL is a run's folder, one of its checkpoints,
-a folder of transformers, a GGUF file, or the name of published weights (tinygrad-llm models list).
-LoRA layers are merged into the weights. A model card (README.md in the folder; beside a file, its
-name with .md; a page has none) says which data, losses, command and licence the model has, as far
-as the run's files say it.
+browser, without a server: it writes and shows its attention; a run of finetune classify shows the
+tokens that mattered, sentence embeddings (BERT) compare texts. MODEL is a run's folder, one of its
+checkpoints, a folder of transformers, a GGUF file, or the name of published weights (tinygrad-llm
+models list). LoRA layers are merged into the weights. A model card (README.md in the folder; beside
+a file, its name with .md; a page has none) says which data, losses, command and licence the model
+has, as far as the run's files say it.
 
 \b
 Examples:
@@ -35,6 +36,8 @@ Examples:
   tinygrad-llm export gguf runs/first my-model.gguf --kind Q8_0
   tinygrad-llm export onnx runs/first my-model.onnx
   tinygrad-llm export html runs/first my-model.html
+  tinygrad-llm export html runs/classify-sms-spam-1 spam.html
+  tinygrad-llm export html all-minilm-l6-v2 sentences.html
 """
 _QUANTIZE = """Write a GGUF file with weights of fewer bits, and show what is lost.
 
@@ -100,16 +103,48 @@ def _to_onnx(model: str, out: Path) -> tuple[LanguageModel, Checkpoint | None]:
 def _to_html(model: str, out: Path, kind: str) -> None:
     """Writes the page, completely or not at all."""
     from ..files.atomic import atomic_write
-    from ..serve.pages import model_page
+    from ..finetune.embedding import SentenceEmbedder
+    from ..models.encoder import Encoder
+    from ..models.exporting import plain
+    from ..models.sentence import SentenceEncoder
+    from ..serve.pages import classifier_page, embedder_page, model_page
 
-    loaded, tokenizer, _ = _load(model)
-    if tokenizer is None:
-        raise BadValue(f"{model} has no tokenizer: a page needs one to read texts")
+    title, task = Path(model).name, _task_model(model)
+    known = {} if task is None else task.settings
     with blame("MODEL", ValueError):
-        page = model_page(loaded, tokenizer, Path(model).name, kind)
+        if task is None:
+            loaded, tokenizer, _ = _load(model)
+            if tokenizer is None:
+                raise BadValue(f"{model} has no tokenizer: a page needs one to read texts")
+            if isinstance(loaded, Encoder):
+                embedder = SentenceEmbedder(SentenceEncoder(loaded).eval(), tokenizer)
+                page = embedder_page(embedder, title, kind)
+            else:
+                page = model_page(loaded, tokenizer, title, kind)
+        elif known.get("finetune") == "embed":
+            embedder = SentenceEmbedder(task.model.eval(), task.tokenizer, known.get("max_length"))
+            page = embedder_page(embedder, title, kind)
+        else:
+            page = classifier_page(
+                plain(task.model.eval()), task.tokenizer, title, kind,
+                classes=known.get("classes"), max_length=known.get("max_length"),
+                windows=known.get("long_texts") == "windows",
+            )  # fmt: skip
     with atomic_write(out) as file:
         file.write(page.encode("utf-8"))
     say(f"{out}: {out.stat().st_size / 1e6:,.1f} MB for any browser")
+
+
+def _task_model(model: str) -> Any:
+    """The TaskModel of a run of finetune classify or embed, None for anything else."""
+    from ..finetune.task_models import TaskModel
+
+    path = local_path(model)
+    if not _is_run(path):
+        return None
+    saved = newest_checkpoint(path, or_published=True)
+    known = saved.config.get("finetune") in ("classify", "embed")
+    return TaskModel.load(saved) if known else None
 
 
 def _write_tokenizer(tokenizer: Tokenizer, folder: Path) -> bool:

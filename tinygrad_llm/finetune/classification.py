@@ -11,7 +11,7 @@ classify("You won a prize", "runs/classify-sms-spam-1")                         
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,7 +26,10 @@ from .data import TextClassificationDataset, text_ids, text_windows
 from .report import ClassificationReport
 from .task_models import Run, TaskModel, text_first
 
-__all__ = ["accuracy", "averaged", "classify", "evaluate_classifier", "predict"]
+__all__ = [
+    "ReadText", "accuracy", "averaged", "classify", "evaluate_classifier", "joined", "predict",
+    "read_text",
+]  # fmt: skip
 
 
 def _batches(data: TextClassificationDataset, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -123,6 +126,39 @@ def classify(
     windows: a longer text is not cut: the answers for its windows are averaged (see `averaged`)
     Raises: TypeError for another kind of model; ValueError if the text has no tokens.
     """
+    read = read_text(text, run, max_length, names, windows)
+    parts = []
+    with evaluation(read.model):
+        for ids in read.windows:
+            logits = read.model(tensor([ids], device=device_of(read.model)))  # (1, T) -> (1, K)
+            parts.append(to_numpy(F.log_softmax(logits, dim=-1).array))
+    probabilities = joined(np.concatenate(parts))  # (windows, K) -> (K)
+    best = int(probabilities.argmax())
+    return (best if read.names is None else read.names[best]), float(probabilities[best])
+
+
+class ReadText(NamedTuple):
+    """A text as a classifier reads it.
+
+    windows: the ids of each part, padded where the model was trained so; lengths: how many of them
+    are not padding; names: of the classes, or None
+    """
+
+    model: GPTClassifier
+    tokenizer: Any
+    windows: list[list[int]]
+    lengths: list[int]
+    names: Sequence[str] | None
+
+
+def read_text(
+    text: str, run: Run, max_length: int | None = None, names: Sequence[str] | None = None,
+    windows: bool | None = None,
+) -> ReadText:  # fmt: skip
+    """The ids that a classifier computes with; arguments as `classify`.
+
+    Raises: as classify.
+    """
     loaded = TaskModel.load(run)
     loaded.need("classify", GPTClassifier)
     model, tokenizer, known = loaded.model, loaded.tokenizer, loaded.settings
@@ -134,16 +170,15 @@ def classify(
     cut = text_windows(tokenizer, text, limit) if windows else [text_ids(tokenizer, text, limit)]
     if not cut[0]:
         raise ValueError(f"the text {text!r} has no tokens")
-    device, parts = device_of(model), []
-    with evaluation(model):
-        for ids in cut:
-            if config.pool == "last" and max_length is not None:
-                ids = ids + [config.pad_token_id] * (limit - len(ids))
-            logits = model(tensor([ids], device=device))  # (1, T) -> (1, K)
-            parts.append(to_numpy(F.log_softmax(logits, dim=-1).array))
-    logs = np.concatenate(parts)  # (windows, K)
+    lengths = [len(ids) for ids in cut]
+    if config.pool == "last" and max_length is not None:
+        cut = [[*ids, *[config.pad_token_id] * (limit - len(ids))] for ids in cut]
+    return ReadText(model, tokenizer, cut, lengths, names)
+
+
+def joined(logs: np.ndarray) -> np.ndarray:
+    """The probabilities (K) of a text from the log probabilities of its windows (windows, K)."""
     if len(logs) > 1:
         logs = averaged(logs, np.zeros(len(logs), np.int64))
-    probabilities = np.exp(logs[0])  # (K)
-    best = int(probabilities.argmax())
-    return (best if names is None else names[best]), float(probabilities[best])
+    probabilities: np.ndarray = np.exp(logs[0])
+    return probabilities

@@ -12,7 +12,7 @@ from typing import Any
 from ..arrays.layout import in_rows
 from ..arrays.memory import as_array, ndarray
 from ..arrays.silence import is_silent, silent
-from ..arrays.twins import LEAST
+from ..arrays.twins import large
 from ..autograd.engine import Edge, observers, start_observers
 from ..autograd.grad_mode import mode
 from ..autograd.inplace_versions import clock
@@ -51,9 +51,9 @@ def past_the_engine(op: Any, input: Tensor, *options: Any) -> Tensor | None:
     options: forward's arguments after the input.
     """
     x = input.array
-    if type(x) is not ndarray or x.size >= LEAST or x.dtype.char not in "fd" or recorded(input):
+    if type(x) is not ndarray or x.size >= large.least or x.dtype.char not in "fd":
         return None
-    if op.forward is not op._written[0]:
+    if recorded(input) or op.forward is not op._written[0]:
         return None
     one = op()
     one.needs = _NOTHING

@@ -13,12 +13,14 @@ from ..layers.block import Block
 from ..layers.feed_forward import FeedForward, GatedFeedForward
 from ..layers.rotary import Rotary
 from .base import LanguageModel
+from .bert import Bert, DistilBert
+from .encoder import Encoder
 from .gpt import GPT
 from .llama import Llama
 from .qwen2 import Qwen2
 from .qwen3 import Qwen3
 
-__all__ = ["Described", "describe_decoder"]
+__all__ = ["Described", "describe_decoder", "describe_encoder"]
 
 _KNOWN = (GPT, Llama, Qwen2, Qwen3)  # logits = W·norm(blocks(embedding)), nothing in between
 _NOT_OFFERED = {"gate": False, "position_bias": None, "dilation": 1, "keep_first": 0, "sinks": None,
@@ -41,9 +43,10 @@ class Described(NamedTuple):
     weights: dict[str, np.ndarray]
 
 
-def describe_decoder(model: LanguageModel) -> Described:
+def describe_decoder(model: LanguageModel, head: bool = True) -> Described:
     """The settings and arrays of a GPT, Llama, Qwen2 or Qwen3.
 
+    head: False for the body of a classifier, which has lost its own
     A GPT may have grouped queries, a window, and learned, rotary or no positions.
     Raises: ValueError, which names the part that is not known, for any other model.
     """
@@ -59,7 +62,7 @@ def describe_decoder(model: LanguageModel) -> Described:
     positions = getattr(model, "pos_emb", None)
     if positions is not None and type(positions) is not nn.Embedding:
         raise ValueError(f"{name}: positions of {type(positions).__name__} cannot be written so")
-    if type(model.head) is not nn.Linear or model.width_multiplier != 1.0:
+    if type(model.head) is not (nn.Linear if head else nn.Identity) or model.width_multiplier != 1:
         raise ValueError(f"{name}: logit_softcap and mup_base cannot be written so")
     config: Any = model.config  # of one of _KNOWN
     att = blocks[0].att
@@ -82,6 +85,26 @@ def describe_decoder(model: LanguageModel) -> Described:
         settings["attention_factor"] = float(att.rotary.attention_factor)
         weights["frequencies"] = np.asarray(att.rotary.frequencies, np.float32)  # (D/2)
     return Described(settings, weights)
+
+
+def describe_encoder(model: Encoder) -> Described:
+    """The settings and arrays of a BERT or DistilBERT without its head.
+
+    settings: context_length, vocab_size, emb_dim, n_layers, n_heads, norm_eps, activation "gelu"
+    (exact) or "gelu_new"; weights: by the names of the state_dict, float32
+    Raises: ValueError, which names the part, for any other model.
+    """
+    body, name = model.body(), type(model).__name__
+    if type(body) not in (Bert, DistilBert):
+        raise ValueError(f"{name} is not an encoder that can be written so: Bert, DistilBert")
+    config: Any = body.config
+    if config.pad_token_id is not None or config.activation not in ("gelu", "gelu_new"):
+        raise ValueError(f"{name}: its positions or its activation cannot be written so")
+    names = ("context_length", "vocab_size", "emb_dim", "n_layers", "n_heads", "activation")
+    settings = {n: getattr(config, n) for n in names} | {"norm_eps": float(config.norm_eps)}
+    state = body.state_dict()
+    weights = {key: np.asarray(to_numpy(v.array), np.float32) for key, v in state.items()}
+    return Described({**settings, "encoder": True}, weights)
 
 
 def _unknown_part(block: Any) -> str | None:

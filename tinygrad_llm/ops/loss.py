@@ -211,7 +211,7 @@ class CrossEntropy(Op):
             return None
         xp, at, add_up = xp_of(x), row_starts(x) + t, sum_of_few
         z, total = exp_of_few(x, largest=30.0)  # z = exp(x) (N, C), (N)
-        of_target = None if z is None else z.take(at)
+        of_target: Any = None if z is None else z.take(at)
         if z is not None and of_target.item(of_target.argmin()) > 1e-12:
             losses = xp.log(total / of_target)  # exact also where p_t is nearly 1
         else:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 from ..files.packages import importing, install_extra
-from . import ollama, openai
+from . import looking, ollama, openai, watching
 from .fields import ApiError
-from .service import Service
+from .served import Served
 
 __all__ = ["Page", "check_installed", "make_app"]
 
@@ -44,7 +44,7 @@ def check_installed() -> None:
 
 
 def make_app(
-    service: Service, hosts: Collection[str], key: str | None = None,
+    served: Served, hosts: Collection[str], key: str | None = None,
     pages: Mapping[str, Page] | None = None,
 ) -> Any:  # fmt: skip
     """A FastAPI application.
@@ -62,18 +62,19 @@ def make_app(
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     async def health() -> dict[str, Any]:
-        running, waiting = service.engine.counts
+        running, waiting = served.models.counts
         return {"status": "ok", "running": running, "waiting": waiting}
 
     def get(path: str, answer: Callable[..., Any]) -> None:
-        async def call() -> Any:
-            return await answer(service)
+        async def call(http: Any) -> Any:
+            return await answer(served, http)
 
-        app.add_api_route(path, call, methods=["GET"])
+        call.__annotations__ = {"http": Http}
+        app.add_api_route(path, call, methods=["GET"], response_model=None)
 
     def post(path: str, answer: Callable[..., Any]) -> None:
         async def call(http: Any) -> Any:
-            return await answer(service, http)
+            return await answer(served, http)
 
         call.__annotations__ = {"http": Http}
         app.add_api_route(path, call, methods=["POST"], response_model=None)
@@ -83,6 +84,11 @@ def make_app(
     post("/v1/chat/completions", openai.chat)
     post("/v1/completions", openai.completions)
     post("/v1/embeddings", openai.embeddings)
+    post("/v1/classify", looking.classify)
+    post("/v1/attention", looking.attention)
+    get("/v1/run", watching.status)
+    post("/v1/run/pause", watching.pause)
+    post("/v1/run/continue", watching.resume)
     get("/api/tags", ollama.tags)
     post("/api/chat", ollama.chat)
     post("/api/generate", ollama.generate)

@@ -10,37 +10,38 @@ from typing import Any
 
 from .engine import Request
 from .fields import ApiError, Fields
+from .served import Served
 from .service import Answers, Service, body_of, reason_of
 
 __all__ = ["chat", "generate", "tags"]
 
 
-async def tags(service: Service) -> dict[str, Any]:
+async def tags(served: Served, http: Any) -> dict[str, Any]:
     """The models of this server."""
-    return {"models": [{"name": service.name, "model": service.name}]}
+    return {"models": [{"name": name, "model": name} for name in served.models.names]}
 
 
-async def chat(service: Service, http: Any) -> Any:
+async def chat(served: Served, http: Any) -> Any:
     """The next message of a conversation."""
-    fields = await body_of(http, service.limits)
-    service.check_model(fields)
-    ids = service.chat_ids(fields.get("messages"))
+    fields = await body_of(http, served.limits)
+    service = await served.service(fields)
+    ids = await service.chat_ids(fields.get("messages"))
     return await _answer(
         service, fields, ids, http, lambda text: {"message": {"role": "assistant", "content": text}}
     )
 
 
-async def generate(service: Service, http: Any) -> Any:
+async def generate(served: Served, http: Any) -> Any:
     """The answer to a prompt; with raw, or without a chat template, the text after it."""
-    fields = await body_of(http, service.limits)
-    service.check_model(fields)
+    fields = await body_of(http, served.limits)
+    service = await served.service(fields)
     prompt, system = fields.text("prompt", ""), fields.text("system")
     fields.refuse("suffix", "images", "template", "context")
     if fields.flag("raw", False) or not service.can_chat:
-        ids = service.text_ids(prompt)
+        ids = await service.text_ids(prompt)
     else:
         before = [{"role": "system", "content": system}] if system else []
-        ids = service.chat_ids([*before, {"role": "user", "content": prompt}])
+        ids = await service.chat_ids([*before, {"role": "user", "content": prompt}])
     return await _answer(service, fields, ids, http, lambda text: {"response": text})
 
 

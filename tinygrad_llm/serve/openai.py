@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from .engine import Request, TokenLogprobs
 from .fields import ApiError, Fields
+from .served import Served
 from .service import Answers, Service, body_of, reason_of
 
 __all__ = ["chat", "completions", "embeddings", "models"]
@@ -21,20 +23,20 @@ _UNSUPPORTED = (
 )  # fmt: skip
 
 
-async def models(service: Service) -> dict[str, Any]:
-    """The models of this server."""
-    names = [service.name, *(["embeddings"] if service.embedder is not None else [])]
+async def models(served: Served, http: Any) -> dict[str, Any]:
+    """The models of this server; `kind` says what each can be asked."""
     return {"object": "list", "data": [
-        {"id": name, "object": "model", "created": service.created, "owned_by": "local"}
-        for name in names
+        {"id": name, "object": "model", "created": served.created, "owned_by": "local",
+         "kind": kind}
+        for name, kind in served.kinds.items()
     ]}  # fmt: skip
 
 
-async def chat(service: Service, http: Any) -> Any:
+async def chat(served: Served, http: Any) -> Any:
     """The next message of a conversation, in whole or as server-sent events."""
-    fields = await body_of(http, service.limits)
-    service.check_model(fields)
-    ids = service.chat_ids(fields.get("messages"))
+    fields = await body_of(http, served.limits)
+    service = await served.service(fields)
+    ids = await service.chat_ids(fields.get("messages"))
     top = fields.integer("top_logprobs", 0, 0, service.limits.logprobs)
     logprobs = top if fields.flag("logprobs", False) else None
     limit = fields.integer("max_completion_tokens", None, 1, 10**9)
@@ -43,11 +45,11 @@ async def chat(service: Service, http: Any) -> Any:
     return await _answer(writer)
 
 
-async def completions(service: Service, http: Any) -> Any:
+async def completions(served: Served, http: Any) -> Any:
     """The text after one prompt or several, in whole or as server-sent events."""
-    fields = await body_of(http, service.limits)
-    service.check_model(fields)
-    prompts = _prompts(service, fields)
+    fields = await body_of(http, served.limits)
+    service = await served.service(fields)
+    prompts = await _prompts(service, fields)
     logprobs = fields.integer("logprobs", None, 0, service.limits.logprobs)
     if fields.integer("best_of", 1, 1, 128) > fields.integer("n", 1, 1, 128):
         raise ApiError(400, "best_of is not supported by this server", "best_of")
@@ -55,7 +57,7 @@ async def completions(service: Service, http: Any) -> Any:
     return await _answer(_Completion(service, fields, service.start(requests, http)))
 
 
-def _prompts(service: Service, fields: Fields) -> list[list[int]]:
+async def _prompts(service: Service, fields: Fields) -> list[list[int]]:
     """The ids of `prompt`: a text, a list of texts, a list of ids, or a list of lists of ids."""
     prompt, most = fields.get("prompt"), service.limits.prompts
     listed = prompt if isinstance(prompt, list) else [prompt]
@@ -67,7 +69,7 @@ def _prompts(service: Service, fields: Fields) -> list[list[int]]:
     for one in listed:
         if isinstance(one, str):
             text = Fields({"prompt": one}).text("prompt")
-            rows.append(service.text_ids(text))
+            rows.append(await service.text_ids(text))
         elif isinstance(one, list) and all(type(x) is int for x in one):
             size = service.tokenizer.vocab_size
             if not all(0 <= x < size for x in one):
@@ -115,6 +117,9 @@ class _Writer:
         self.fields_stream = fields.flag("stream", False)
         self.with_usage = fields.part("stream_options").flag("include_usage", False)
         self.asked_logprobs = answers.requests[0].logprobs is not None
+        self.asked_ids = fields.flag("return_token_ids", False)  # vLLM's name
+        if self.asked_ids and not self.asked_logprobs:
+            raise ApiError(400, "return_token_ids needs logprobs", "return_token_ids")
         self._head = {
             "id": f"{self.prefix}-{secrets.token_hex(12)}", "created": int(time.time()),
             "model": service.name,
@@ -128,11 +133,18 @@ class _Writer:
         """The answer in one object."""
         texts = await self.answers.whole()
         choices = [self.choice(i, t.text, t.logprobs, t.reason, True) for i, t in enumerate(texts)]
-        usage = self.answers.usage
-        return {**self._head, "object": self.kind, "choices": choices, "usage": usage}
+        body = {**self._head, "object": self.kind, "choices": choices}
+        return {**body, "usage": self.answers.usage, **self._prompt_ids()}
 
-    def _chunk(self, choices: list[Any], usage: Any = None) -> bytes:
-        value = {**self._head, "object": self.chunk_kind, "choices": choices}
+    def _prompt_ids(self) -> dict[str, Any]:
+        """The ids of the first prompt, if ids were asked for."""
+        return {"prompt_token_ids": self.answers.requests[0].ids} if self.asked_ids else {}
+
+    def _ids(self, logprobs: Sequence[TokenLogprobs]) -> dict[str, Any]:
+        return {"token_ids": [x.id for x in logprobs]} if self.asked_ids else {}
+
+    def _chunk(self, choices: list[Any], usage: Any = None, **more: Any) -> bytes:
+        value = {**self._head, "object": self.chunk_kind, "choices": choices, **more}
         if self.with_usage:
             value["usage"] = usage
         return b"data: " + json.dumps(value).encode() + b"\n\n"
@@ -145,6 +157,8 @@ class _Writer:
         """The answer as server-sent events."""
         for choice in self.opening():
             yield self._chunk([choice])
+        if self.asked_ids:
+            yield self._chunk([], **self._prompt_ids())
         async for i, event in self.answers:
             if event.reason == "error":
                 error = {"message": "the answer could not be completed", "type": "server_error"}
@@ -180,7 +194,8 @@ class _Chat(_Writer):
         body = {"message": {"role": "assistant", "content": text, "refusal": None}}
         if not whole:
             body = {"delta": {"content": text} if text else {}}
-        return {"index": i, **body, "logprobs": shown, "finish_reason": reason}
+        more = self._ids(logprobs)
+        return {"index": i, **body, "logprobs": shown, "finish_reason": reason, **more}
 
     def _token(self, x: TokenLogprobs) -> dict[str, Any]:
         def one(token_id: int, logprob: float) -> dict[str, Any]:
@@ -205,38 +220,42 @@ class _Completion(_Writer):
                 "top_logprobs": [{self.spelled(k)[0]: p for k, p in x.top} for x in logprobs],
                 "text_offset": offsets,
             }  # fmt: skip
-        return {"index": i, "text": text, "logprobs": shown, "finish_reason": reason}
+        more = self._ids(logprobs)
+        return {"index": i, "text": text, "logprobs": shown, "finish_reason": reason, **more}
 
 
 # -------------------------------------------------------------------------------- the embeddings
-async def embeddings(service: Service, http: Any) -> dict[str, Any]:
+async def embeddings(served: Served, http: Any) -> dict[str, Any]:
     """The vectors of texts, as lists of numbers or base64 of float32."""
-    import asyncio
-
-    fields = await body_of(http, service.limits)
-    if service.embedder is None:
+    fields = await body_of(http, served.limits)
+    embedder = served.embedder
+    if embedder is None:
         raise ApiError(404, "this server was started without --embeddings")
     name = fields.text("model", most=256)
-    if name not in ("embeddings", service.name):
+    if name not in ("embeddings", *served.models.names):
         raise ApiError(404, 'the model of embeddings is "embeddings"', "model", "model_not_found")
-    texts = fields.texts("input", service.limits.prompts, 20_000)
+    texts = fields.texts("input", served.limits.prompts, 20_000)
     if not texts:
         raise fields.wrong("input", "a text or a list of texts")
     kind = fields.text("encoding_format", "float", 16)
     if kind not in ("float", "base64"):
         raise fields.wrong("encoding_format", "float or base64")
     fields.refuse("dimensions")
+
+    def embed() -> tuple[Any, int]:
+        encode = embedder.tokenizer.encode  # a text may spell a special token: that is text too
+        tokens = sum(len(encode(text, disallowed_special=())) for text in texts)
+        return embedder.embed(texts), tokens  # (N, C)
+
     try:
-        async with service.embedding:
-            vectors = await asyncio.to_thread(service.embedder.embed, texts)  # (N, C)
+        async with served.computing:
+            vectors, tokens = await asyncio.to_thread(embed)
     except ValueError:
         raise ApiError(400, "a text has no tokens for this model", "input") from None
     rows = [
         row.tolist() if kind == "float" else base64.b64encode(row.astype("<f4").tobytes()).decode()
         for row in vectors
     ]
-    encode = service.embedder.tokenizer.encode  # a text may spell a special token: that is text too
-    tokens = sum(len(encode(text, disallowed_special=())) for text in texts)
     return {
         "object": "list", "model": name,
         "data": [{"object": "embedding", "index": i, "embedding": r} for i, r in enumerate(rows)],

@@ -1,4 +1,4 @@
-"""What the routes of all clients share: the prompt, the options, the events of an answer."""
+"""A language model of a server: the prompt, the options, the events of an answer."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import asyncio
 import dataclasses
 import hashlib
 import secrets
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 
 from ..generation import Sampling
@@ -18,39 +18,25 @@ from .fields import ApiError, Fields, read_body
 __all__ = ["Answers", "Service", "body_of"]
 
 _LOOK = 0.5  # seconds between two looks whether the client is still there
-_MOST_CHARACTERS = 256
 
 
 class Service:
-    """A model under its name, with what is needed to answer.
+    """A language model under its name, with what is needed to answer.
 
     engine      runs the model
     name        by which clients ask for it
     ends        ids that end a text
-    embedder    texts -> vectors, (N, C), or None
     """
 
-    def __init__(
-        self, engine: Engine, name: str, ends: Sequence[int] = (), embedder: Any = None
-    ) -> None:
-        self.engine, self.name, self.embedder = engine, name, embedder
+    def __init__(self, engine: Engine, name: str, ends: Sequence[int] = ()) -> None:
+        self.engine, self.name = engine, name
         self.tokenizer, self.limits = engine.tokenizer, engine.limits
         self.context_length: int = engine.model.context_length
-        self.embedding = asyncio.Lock()  # one request at a time
         self._newest_mail: _Mail | None = None
-        self.ends, self.created = tuple(ends), int(time.time())
+        self.ends = tuple(ends)
         self.can_chat = bool(getattr(self.tokenizer, "names", {}).get("chat_template"))
 
-    def check_model(self, fields: Fields) -> None:
-        """Raises: ApiError with 404 unless `model` names what was started; it never is a path."""
-        name = fields.text("model", most=_MOST_CHARACTERS)
-        if name is None:
-            raise fields.wrong("model", f'"{self.name}", the model of this server')
-        if name not in (self.name, f"{self.name}:latest"):
-            message = f'there is no model of this name here: this server has "{self.name}"'
-            raise ApiError(404, message, "model", "model_not_found")
-
-    def chat_ids(self, messages: Any) -> list[int]:
+    async def chat_ids(self, messages: Any) -> list[int]:
         """The ids of a conversation, as the chat template writes it.
 
         Raises: ApiError with 400 if it is not a list of messages, or the template refuses them.
@@ -62,19 +48,20 @@ class Service:
             raise ApiError(400, "messages must be a list of 1 to 4096 messages", "messages")
         read = [_message(message, i) for i, message in enumerate(messages)]
         try:
-            ids: list[int] = self.tokenizer.chat(read)
+            ids: list[int] = await asyncio.to_thread(self.tokenizer.chat, read)
         except (ValueError, TypeError):
             refused = "the model's chat template refuses these messages"
             raise ApiError(400, refused, "messages") from None
         return self.check_length(ids)
 
-    def text_ids(self, text: str) -> list[int]:
-        """The ids of a text to continue.
+    async def text_ids(self, text: str) -> list[int]:
+        """The ids of a text to continue. A long one takes a while: others are served meanwhile.
 
         Raises: ApiError with 400 if the tokenizer can't write it, or it is too long.
         """
         try:
-            ids = list(self.tokenizer.encode(text, disallowed_special=()))
+            encode = partial(self.tokenizer.encode, text, disallowed_special=())
+            ids = list(await asyncio.to_thread(encode))
         except ValueError:
             raise ApiError(400, "the tokenizer has no tokens for this text", "prompt") from None
         return self.check_length(ids)

@@ -56,10 +56,7 @@ _C_NAMES = {
     **{"float16": "c10::Half", "bfloat16": "c10::BFloat16"},
 }
 _INFINITE = {"e": 65520.0, "E": 3.39617752923046e38, "f": 3.4028235677973366e38}  # from here on
-_GREATEST = {
-    **{"float16": 65504.0, "bfloat16": 3.3895313892515355e38},
-    **{"float32": 3.4028234663852886e38},
-}
+_GREATEST = {"e": 65504.0, "E": 3.3895313892515355e38, "f": 3.4028234663852886e38}  # finite ones
 
 
 def filling(value: Any, dtype: np.dtype, n_elements: int) -> Any:
@@ -77,7 +74,7 @@ def fitted(value: Any, dtype: np.dtype, name: str | None = None) -> Any:
     if type(value) is int and not -(2**63) <= value < 2**64:
         raise OverflowError(f"int too big to convert: {value} has more than 64 bits")
     if dtype.kind not in "iu":
-        greatest = _GREATEST.get(dtype.name, math.inf)
+        greatest = _GREATEST.get(dtype.char, math.inf)  # a dtype's name takes a microsecond
         if isinstance(value, complex) or not greatest < abs(value) < math.inf:
             return value
         name = _C_NAMES[dtype.name]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -73,7 +74,7 @@ class WeightsAndBiases:
         known = place / "id"
         if not known.exists():
             with atomic_write(known) as file:
-                file.write(wandb.util.generate_id().encode("ascii"))
+                file.write(secrets.token_hex(4).encode("ascii"))
         self._run = wandb.init(
             dir=str(folder), name=folder.name, id=known.read_text("ascii"), resume="allow",
             mode=os.environ.get("WANDB_MODE", "offline"), config=dict(config),

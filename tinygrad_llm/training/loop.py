@@ -14,6 +14,7 @@ resumes, and plan.py measures what a run will cost.
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -30,6 +31,7 @@ from ..optim.lr_scheduler import LRScheduler
 from .averaging import WeightAverage
 from .checkpoint import Checkpoint
 from .guard import FolderLock, Interruptions
+from .live import GRADIENT_STEPS
 from .lr_finder import FoundRate, search_rates
 from .noise import NoiseScale
 from .options import TrainingOptions, did_you_mean, from_keywords
@@ -241,6 +243,7 @@ class Trainer:
             np.errstate(all="ignore"),  # every loss and gradient norm is checked here
         ):
             ranks.interruptions = interruptions
+            ranks.pause_asked = self.storage.live.pause_asked
             with ranks.together():
                 if resume:
                     self.storage.resume(resume, self.setup, self.counters)
@@ -258,7 +261,7 @@ class Trainer:
                 self._loop(interruptions)
             finally:
                 self.progress.stop()
-                self.storage.end()
+                self.storage.end(self.step)
             plot = self.reporter.plot()
             c = self.counters
             return Result(
@@ -276,6 +279,8 @@ class Trainer:
             lr = self.optimizer.param_groups[0]["lr"]
             norm = self._train_step()
             self.reporter.step(lr, norm, pace, first)
+            if norm is not None and self.step % GRADIENT_STEPS == 0:
+                self.reporter.gradients(norm)
             last = self.step == self.steps
             if last or self.step % options.validation_steps == 0:
                 self._validate()
@@ -286,8 +291,28 @@ class Trainer:
                 self.reporter.plot()
                 interruptions.signal = stop
                 interruptions.stop(f"saved {self.checkpoint or 'nothing'}", self.resume_command)
-            if last or self.step % options.checkpoint_every == 0:
+            if due := last or self.step % options.checkpoint_every == 0:
                 self._save(final=last)
+            if not last and self.setup.ranks.asked_to_pause(self.storage.live.pause_asked):
+                pace.skip(self._pause(interruptions, saved=due))
+
+    def _pause(self, interruptions: Interruptions, saved: bool) -> float:
+        """Saves, and waits until nobody asks for it any more or a signal comes; the seconds.
+
+        A run that is killed while it waits continues from here, with nothing lost.
+        """
+        live, began = self.storage.live, time.perf_counter()
+        if not saved:
+            self._save()
+        self.progress.note(
+            f"paused at step {self.step}, saved; to continue: rm {live.folder}/pause"
+        )
+        live.state("paused", self.step, self.steps)
+        while live.pause_asked() and interruptions.signal is None:
+            time.sleep(0.05)
+        self.setup.ranks.same(None)  # the others wait for rank 0 here
+        live.state("running", self.step, self.steps)
+        return time.perf_counter() - began
 
     def _train_step(self) -> float | None:
         """One update; returns the gradient's norm before clipping, None if no target counted."""

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..data.batches import Stream
+from ..models.base import Model
 from ..nn import Module
 from ..optim import Optimizer
 from .snapshot import restored_afterwards
@@ -124,10 +125,11 @@ def search_rates(
         restored_afterwards(setup),
     ):
         setup.model.train()
+        shares = _shares(setup)
         for i in range(steps):
             rate = lowest * factor**i
-            for group in setup.optimizer.param_groups:
-                group["lr"] = rate
+            for group, share in zip(setup.optimizer.param_groups, shares, strict=True):
+                group["lr"] = rate * share
             taken = setup.take()
             try:
                 with np.errstate(all="ignore"):
@@ -143,6 +145,14 @@ def search_rates(
             if course.diverged:
                 break
     return course.result()
+
+
+def _shares(setup: Setup) -> list[float]:
+    """By what each group's rate is multiplied: 1, except with µP (models/mup.py)."""
+    groups = setup.optimizer.param_groups
+    if isinstance(setup.model, Model) and setup.model.width_multiplier != 1.0:
+        return [float(group["lr"]) / float(groups[0]["lr"]) for group in groups]
+    return [1.0] * len(groups)
 
 
 class _Course:

@@ -48,6 +48,8 @@ class Ranks:
         self.rank, self.size, self.group = rank, size, group
         self.interruptions: Any = None  # of the run, see training/guard.py
         self.stop_signal: int | None = None  # that came to any of the ranks
+        self.pause_asked: Callable[[], bool] = lambda: False  # on rank 0, see training/live.py
+        self.pause = False  # whether it was, in the step's exchange
         self.sharded = False  # whether each rank has only a part of the parameters
         self._random: np.ndarray | None = None  # the state of this rank's own generator
 
@@ -223,12 +225,20 @@ class Ranks:
         """
         return self.stop_signal if self.several else signal
 
+    def asked_to_pause(self, asked: Callable[[], bool]) -> bool:
+        """Whether the run should wait, on all ranks after the same step; asked: says it here."""
+        return self.pause if self.several else asked()
+
     def settle(self, loss: float, failed: bool) -> tuple[float, bool]:
-        """(sum of the ranks' losses, whether any has failed), and whether a signal came to any."""
+        """(sum of the ranks' losses, whether any has failed), and what was asked of any."""
         if not self.several:
             return loss, failed
         signal = getattr(self.interruptions, "signal", None) or 0
-        total, bad, signals = self.sums(0.0 if failed else loss, float(failed), float(signal))
+        pause = self.first and self.pause_asked()
+        total, bad, signals, pauses = self.sums(
+            0.0 if failed else loss, float(failed), float(signal), float(pause)
+        )
+        self.pause = pauses > 0
         if signals:
             self.stop_signal = max(self.everyones(int(signal)))
         return total, bad > 0

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..models.base import undisturbed
+from .live import layer_norms
 from .options import TrainingOptions
 from .progress import Progress, make_progress
 from .step import Setup, evaluate
@@ -66,6 +67,11 @@ class Pace:
             rate = (units - self._measured_units) / max(passed, 1e-9)
             self.rate = 0.7 * self.rate + 0.3 * rate if self.rate else rate
             self._measured_at, self._measured_units = now, units
+
+    def skip(self, seconds: float) -> None:
+        """The run has waited: this time is not of training."""
+        self._began += seconds
+        self._measured_at += seconds
 
     def left(self, done: int, steps: int) -> float:
         """Seconds for `steps` more steps, where `done` have been made since the pace began."""
@@ -159,11 +165,25 @@ class Reporter:
                 return {}
             return self.reports.report(self.setup.model)
 
+    def gradients(self, norm: float) -> None:
+        """Writes the gradient norm of each layer, before clipping; norm: that of all of them.
+
+        Nothing is written where the ranks divide the parameters among them.
+        """
+        live, ranks = self.storage.live, self.setup.ranks
+        if live.folder is None or not ranks.first or ranks.sharded:
+            return
+        clipped = max(1.0, (norm + 1e-6) / self.setup.largest_norm)
+        norms = layer_norms(self.setup.model.named_parameters(), clipped)
+        if norms:
+            live.gradients.log(step=self.counters.step, norms=norms)
+
     def sample(self) -> None:
         """Shows a text by the model."""
         assert self.reports.sample is not None
         with undisturbed(self.setup.model):
             text = self.reports.sample(self.setup.model)
+        self.storage.live.samples.log(step=self.counters.step, text=text)
         self.progress.sample(text)
 
     def plot(self) -> Path | None:

@@ -22,6 +22,7 @@ from .checkpoint import (
     find_checkpoint,
     save_checkpoint,
 )
+from .live import LiveFiles
 from .loggers import make_logger
 from .metrics import Metrics
 from .optimizer_state import load_whole_state, whole_state, whole_weights
@@ -77,6 +78,7 @@ class Storage:
         """Where the files of the run go, if it was not known before."""
         self.folder = None if folder is None else local_path(folder)
         self.metrics = Metrics(None if self.folder is None else self.folder / "metrics.jsonl")
+        self.live = LiveFiles(self.folder)
 
     @property
     def checkpoint_folder(self) -> Path | None:
@@ -148,7 +150,7 @@ class Storage:
         Raises: StorageError if the disk refuses.
         """
         if not self.ranks.first:  # rank 0 writes the files
-            self.metrics = Metrics()
+            self.metrics, self.live = Metrics(), LiveFiles(None)
             return
         newer = self._newer()
         if newer and self.folder is not None:
@@ -161,11 +163,13 @@ class Storage:
                 f"{aside}"
             )
         self.metrics.truncate(step if self.checkpoint else -1)
+        self.live.begin(step if self.checkpoint else -1, self.options.steps or 0)
         with blame("`log`", ValueError):
             self.metrics.logger = make_logger(self.options.log, self.folder, step, self.config)
 
-    def end(self) -> None:
-        """After the last step: closes what the metrics are written to."""
+    def end(self, step: int) -> None:
+        """After the last step that is made: closes what the metrics are written to."""
+        self.live.end(step, self.options.steps or 0)
         self.metrics.close()
         self.metrics.close_logger()
         if (problem := self.metrics.logger_problem) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -19,6 +20,8 @@ several, made by this package: sums, addition, arithmetic, counting or words; or
 reasoning-gym is installed (pip install --no-deps reasoning-gym==0.1.25), chain-sum, chain-sum-hard,
 letter-counting or products. All ways have the same prompt. Accuracy is shown with its 95 % interval
 against the tokens that were written, and drawn; what a way gains over one greedy answer is paired.
+The tasks that are done stand in a .json file beside the picture: the same command continues after
+them.
 
 \b
 Examples:
@@ -38,13 +41,9 @@ def spend(
     temperature: float = typer.Option(0.8, help="Of the drawn answers."),
     answer_tokens: int = typer.Option(64, help="Tokens of an answer at most."),
     steps: bool = typer.Option(True, help="Ask for steps, and to refine; else the question alone."),
-    beams: int = typer.Option(4, help="Beams of beam search; 0 leaves it out."),
-    diverse: int = typer.Option(4, help="Answers of diverse beam search; 0 leaves it out."),
+    beams: int = typer.Option(4, help="Of beam search, and answers of a diverse one; 0 for none."),
     seed: int = typer.Option(7, help="Of the questions and the draws."),
-    plot: str = typer.Option("spending.png", help="Where the picture goes."),
-    save: str | None = typer.Option(
-        None, help="A JSON file of the tasks that are done: the same command continues after them."
-    ),
+    plot: str = typer.Option("spending.png", help="Where the picture goes; answers beside it."),
 ) -> None:
     """Print accuracy against tokens for every way to answer, and draw it.
 
@@ -61,7 +60,6 @@ def spend(
     must_be("questions", 1 <= questions <= 10**5, "between 1 and 100,000", questions)
     must_be("samples", 1 <= samples <= 1024, "between 1 and 1,024", samples)
     must_be("beams", 0 <= beams <= 64 and beams != 1, "0, or between 2 and 64", beams)
-    must_be("diverse", 0 <= diverse <= 64, "between 0 and 64", diverse)
     must_be("temperature", 0 < temperature < 100, "above 0 and below 100", temperature)
     names = list(dict.fromkeys(name.strip() for name in task.split(",")))
     with blame("--task", ValueError, ImportError):
@@ -74,21 +72,25 @@ def spend(
     style = "chat" if has_chat(loaded.tokenizer) else "plain"
     options: dict[str, Any] = {
         "samples": samples, "temperature": temperature, "answer_tokens": answer_tokens,
-        "steps": steps, "beams": beams, "diverse": diverse, "seed": seed,
+        "steps": steps, "beams": beams, "diverse": beams, "seed": seed,
     }  # fmt: skip
     settings = {"base": base, "questions": questions, **options}
-    with blame("--save", ValueError, OSError):
-        known = read_ways(save, settings) if save else {}
+    save = Path(plot).with_suffix(".json")
+    known: dict[str, Any] = {}
+    try:
+        known = read_ways(save, settings)
+    except ValueError as error:
+        say(f"note         {error}; it is written anew")
     ways = {}
     for name, entries in tasks.items():
         if name not in known:
-            with blame("--answer-tokens", ValueError):
+            with blame("--task", ValueError):
                 known[name] = ways_of(
                     loaded.model, loaded.tokenizer, entries, style,
                     end=padding_of(loaded.tokenizer),
                     note=counting(say, f"{name:<12} {{done}} of {{of}} answered"), **options,
                 )  # fmt: skip
-            if save:
+            with blame("--plot", OSError):
                 write_ways(save, settings, known)
         ways[name] = [*known[name], most_frequent(entries)]
     shown = dict(ways)

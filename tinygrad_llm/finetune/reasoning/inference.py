@@ -211,8 +211,7 @@ def read_ways(path: str | Path, settings: Mapping[str, Any]) -> dict[str, list[W
     for name, value in settings.items():
         if made_with.get(name) != value:
             raise ValueError(
-                f"{path} was made with {name} {made_with.get(name)}, now it is {value}: name "
-                "another file"
+                f"{path} was made with {name} {made_with.get(name)}, now it is {value}"
             )
     return tasks
 

@@ -1,15 +1,16 @@
-"""The chat page of the server: a conversation, and how probable each of its tokens was."""
+"""The chat page of the server: a conversation, its tokens' probabilities and attention."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..app import Page
-from .embed_page import embed_page
 from .served import served_page
 
-__all__ = ["chat_pages"]
+__all__ = ["chat_page"]
 
 _BODY = """<main>
-<div class="top"><h1 data-word="title">Chat</h1><button id="language" type="button"></button></div>
+{top}
 <details><summary data-word="options">Options</summary>
 <div class="fields">
 <label><span data-word="model">Model</span><select id="model"></select></label>
@@ -24,8 +25,7 @@ _BODY = """<main>
 <label class="whole" for="system"><span data-word="system">Instructions for the model</span></label>
 <textarea id="system" rows="2" maxlength="100000"></textarea>
 </details>
-<div id="locked" class="hidden"><label><span data-word="key">Key of the server</span>
-<input id="key" type="password" autocomplete="off"></label></div>
+{key}
 <div id="log" role="log" data-label="log"></div>
 <p id="status" class="status" role="status"></p>
 <form id="form">
@@ -40,11 +40,7 @@ _BODY = """<main>
 """
 
 
-def chat_pages(embeddings: bool = False) -> dict[str, Page]:
-    """The pages of a server by their paths, for serve.app.make_app: "/" is the chat.
-
-    embeddings: whether the server has vectors of sentences; then "/embed" compares texts
-    """
-    scripts = ("words.js", "markdown.js", "chat.js")
-    chat = served_page("Chat", _BODY, ("pages.css", "chat.css"), scripts)
-    return {"/": chat, **({"/embed": embed_page()} if embeddings else {})}
+def chat_page(pages: Sequence[str]) -> Page:
+    """The chat; pages: names of the pages that the server has, see served_page."""
+    scripts = ("markdown.js", "chat_attention.js", "chat.js")
+    return served_page("chat", "Chat", _BODY, ("chat.css",), scripts, pages)

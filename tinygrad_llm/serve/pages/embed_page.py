@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..app import Page
 from .served import served_page
 
-__all__ = ["embed_page"]
+__all__ = ["BODY", "embed_page"]
 
-_BODY = """<main>
-<div class="top"><h1 data-word="title">Sentences compared</h1>
-<button id="language" type="button"></button></div>
+BODY = """<main>
+{top}
 <form id="form">
 <label class="whole" for="texts"><span data-word="texts">Texts, one per line</span></label>
 <textarea id="texts" rows="6" maxlength="100000"></textarea>
-<div id="locked" class="hidden"><label><span data-word="key">Key of the server</span>
-<input id="key" type="password" autocomplete="off"></label></div>
+{key}
 <div class="fields"><button id="compare" class="main" data-word="compare">Compare</button></div>
 </form>
 <p id="status" class="status" role="status"></p>
@@ -28,6 +28,7 @@ _BODY = """<main>
 """
 
 
-def embed_page() -> Page:
-    """The page that compares texts by the vectors of /v1/embeddings."""
-    return served_page("Sentences compared", _BODY, ("pages.css",), ("words.js", "embed.js"))
+def embed_page(pages: Sequence[str]) -> Page:
+    """The page that compares texts by the vectors of /v1/embeddings; pages: see served_page."""
+    scripts = ("embed_server.js", "embed.js")
+    return served_page("embed", "Sentences compared", BODY, (), scripts, pages)

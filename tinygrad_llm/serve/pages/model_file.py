@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from ...models import LanguageModel
-from ...models.described import describe_decoder
+from ...models.described import Described, describe_decoder
 from ...study.common.html import data, escape, page
-from ...text import BPETokenizer, CharTokenizer, GPT2Tokenizer, Tokenizer
+from ...text import BPETokenizer, CharTokenizer, GPT2Tokenizer, PipelineTokenizer, Tokenizer
+from ...text.described import describe_pipeline
 
-__all__ = ["KINDS", "MOST_BYTES", "model_page"]
+__all__ = ["KINDS", "MOST_BYTES", "contents_of", "model_page"]
 
 KINDS = {"F16": "<f2", "F32": "<f4"}
 MOST_BYTES = 64 << 20  # of the weights in the page: a phone still opens it
@@ -59,15 +60,31 @@ def model_page(
     Raises: ValueError for a model or tokenizer that JavaScript does not know here, more than
     MOST_BYTES of weights, or weights that F16 does not hold.
     """
+    contents = contents_of(describe_decoder(model), tokenizer, kind)
+    summary = (f"{type(model).__name__}, {model.n_parameters():,} parameters: "
+               f"{model.config.summary()}")  # fmt: skip
+    body = _BODY.format(title=escape(title), summary=escape(summary), start=escape(start))
+    names = ("words.js", "model.js", "tokenizer.js", "pipeline.js", "model_page.js")
+    return page(
+        title, body + data("model", contents), styles=[_FILES / "pages.css"],
+        scripts=["heat.js", *(_FILES / name for name in names)], policy="",
+    )  # fmt: skip
+
+
+def contents_of(described: Described, tokenizer: Tokenizer, kind: str) -> dict[str, Any]:
+    """What the script of a page reads: settings, weights, tokenizer.
+
+    Raises: ValueError as model_page.
+    """
     if kind not in KINDS:
         raise ValueError(f"kind must be {' or '.join(KINDS)} for html, got {kind!r}")
     fields = _tokenizer_fields(tokenizer)
-    if tokenizer.vocab_size > model.config.vocab_size:
+    known = described.settings["vocab_size"]
+    if tokenizer.vocab_size > known:
         raise ValueError(
-            f"the tokenizer has {tokenizer.vocab_size} tokens and the model "
-            f"{model.config.vocab_size}: they do not belong together"
+            f"the tokenizer has {tokenizer.vocab_size} tokens and the model {known}: they do not "
+            "belong together"
         )
-    described = describe_decoder(model)
     size = np.dtype(KINDS[kind]).itemsize
     n_bytes = sum(w.size for w in described.weights.values()) * size * 4 // 3  # base64
     if n_bytes > MOST_BYTES:
@@ -77,16 +94,7 @@ def model_page(
             f"{MOST_BYTES / 1e6:,.0f} MB are allowed{smaller}: export gguf for a larger model"
         )
     tensors = {name: _encoded(name, w, kind) for name, w in described.weights.items()}
-    contents = {"settings": described.settings, "kind": kind, "tokenizer": fields,
-                "tensors": tensors}  # fmt: skip
-    summary = (f"{type(model).__name__}, {model.n_parameters():,} parameters: "
-               f"{model.config.summary()}")  # fmt: skip
-    body = _BODY.format(title=escape(title), summary=escape(summary), start=escape(start))
-    names = ("words.js", "model.js", "tokenizer.js", "model_page.js")
-    return page(
-        title, body + data("model", contents), styles=[_FILES / "pages.css"],
-        scripts=["heat.js", *(_FILES / name for name in names)], policy="",
-    )  # fmt: skip
+    return {"settings": described.settings, "kind": kind, "tokenizer": fields, "tensors": tensors}
 
 
 def _encoded(name: str, weight: np.ndarray, kind: str) -> str:
@@ -103,6 +111,8 @@ def _tokenizer_fields(tokenizer: Tokenizer) -> dict[str, Any]:
         from ...text import find_gpt2_files
 
         tokenizer = BPETokenizer.from_gpt2_files(*find_gpt2_files())
+    if isinstance(tokenizer, PipelineTokenizer):
+        return describe_pipeline(tokenizer)
     special = sorted(tokenizer.special_tokens, key=tokenizer.special_tokens.__getitem__)
     if isinstance(tokenizer, CharTokenizer):
         return {"kind": "char", "characters": tokenizer.characters, "special": special}
@@ -111,5 +121,6 @@ def _tokenizer_fields(tokenizer: Tokenizer) -> dict[str, Any]:
         firsts = [tokenizer.token_bytes(i)[0] for i in range(256)]
         return {"kind": "bpe", "bytes": firsts, "merges": merges, "special": special}
     raise ValueError(
-        f"html knows the tokenizers char, bpe and gpt2, and this model has {tokenizer.kind!r}"
+        "html knows the tokenizers char, bpe, gpt2 and published ones of BPE, and this model has "
+        f"{tokenizer.kind!r}"
     )

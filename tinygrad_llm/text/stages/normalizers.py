@@ -15,16 +15,16 @@ from . import patterns
 from .charsmap import Charsmap
 from .part import Part
 
-__all__ = ["STRIP", "Normalizer", "build_normalizer", "read_charsmap"]
+__all__ = ["IDEOGRAPHS", "STRIP", "Normalizer", "build_normalizer", "read_charsmap"]
 
 Normalizer = Callable[[str], str]
 MOST_CHARSMAP = 1 << 24  # bytes; that of NFKC has 240,000
 MOST_GROWTH = 1 << 16  # characters of a text that a file wants to insert
-_IDEOGRAPHS = (
+IDEOGRAPHS = (
     "\u4e00-\u9fff\u3400-\u4dbf\U00020000-\U0002a6df\U0002a700-\U0002b73f"
     "\U0002b740-\U0002b81f\U0002b820-\U0002ceaf\uf900-\ufaff\U0002f800-\U0002fa1f"
 )
-_IDEOGRAPH = re.compile(f"[{_IDEOGRAPHS}]")
+_IDEOGRAPH = re.compile(f"[{IDEOGRAPHS}]")
 _SPACES = re.compile(f"[{SPACE}]")
 STRIP = {
     (True, True): re.compile(rf"\A[{SPACE}]+|[{SPACE}]+\Z"),

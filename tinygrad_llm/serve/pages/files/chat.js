@@ -1,25 +1,27 @@
 "use strict";
 const WORDS = {
   en: {
-    title: "Chat", model: "Model", temperature: "Temperature", most: "Most tokens", mode: "Mode", chat: "conversation",
+    title: "Chat", temperature: "Temperature", most: "Most tokens", mode: "Mode", chat: "conversation",
     write: "write on", system: "Instructions for the model", options: "Options", message: "Message", send: "Send",
-    stop: "Stop", clear: "New conversation", copy: "Copy", copied: "Copied", tokens: "Tokens", key: "Key of the server",
+    stop: "Stop", clear: "New conversation", copy: "Copy", copied: "Copied", tokens: "Tokens",
     user: "You", assistant: "Model", hint: "Enter sends, Shift and Enter begin a new line, Escape stops.",
-    ready: "Ready.", writing: "The model writes.", stopped: "Stopped.", done: "{0} tokens, {1} tokens/s.",
-    length: "{0} tokens, {1} tokens/s; the limit on tokens was reached.", lost: "The server does not answer.",
-    locked: "The server wants its key.", plain: "This model has no chat template: it writes on from your text.",
-    log: "Conversation", token: "token", probability: "probability", chosen: "“{0}” was written with the probability {1}; the best candidates were:",
+    none: "This server has no language model.", writing: "The model writes.", stopped: "Stopped.", done: "{0} tokens, {1} tokens/s.",
+    length: "{0} tokens, {1} tokens/s; the limit on tokens was reached.",
+    attention: "Attention", layer: "Layer", head: "Head", mean: "mean of all", looks: "“{0}” (token {1}) looks at:",
+    plain: "This model has no chat template: it writes on from your text.",
+    log: "Conversation", chosen: "“{0}” was written with the probability {1}; the best candidates were:",
     number: "Temperature is 0 to 2, tokens are a whole number from 1.", look: "Tokens: the darker, the less probable. Use the mouse or ← → Home End.",
   },
   ja: {
-    title: "チャット", model: "モデル", temperature: "温度", most: "最大トークン数", mode: "モード", chat: "会話",
+    title: "チャット", temperature: "温度", most: "最大トークン数", mode: "モード", chat: "会話",
     write: "続きを書く", system: "モデルへの指示", options: "設定", message: "メッセージ", send: "送信",
-    stop: "止める", clear: "新しい会話", copy: "コピー", copied: "コピーしました", tokens: "トークン", key: "サーバーのキー",
+    stop: "止める", clear: "新しい会話", copy: "コピー", copied: "コピーしました", tokens: "トークン",
     user: "あなた", assistant: "モデル", hint: "Enter で送信、Shift + Enter で改行、Escape で停止します。",
-    ready: "準備ができました。", writing: "モデルが書いています。", stopped: "止めました。", done: "{0} トークン、{1} トークン/秒。",
-    length: "{0} トークン、{1} トークン/秒。トークン数の上限に達しました。", lost: "サーバーが応答しません。",
-    locked: "サーバーのキーを入力してください。", plain: "このモデルにはチャットテンプレートがないので、テキストの続きを書きます。",
-    log: "会話", token: "トークン", probability: "確率", chosen: "「{0}」は確率 {1} で選ばれました。上位の候補：",
+    none: "このサーバーには言語モデルがありません。", writing: "モデルが書いています。", stopped: "止めました。", done: "{0} トークン、{1} トークン/秒。",
+    length: "{0} トークン、{1} トークン/秒。トークン数の上限に達しました。",
+    attention: "アテンション", layer: "層", head: "ヘッド", mean: "全体の平均", looks: "「{0}」（{1} 番目のトークン）が見ている先：",
+    plain: "このモデルにはチャットテンプレートがないので、テキストの続きを書きます。",
+    log: "会話", chosen: "「{0}」は確率 {1} で選ばれました。上位の候補：",
     number: "温度は 0〜2、トークン数は 1 以上の整数です。", look: "トークン：濃いほど確率が低いものです。マウス、または ← → Home End キーで選びます。",
   },
 };
@@ -27,36 +29,13 @@ const WORDS = {
 (() => {
   let messages = [], running = null;
 
-  function headers() {
-    const key = get("key").value.trim();
-    return { "Content-Type": "application/json", ...(key ? { Authorization: `Bearer ${key}` } : {}) };
-  }
-
-  // The answer's JSON error as an Error with status and code.
-  async function failure(response) {
-    const error = new Error("lost");
-    error.status = response.status;
-    try {
-      const body = await response.json();
-      [error.message, error.code] = [body.error.message, body.error.code];
-    } catch { /* not JSON: the first message stays */ }
-    if (response.status === 401) {
-      get("locked").classList.remove("hidden");
-      get("key").focus();
-      error.message = "locked";
-    }
-    return error;
-  }
-
   async function models() {
     try {
-      const response = await fetch("/v1/models", { headers: headers() });
-      if (!response.ok) throw await failure(response);
-      const names = (await response.json()).data.map((one) => one.id).filter((id) => id !== "embeddings");
-      get("model").replaceChildren(...names.map((text) => element("option", { text, value: text })));
-      say(false, "ready");
+      const all = (await ask("/v1/models")).data.filter((one) => one.kind === "language-model");
+      get("model").replaceChildren(...all.map(({ id }) => element("option", { text: id, value: id })));
+      say(!all.length, all.length ? "ready" : "none");
     } catch (error) {
-      say(true, error.status ? error.message : "lost");
+      complain(error);
     }
   }
 
@@ -65,7 +44,7 @@ const WORDS = {
     const body = element("div", { class: "body" }), tools = element("div", { class: "tools" });
     const made = element("article", { class: role }, element("h2", { "data-word": role, text: words(role) }), body, tools);
     get("log").append(made);
-    return { made, body, tools, text: "", tokens: [] };
+    return { made, body, tools, text: "", tokens: [], ids: [], prompt: [], model: get("model").value };
   }
 
   function tool(answer, word, act) {
@@ -95,9 +74,17 @@ const WORDS = {
     const shown = element("div", { class: "details" });
     const box = element("div", { class: "tokens", role: "toolbar", "aria-label": words("tokens") });
     const about = element("div", { "aria-live": "polite" });
-    const buttons = answer.tokens.map(({ text, p, top }) => {
+    const plain = (p) => `rgba(var(--plus), ${(0.45 * (1 - p)).toFixed(3)})`, first = answer.prompt.length;
+    const shade = (looks) => { // the tokens of the answer at which the chosen one looks
+      for (const one of buttons) one.style.boxShadow = "";
+      for (const [at, w] of looks) if (buttons[at - first]) {
+        buttons[at - first].style.boxShadow = `inset 0 -${(2 + 6 * w).toFixed(1)}px var(--accent)`;
+      }
+    };
+    const attention = attentionView(answer.model, (i) => [...answer.prompt, ...answer.ids.slice(0, i + 1)], shade);
+    const buttons = answer.tokens.map(({ text, p, top }, i) => {
       const button = element("button", { type: "button", class: "token", tabindex: "-1", text: visible(text) || "∅" });
-      button.style.backgroundColor = `rgba(var(--plus), ${(0.45 * (1 - p)).toFixed(3)})`;
+      button.style.backgroundColor = plain(p);
       const show = () => {
         for (const other of buttons) { other.classList.remove("now"); other.tabIndex = -1; }
         button.classList.add("now");
@@ -105,6 +92,7 @@ const WORDS = {
         const rows = top.map(([name, q]) => [visible(name) || "∅", q]);
         about.replaceChildren(element("p", { text: words("chosen", visible(text), percent(p)) }),
           barTable(rows, [words("token"), words("probability"), ""]));
+        attention.show(i);
       };
       button.onfocus = button.onmouseenter = button.onclick = show;
       return button;
@@ -119,6 +107,7 @@ const WORDS = {
     };
     if (buttons.length) buttons[0].tabIndex = 0;
     shown.append(element("p", { class: "soft", "data-word": "look", text: words("look") }), box, about);
+    if (first && answer.ids.length === answer.tokens.length) shown.append(attention.part);
     return shown;
   }
 
@@ -166,6 +155,7 @@ const WORDS = {
   function request(text) {
     const common = {
       model: get("model").value, temperature: get("temperature").valueAsNumber, max_tokens: get("most").valueAsNumber, stream: true,
+      return_token_ids: true,
     };
     if (get("mode").value === "write") return ["/v1/completions", { ...common, prompt: text, logprobs: 5 }];
     const system = get("system").value.trim();
@@ -173,7 +163,7 @@ const WORDS = {
     return ["/v1/chat/completions", { ...common, messages: all, logprobs: true, top_logprobs: 5 }];
   }
 
-  async function ask(text, answer) {
+  async function stream(text, answer) {
     const [path, body] = request(text);
     const options = { method: "POST", headers: headers(), body: JSON.stringify(body), signal: running.signal };
     const response = await fetch(path, options);
@@ -181,7 +171,9 @@ const WORDS = {
     let reason = null;
     for await (const event of events(response)) {
       if (event.error) throw Object.assign(new Error(event.error.message), { status: 500 });
+      answer.prompt = event.prompt_token_ids || answer.prompt;
       for (const choice of event.choices) {
+        answer.ids.push(...(choice.token_ids || []));
         answer.text += choice.text || (choice.delta && choice.delta.content) || "";
         answer.tokens.push(...tokensOf(choice));
         reason = choice.finish_reason || reason;
@@ -212,7 +204,7 @@ const WORDS = {
     get("message").value = "";
     scrollTo(0, document.documentElement.scrollHeight);
     try {
-      const reason = await ask(text, answer);
+      const reason = await stream(text, answer);
       const rate = answer.tokens.length / ((performance.now() - began) / 1000);
       say(false, reason === "length" ? "length" : "done", answer.tokens.length, rate.toFixed(1));
     } catch (error) {
@@ -220,7 +212,7 @@ const WORDS = {
       else if (error.code === "no_chat_template") {
         get("mode").value = "write";
         say(false, "plain");
-      } else say(true, error.status ? error.message : "lost");
+      } else complain(error);
       if (!answer.text) {
         question.made.remove();
         answer.made.remove();

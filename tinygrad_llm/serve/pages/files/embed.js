@@ -1,16 +1,14 @@
 "use strict";
 const WORDS = {
   en: {
-    title: "Sentences compared", texts: "Texts, one per line", compare: "Compare", query: "Nearest to", key: "Key of the server",
-    ready: "Ready.", working: "The server computes.", done: "{0} texts were compared.", lost: "The server does not answer.",
-    locked: "The server wants its key.", few: "Write at least two texts, and at most {0}.", similarity: "Cosine similarity",
-    neighbours: "Nearest neighbours", text: "text", cosine: "cosine", number: "no.",
+    title: "Sentences compared", texts: "Texts, one per line", compare: "Compare", query: "Nearest to",
+ done: "{0} texts were compared.", few: "Write at least two texts, and at most {0}.", similarity: "Cosine similarity",
+    blank: "A text has no tokens for this model.", neighbours: "Nearest neighbours", text: "text", cosine: "cosine", number: "no.",
   },
   ja: {
-    title: "文の比較", texts: "テキスト（1 行に 1 つ）", compare: "比較する", query: "近いものを探すテキスト", key: "サーバーのキー",
-    ready: "準備ができました。", working: "計算しています。", done: "{0} 個のテキストを比較しました。", lost: "サーバーが応答しません。",
-    locked: "サーバーのキーを入力してください。", few: "2 個以上 {0} 個以下のテキストを書いてください。", similarity: "コサイン類似度",
-    neighbours: "最も近いもの", text: "テキスト", cosine: "コサイン", number: "番号",
+    title: "文の比較", texts: "テキスト（1 行に 1 つ）", compare: "比較する", query: "近いものを探すテキスト",
+ done: "{0} 個のテキストを比較しました。", few: "2 個以上 {0} 個以下のテキストを書いてください。", similarity: "コサイン類似度",
+    blank: "このモデルのトークンがないテキストがあります。", neighbours: "最も近いもの", text: "テキスト", cosine: "コサイン", number: "番号",
   },
 };
 
@@ -57,26 +55,15 @@ const WORDS = {
   async function compare() {
     texts = get("texts").value.split("\n").map((line) => line.trim()).filter((line) => line);
     if (texts.length < 2 || texts.length > MOST) { say(true, "few", MOST); return; }
-    const key = get("key").value.trim();
-    const headers = { "Content-Type": "application/json", ...(key ? { Authorization: `Bearer ${key}` } : {}) };
     say(false, "working");
     get("compare").disabled = true;
     try {
-      const response = await fetch("/v1/embeddings", { method: "POST", headers, body: JSON.stringify({ model: "embeddings", input: texts }) });
-      if (response.status === 401) {
-        get("locked").classList.remove("hidden");
-        get("key").focus();
-        say(true, "locked");
-        return;
-      }
-      const body = await response.json();
-      if (!response.ok) { say(true, body.error.message); return; }
-      vectors = body.data.map((one) => one.embedding);
+      vectors = await vectorsOf(texts);
       get("query").replaceChildren(...texts.map((text, i) => element("option", { value: i, text: `${i + 1}  ${text.slice(0, 60)}` })));
       say(false, "done", texts.length);
       show();
-    } catch {
-      say(true, "lost");
+    } catch (error) {
+      complain(error);
     } finally {
       get("compare").disabled = false;
     }

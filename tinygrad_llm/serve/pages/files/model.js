@@ -22,6 +22,16 @@ function fromHalf(bytes) {
   return Float32Array.from(bits, (h) => table[h]);
 }
 
+// The weights of a page by their names.
+function weightsOf({ tensors, kind }) {
+  const weights = {};
+  for (const [name, data] of Object.entries(tensors)) {
+    const bytes = bytesOf(data);
+    weights[name] = kind === "F16" ? fromHalf(bytes) : new Float32Array(bytes.buffer);
+  }
+  return weights;
+}
+
 // y = W·x + b: W (rows, x.length), row after row.
 function linear(weight, bias, x, rows = weight.length / x.length) {
   const n = x.length, y = new Float32Array(rows);
@@ -142,12 +152,12 @@ class Model {
     return linear(w[`${name}.layers.2.weight`], w[`${name}.layers.2.bias`], hidden);
   }
 
-  // Reads one more token.
-  read(id) {
+  // Reads one more token, with another vector in place of its embedding if there is one.
+  read(id, vector = null) {
     const { emb_dim: C, n_layers, context_length } = this.settings, w = this.weights;
     const position = this.length;
     if (position >= context_length) throw new Error("the context is full");
-    let x = w["tok_emb.weight"].slice(id * C, (id + 1) * C);
+    let x = vector || w["tok_emb.weight"].slice(id * C, (id + 1) * C);
     const places = w["pos_emb.weight"];
     if (places) x = x.map((v, i) => v + places[position * C + i]);
     for (let layer = 0; layer < n_layers; layer++) {

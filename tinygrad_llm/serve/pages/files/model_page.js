@@ -25,21 +25,19 @@ const WORDS = {
 };
 
 (() => {
-  const { settings, tensors, kind, tokenizer: fields } = JSON.parse(get("model").textContent);
-  const weights = {};
-  for (const [name, data] of Object.entries(tensors)) {
-    const bytes = bytesOf(data);
-    weights[name] = kind === "F16" ? fromHalf(bytes) : new Float32Array(bytes.buffer);
-  }
-  const model = new Model(settings, weights), tokenizer = new Tokenizer(fields);
+  const held = JSON.parse(get("model").textContent), { settings, tokenizer: fields } = held, weights = weightsOf(held);
+  const model = new Model(settings, weights), tokenizer = fields.kind === "pipeline" ? new Pipeline(fields) : new Tokenizer(fields);
   const most = settings.context_length;
   // ids: the whole text; start: the first token that the model sees; read: what is in its cache
   let ids = [], start = 0, read = [], written = Infinity, chosen = -1, shownText = null, task = 0, busy = false;
   said = ["ready", 0, most];
 
+  // A token as it stands in a text.
+  const text = (id) => new TextDecoder().decode(tokenizer.token(id));
+
   const spelled = (i) => {
     const id = ids[i];
-    return visible(tokenizer.tokens[id] ? tokenizer.decode([id]) : `#${id}`);
+    return visible(tokenizer.token(id) ? text(id) : `#${id}`);
   };
 
   const breath = () => new Promise((done) => setTimeout(done));
@@ -110,7 +108,7 @@ const WORDS = {
     get("where").textContent = words("looks", spelled(chosen), chosen + 1);
     const temperature = Number(get("temperature").value) || 1;
     const p = softmax(model.logits(at).map((v) => v / temperature));
-    const name = (id) => visible(tokenizer.tokens[id] ? tokenizer.decode([id]) : `#${id}`);
+    const name = (id) => visible(tokenizer.token(id) ? text(id) : `#${id}`);
     get("next").append(barTable(best(p, 10).map(([q, id]) => [name(id), q]), [words("token"), words("probability"), ""]));
     const w = model.attention(Number(get("layer").value), Number(get("head").value), at);
     w.forEach((q, j) => { buttons[start + j].style.backgroundColor = `rgba(var(--plus), ${(0.45 * q).toFixed(3)})`; });
@@ -183,7 +181,7 @@ const WORDS = {
     written = Math.min(written, ids.length);
     while (count < n && mine === task && await catchUp(mine)) {
       const id = drawn(model.logits(model.length - 1), temperature, random);
-      ended = id >= tokenizer.firstSpecial;
+      ended = tokenizer.isSpecial(id);
       if (ended) break;
       if (ids.length - start >= most) start = ids.length - Math.floor(most / 2); // reads half of it again
       ids.push(id);
@@ -231,6 +229,7 @@ const WORDS = {
   // For the console: the ids of a text, and the logits after each token of a list of ids.
   window.model = {
     encode: (text) => tokenizer.encode(text).ids,
+    decode: (list) => tokenizer.decode(list),
     logits: (list) => {
       const other = new Model(settings, weights);
       return list.map((id, i) => { other.read(id); return Array.from(other.logits(i)); });

@@ -31,6 +31,11 @@ class Tokenizer {
     this.tokens.push(...fields.special.map((token) => coder.encode(token)));
   }
 
+  isSpecial(id) { return id >= this.firstSpecial; }
+
+  // The bytes of a token.
+  token(id) { return this.tokens[id]; }
+
   // The ids of a text; {unknown: a character} if the vocabulary has not got it.
   encode(text) {
     if (this.kind === "char") {

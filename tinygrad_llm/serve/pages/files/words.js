@@ -3,8 +3,24 @@
 // with data-label have it as their aria-label. words(key, ...parts) puts parts in for {0}, {1}.
 let language = (navigator.language || "en").startsWith("ja") ? "ja" : "en";
 
+const COMMON = {
+  en: {
+    nav: "Pages", nav_chat: "Chat", nav_classify: "Classify", nav_embed: "Compare", nav_run: "Training", key: "Key of the server",
+    ready: "Ready.", lost: "The server does not answer.", locked: "The server wants its key.", model: "Model",
+    token: "token", probability: "probability", weight: "weight", working: "The server computes.",
+  },
+  ja: {
+    nav: "ページ", nav_chat: "チャット", nav_classify: "分類", nav_embed: "比較", nav_run: "学習", key: "サーバーのキー",
+    ready: "準備ができました。", lost: "サーバーが応答しません。", locked: "サーバーのキーを入力してください。", model: "モデル",
+    token: "トークン", probability: "確率", weight: "重み", working: "計算しています。",
+  },
+};
+
+const known = (key) => key in WORDS.en || key in COMMON.en;
+
 function words(key, ...parts) {
-  return WORDS[language][key].replace(/\{(\d)\}/g, (_, i) => String(parts[i]));
+  const text = key in WORDS[language] ? WORDS[language][key] : COMMON[language][key];
+  return text.replace(/\{(\d)\}/g, (_, i) => String(parts[i]));
 }
 
 function speak(other, then) {
@@ -27,7 +43,7 @@ let said = ["ready"], wrong = false; // what the status line says, to say it in 
 // The status line: a key of WORDS with its parts, or a text as the server wrote it.
 function say(problem, key, ...parts) {
   [said, wrong] = [[key, ...parts], problem];
-  get("status").textContent = key in WORDS.en ? words(...said) : key;
+  get("status").textContent = known(key) ? words(...said) : key;
   get("status").classList.toggle("error", wrong);
 }
 
