@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import typer
 
+from ...files.paths import local_path
 from ...files.plain_text import say
 from ..errors import blame
 from ..options import must_be
@@ -75,7 +75,7 @@ def spend(
         "steps": steps, "beams": beams, "diverse": beams, "seed": seed,
     }  # fmt: skip
     settings = {"base": base, "questions": questions, **options}
-    save = Path(plot).with_suffix(".json")
+    save = local_path(plot).with_suffix(".json")
     known: dict[str, Any] = {}
     try:
         known = read_ways(save, settings)

@@ -20,6 +20,7 @@ import numpy as np
 
 from ...evaluation.intervals import Interval, bootstrap, paired_difference
 from ...files.json_files import read_json_object, write_json
+from ...files.paths import local_path
 from ...training.plots import label_text, new_figure, save_figure
 from .asking import Asked, Asker, Entry, Note
 from .rewards import is_right
@@ -195,7 +196,7 @@ def read_ways(path: str | Path, settings: Mapping[str, Any]) -> dict[str, list[W
 
     Raises: ValueError if the file is damaged, or was made with other settings.
     """
-    if not Path(path).exists():
+    if not local_path(path).exists():
         return {}
     kept = read_json_object(path)
     try:
