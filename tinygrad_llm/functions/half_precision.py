@@ -40,9 +40,12 @@ def rounded_once(function: Any = None, *, gradient: str = "") -> Any:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        tensors = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
-        if not any([x.array.itemsize == 2 and is_half(x.array.dtype) for x in tensors]):
+        for x in (*args, *kwargs.values()) if kwargs else args:
+            if isinstance(x, Tensor) and x.array.itemsize == 2 and is_half(x.array.dtype):
+                break
+        else:  # as nearly always
             return function(*args, **kwargs)
+        tensors = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
         dtype = dtypes.numpy_dtype(dtypes.result_type(*tensors))
         if not is_half(dtype):
             return function(*args, **kwargs)
