@@ -206,3 +206,12 @@ def test_what_the_command_refuses(folder, capsys, monkeypatch):
     }.items():  # fmt: skip
         code, _, err = run(folder, capsys, monkeypatch, "one", "--data", "text.txt", *more)
         assert code == 2 and message in err, (more, err)
+
+
+def test_a_missing_column_names_no_flag_that_is_not_there(capsys, tmp_path):
+    (tmp_path / "a.json").write_text('[{"question": "a", "reply": "b"}]', encoding="utf-8")
+    command = ["evaluate", "smollm2-135m-instruct", "--task", "answer", "--data"]
+    with pytest.raises(SystemExit, match="2"):
+        main([*command, str(tmp_path / "a.json")])
+    error = capsys.readouterr().err
+    assert "has no column 'answer'; it has question, reply" in error and "--answer" not in error

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tinygrad_llm as torch
+from tinygrad_llm.cli import main
 from tinygrad_llm.data.batches import ExampleBatches
 from tinygrad_llm.finetune.reasoning import (
     OnPolicy,
@@ -358,3 +359,12 @@ def test_a_run_of_distillation_needs_a_teacher():
         Distill(resolved(Distill.options, {}), False).prepare()
     with pytest.raises(OptionError, match="kind must be hard, soft, on-policy"):
         resolved(Distill.options, {"kind": "medium"})
+
+
+@pytest.mark.parametrize("plot", ["", "a.json", "a.xyz", "folder/"])
+def test_spend_wants_the_name_of_a_picture_before_it_works(plot, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        main(["finetune", "spend", "nobody", "--plot", plot])
+    assert f"--plot must be the name of a .png file, got {plot!r}" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

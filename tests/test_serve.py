@@ -315,6 +315,23 @@ def test_a_wrong_field_is_named(post, fields, name):
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, name)
 
 
+def test_one_model_and_the_version(running):
+    import httpx
+
+    one = httpx.get(f"{running[0]}/v1/models/tiny")
+    assert one.json() in httpx.get(f"{running[0]}/v1/models").json()["data"]
+    assert one.json()["id"] == "tiny"
+    missing = httpx.get(f"{running[0]}/v1/models/other")
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
+    assert httpx.get(f"{running[0]}/api/version").json()["version"]
+
+
+def test_an_empty_prompt_is_named(post):
+    answer = post("/v1/completions", prompt="")
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "prompt")
+    assert answer.json()["error"]["code"] is None
+
+
 def test_what_is_too_long(running, post):
     answer = post(CHAT, messages=[{"role": "user", "content": "x" * 300}])
     assert answer.json()["error"]["code"] == "context_length_exceeded"

@@ -141,7 +141,7 @@ def items_of(data: str, with_choices: bool) -> list[Any]:
         return [Item.of_choices(row.first, row.seconds, int(row.label)) for row in rows]
     if with_choices:
         raise ValueError(f"{data} has no columns choice0 and choice1")
-    columns = [("question", "question"), ("answer", "answer")]
+    columns = [("", "question"), ("", "answer")]
     return [Item(question, answer) for _, (question, answer) in read_columns(path, columns)]
 
 

@@ -224,6 +224,8 @@ def _watched(run: str | None) -> Any:
     path = local_path(run)
     if path.exists() and not path.is_dir():
         raise BadValue(f"--run must be a run's folder, and {run} is a file")
+    if not path.exists():
+        say(f"note: {run} is not there yet; /run shows it when it is")
     from ..serve.watching import WatchedRun
 
     return WatchedRun(path)

@@ -100,7 +100,7 @@ def read_columns(
 ) -> list[tuple[str, tuple[str, ...]]]:  # fmt: skip
     """(place for messages, the named columns) of every row of a file, as read_labelled reads it.
 
-    names: (the option that chooses a column, the column's name), such as
+    names: (the option that chooses a column, "" if none does, and the column's name), such as
         ("first_column", "sentence1")
     In JSON a value is a text or a number, which becomes a text.
     Raises: ValueError if the file is empty, lacks a column, or a value is of another kind.
@@ -229,10 +229,13 @@ def _some(names: Iterable[str], most: int = 20) -> str:
 
 
 def _no_column(name: str, columns: Sequence[str], names: Sequence[tuple[str, str]]) -> str:
-    flags = [f"--{option.replace('_', '-')}" for option, _ in names]
+    problem = f"has no column {name!r}; it has {_some(columns)}"
+    flags = [f"--{option.replace('_', '-')}" for option, _ in names if option]
+    if not flags:
+        return problem
     *others, last = dict.fromkeys(flags)
     listed = f"{', '.join(others)} and {last}" if others else last
-    return f"has no column {name!r}; it has {_some(columns)} (choose with {listed})"
+    return f"{problem} (choose with {listed})"
 
 
 def class_names(rows: Sequence[tuple[str, str]]) -> list[str]:

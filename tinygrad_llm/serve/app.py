@@ -81,6 +81,7 @@ def make_app(
 
     app.add_api_route("/health", health, methods=["GET"])
     get("/v1/models", openai.models)
+    get("/v1/models/{name}", openai.model)
     post("/v1/chat/completions", openai.chat)
     post("/v1/completions", openai.completions)
     post("/v1/embeddings", openai.embeddings)
@@ -90,6 +91,7 @@ def make_app(
     post("/v1/run/pause", watching.pause)
     post("/v1/run/continue", watching.resume)
     get("/api/tags", ollama.tags)
+    get("/api/version", ollama.version)
     post("/api/chat", ollama.chat)
     post("/api/generate", ollama.generate)
 

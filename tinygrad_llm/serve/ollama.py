@@ -8,17 +8,23 @@ from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timezone
 from typing import Any
 
+from ..version import __version__
 from .engine import Request
 from .fields import ApiError, Fields
 from .served import Served
 from .service import Answers, Service, body_of, reason_of
 
-__all__ = ["chat", "generate", "tags"]
+__all__ = ["chat", "generate", "tags", "version"]
 
 
 async def tags(served: Served, http: Any) -> dict[str, Any]:
     """The models of this server."""
     return {"models": [{"name": name, "model": name} for name in served.models.names]}
+
+
+async def version(served: Served, http: Any) -> dict[str, Any]:
+    """This package's version."""
+    return {"version": str(__version__)}
 
 
 async def chat(served: Served, http: Any) -> Any:

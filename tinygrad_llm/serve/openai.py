@@ -15,7 +15,7 @@ from .fields import ApiError, Fields
 from .served import Served
 from .service import Answers, Service, body_of, reason_of
 
-__all__ = ["chat", "completions", "embeddings", "models"]
+__all__ = ["chat", "completions", "embeddings", "model", "models"]
 
 _UNSUPPORTED = (
     "tools", "functions", "logit_bias", "presence_penalty", "frequency_penalty", "suffix", "echo",
@@ -25,11 +25,24 @@ _UNSUPPORTED = (
 
 async def models(served: Served, http: Any) -> dict[str, Any]:
     """The models of this server; `kind` says what each can be asked."""
-    return {"object": "list", "data": [
-        {"id": name, "object": "model", "created": served.created, "owned_by": "local",
-         "kind": kind}
-        for name, kind in served.kinds.items()
-    ]}  # fmt: skip
+    data = [_described(served, name) for name in served.kinds]
+    return {"object": "list", "data": data}
+
+
+async def model(served: Served, http: Any) -> dict[str, Any]:
+    """One model of this server.
+
+    Raises: ApiError with 404 if it has none of this name.
+    """
+    name = http.path_params["name"]
+    if name not in served.kinds:
+        raise ApiError(404, "there is no such model here", "model", "model_not_found")
+    return _described(served, name)
+
+
+def _described(served: Served, name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": served.created, "owned_by": "local",
+            "kind": served.kinds[name]}  # fmt: skip
 
 
 async def chat(served: Served, http: Any) -> Any:

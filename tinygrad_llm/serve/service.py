@@ -71,7 +71,9 @@ class Service:
 
         Raises: ApiError with 400 for none or too many.
         """
-        if not 0 < len(ids) < self.context_length:
+        if not ids:
+            raise ApiError(400, "the prompt is empty", "prompt")
+        if len(ids) >= self.context_length:
             raise ApiError(
                 400, f"the prompt has {len(ids)} tokens: between 1 and {self.context_length - 1} "
                 "fit in the model's context", code="context_length_exceeded",

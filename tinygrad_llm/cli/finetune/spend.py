@@ -8,7 +8,7 @@ import typer
 
 from ...files.paths import local_path
 from ...files.plain_text import say
-from ..errors import blame
+from ..errors import BadValue, blame
 from ..options import must_be
 
 __all__ = ["HELP", "spend"]
@@ -21,7 +21,7 @@ reasoning-gym is installed (pip install --no-deps reasoning-gym==0.1.25), chain-
 letter-counting or products. All ways have the same prompt. Accuracy is shown with its 95 % interval
 against the tokens that were written, and drawn; what a way gains over one greedy answer is paired.
 The tasks that are done stand in a .json file beside the picture: the same command continues after
-them.
+them. A task that was stopped in its middle begins anew.
 
 \b
 Examples:
@@ -61,6 +61,11 @@ def spend(
     must_be("samples", 1 <= samples <= 1024, "between 1 and 1,024", samples)
     must_be("beams", 0 <= beams <= 64 and beams != 1, "0, or between 2 and 64", beams)
     must_be("temperature", 0 < temperature < 100, "above 0 and below 100", temperature)
+    save = local_path(plot).with_suffix(".json") if plot.lower().endswith(".png") else None
+    if save is None:
+        raise BadValue(f"--plot must be the name of a .png file, got {plot!r}")
+    with blame("--plot", OSError):
+        save.parent.mkdir(parents=True, exist_ok=True)
     names = list(dict.fromkeys(name.strip() for name in task.split(",")))
     with blame("--task", ValueError, ImportError):
         tasks = {name: make_questions(name, questions, seed) for name in names}
@@ -74,8 +79,7 @@ def spend(
         "samples": samples, "temperature": temperature, "answer_tokens": answer_tokens,
         "steps": steps, "beams": beams, "diverse": beams, "seed": seed,
     }  # fmt: skip
-    settings = {"base": base, "questions": questions, **options}
-    save = local_path(plot).with_suffix(".json")
+    settings = {"base": base, "weights": loaded.fingerprint, "questions": questions, **options}
     known: dict[str, Any] = {}
     try:
         known = read_ways(save, settings)
