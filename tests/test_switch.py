@@ -127,7 +127,12 @@ def test_a_padded_row_equals_itself_alone(fields):
         assert_close(y[1, 4:], model(x[1:, 4:])[0])
 
 
-@pytest.mark.parametrize("kind", [k for k in KINDS if k not in ("relu2", "swiglu")])
+LONG = ("mamba", "hybrid", "deltanet", "sparse", "linear")
+LATER = [pytest.param(k, marks=[pytest.mark.slow, pytest.mark.ci]) for k in LONG]
+QUICK = [k for k in KINDS if k not in (*LONG, "relu2", "swiglu")]
+
+
+@pytest.mark.parametrize("kind", [*QUICK, *LATER])
 def test_gradients_by_finite_differences(kind):
     """Those of the two that are left out are compared with PyTorch's in test_training_ideas."""
     fields = KINDS[kind]

@@ -100,8 +100,11 @@ def describe_encoder(model: Encoder) -> Described:
     config: Any = body.config
     if config.pad_token_id is not None or config.activation not in ("gelu", "gelu_new"):
         raise ValueError(f"{name}: its positions or its activation cannot be written so")
-    names = ("context_length", "vocab_size", "emb_dim", "n_layers", "n_heads", "activation")
-    settings = {n: getattr(config, n) for n in names} | {"norm_eps": float(config.norm_eps)}
+    settings = {
+        "context_length": config.context_length, "vocab_size": config.vocab_size,
+        "emb_dim": config.emb_dim, "n_layers": config.n_layers, "n_heads": config.n_heads,
+        "activation": config.activation, "norm_eps": float(config.norm_eps),
+    }  # fmt: skip
     state = body.state_dict()
     weights = {key: np.asarray(to_numpy(v.array), np.float32) for key, v in state.items()}
     return Described({**settings, "encoder": True}, weights)

@@ -79,13 +79,17 @@ def _stepped(first: float, by: float, count: int, dtype: np.dtype) -> np.ndarray
     """
     lanes = 32 // dtype.itemsize
     step_type = np.dtype(np.float32 if dtype.itemsize == 2 else np.float64)
-    wide = _wide(dtype)
-    start, step = (np.asarray(v, step_type).astype(wide) for v in (first, by))
+    start, step = (np.asarray(v, step_type).astype(np.longdouble) for v in (first, by))
     i = np.arange(count)
     in_registers = i < count - count % (2 * lanes)
     lane = np.where(in_registers, i % lanes, 0)
-    base = (start + step * (i - lane)).astype(step_type).astype(dtype)
-    counted = (base.astype(wide) + step * lane).astype(step_type).astype(dtype)
+    exact = start + step * (i - lane)
+    base = exact.astype(step_type).astype(dtype)  # a fused multiply-add rounds once
+    if dtype.name == "bfloat16":  # two roundings here
+        counted = base.astype(np.float32) + step.astype(np.float32) * lane.astype(np.float32)
+    else:
+        counted = (base.astype(np.longdouble) + step * lane).astype(step_type)
+    counted = counted.astype(dtype)
     return np.where(in_registers, counted, base)
 
 

@@ -71,6 +71,12 @@ def _value_loss(module: Any, values: Tensor) -> Any:
     return module(values, _constants(values, -0.6, 0.7), _constants(values, 1.2, -0.8))
 
 
+def _hinge_embedding_loss(module: Any, distances: Tensor) -> Any:
+    return module(
+        distances, _constants(distances, -1.0, 1.0).sign()
+    )  # 1: the pair belongs together
+
+
 def _distillation_loss(module: Any, student: Tensor) -> Any:
     return module(student, _constants(student, 1.0, -1.3))
 
@@ -106,6 +112,7 @@ layer(nn.LayerNorm, lambda s: nn.LayerNorm(s["C"]))
 layer(nn.GroupNorm, lambda s: nn.GroupNorm(1, s["T"]))
 layer(nn.BatchNorm1d, lambda s: nn.BatchNorm1d(s["C"]), "TC")
 layer(nn.PReLU, lambda s: nn.PReLU())
+layer(nn.RReLU, lambda s: nn.RReLU().eval())
 layer(nn.EmbeddingBag, lambda s: nn.EmbeddingBag(s["V"], s["C"]), "BT<V")
 layer(nn.RMSNorm, lambda s: nn.RMSNorm(s["C"], eps=1e-6))
 layer(nn.Embedding, lambda s: nn.Embedding(s["V"], s["C"]), "BT<V")
@@ -158,6 +165,13 @@ layer(
 layer(nn.NLLLoss, lambda s: nn.NLLLoss(), "TV T<V")
 for loss in (nn.MSELoss, nn.L1Loss, nn.HuberLoss, nn.SmoothL1Loss, nn.CosineSimilarity):
     layer(loss, partial(_plainly, loss), "TC TC")
+layer(
+    nn.HingeEmbeddingLoss,
+    lambda s: nn.HingeEmbeddingLoss(),
+    "TC",
+    call=_hinge_embedding_loss,
+    call_text="module(distances, same)",
+)
 layer(nn.PairwiseDistance, lambda s: nn.PairwiseDistance(), "TC TC")
 layer(nn.TripletMarginLoss, lambda s: nn.TripletMarginLoss(), "TC TC TC")
 layer(
