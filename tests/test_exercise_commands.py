@@ -187,12 +187,12 @@ def test_the_places_of_answers_do_not_depend_on_the_file(tmp_path, monkeypatch):
 
 def test_the_answers_that_are_shown_are_those_that_are_asked(capsys):
     code, out, _ = run(capsys, "quiz", "A_lora", "--answers")
-    lines, wanted = out.splitlines(), []
+    lines, expected = out.splitlines(), []
     for q in questions("A_lora"):
-        wanted += [f"   {'abc'[i]}) {answer}" for i, answer in enumerate(q.answers)]
+        expected += [f"   {'abc'[i]}) {answer}" for i, answer in enumerate(q.answers)]
         letter = "abc"[q.right]
         assert f"   {letter}. {q.why}" in lines
-    assert code == 0 and [line for line in lines if line[3:6] in ("a) ", "b) ", "c) ")] == wanted
+    assert code == 0 and [line for line in lines if line[3:6] in ("a) ", "b) ", "c) ")] == expected
 
 
 def test_quizzes_are_written_in_the_same_words_as_the_rest():
