@@ -148,6 +148,53 @@ def test_a_quiz_has_ten_questions_with_one_right_answer_and_its_reason(chapter):
     assert len(set(rights)) == 3 and max(map(rights.count, rights)) < 7, "no place to guess"
 
 
+@pytest.mark.parametrize("chapter", chapters())
+def test_the_right_answer_is_not_known_by_its_length(chapter):
+    """By chance it would be the longest of three in 3 or 4 of 10."""
+    longest = [
+        q.text
+        for i, q in enumerate(questions(chapter))
+        if all(len(q.answers[q.right]) > len(a) for a in q.answers if a != q.answers[q.right])
+    ]
+    assert len(longest) <= 5, longest
+
+
+def test_over_all_quizzes_length_and_place_say_as_little():
+    every = [q for chapter in chapters() for q in questions(chapter)]
+    longest = sum(len(q.answers[q.right]) == max(map(len, q.answers)) for q in every)
+    assert longest < 0.48 * len(every)
+    for place in range(3):
+        assert 0.25 < sum(q.right == place for q in every) / len(every) < 0.42, place
+
+
+def test_the_places_of_answers_do_not_depend_on_the_file(tmp_path, monkeypatch):
+    """Another order of questions, or of the answers of one, shows the same places."""
+    text = (quiz_module.FOLDER / "A_lora.txt").read_text("utf-8")
+    first = {q.text: q for q in questions("A_lora")}
+    turned = []
+    for part in reversed(text.strip().split("\n\n")):
+        lines = part.splitlines()
+        answers = [line for line in lines if line[:2] in ("- ", "+ ")]
+        at = lines.index(answers[0])
+        turned.append("\n".join(lines[:at] + answers[::-1] + lines[at + len(answers) :]))
+    (tmp_path / "turned.txt").write_text("\n\n".join(turned) + "\n", encoding="utf-8")
+    monkeypatch.setattr(quiz_module, "FOLDER", tmp_path)
+    again = questions("turned")
+    questions.cache_clear()
+    assert [q.text for q in again] == list(first)[::-1]
+    assert all(first[q.text] == q for q in again)
+
+
+def test_the_answers_that_are_shown_are_those_that_are_asked(capsys):
+    code, out, _ = run(capsys, "quiz", "A_lora", "--answers")
+    lines, expected = out.splitlines(), []
+    for q in questions("A_lora"):
+        expected += [f"   {'abc'[i]}) {answer}" for i, answer in enumerate(q.answers)]
+        letter = "abc"[q.right]
+        assert f"   {letter}. {q.why}" in lines
+    assert code == 0 and [line for line in lines if line[3:6] in ("a) ", "b) ", "c) ")] == expected
+
+
 def test_quizzes_are_written_in_the_same_words_as_the_rest():
     from test_words import phrases_in
 

@@ -179,7 +179,7 @@ def test_a_chapter_ends_with_references(chapter):
     lines = [x for x in read(chapter / "REFERENCES.md").splitlines() if x.startswith("- ")]
     years = [REFERENCE.fullmatch(line) for line in lines]
     assert len(lines) >= 5 and all(years), [x for x, y in zip(lines, years, strict=True) if not y]
-    assert all(1950 <= int(match[1]) <= 2026 for match in years)
+    assert all(1930 <= int(match[1]) <= 2026 for match in years)
     assert len(set(lines)) == len(lines)
     for page in ("README.md", "README.ja.md"):
         assert f"({chapter.name}/REFERENCES.md)" in read(LESSONS / page)

@@ -124,6 +124,13 @@ def test_real_texts(tokenizer, pure, name, n_tokens):
     assert tokenizer.count_bytes(ids) == len(text.encode("utf-8"))
 
 
+def test_tiny_shakespeare_splits_into_nanogpts_counts(pure):
+    """nanoGPT's published counts of tokens: 90 % of the characters, and the rest."""
+    text = data_file("tinyshakespeare.txt").read_text("utf-8")
+    cut = int(0.9 * len(text))
+    assert (len(pure.encode(text[:cut])), len(pure.encode(text[cut:]))) == (301_966, 36_059)
+
+
 def test_wrong_ids_and_texts(tokenizer):
     with pytest.raises(IndexError, match="token id 50257 at place 0"):
         tokenizer.decode([50257])

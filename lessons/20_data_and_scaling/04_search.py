@@ -129,6 +129,15 @@ print("rounds:", [len(rows) for rows in table])
 assert [len(rows) for rows in table] == [27, 9, 3, 1] and made < 27 * STEPS / 7
 
 # %% [markdown]
+# The second prediction asks for less: one cut only. After a ninth of the steps 18 of the 27 runs stop, and 9 run to the end.
+
+# %%
+one_cut = 18 / 9 + 9  # in whole runs
+print(f"one cut: {one_cut:.0f} whole runs in place of 27, {27 - one_cut:.0f} are saved: {1 - one_cut / 27:.0%}")
+print(f"four rounds: {made / STEPS:.1f} whole runs, {1 - made / (27 * STEPS):.0%} are saved")
+assert one_cut == 11 and round(100 * (1 - one_cut / 27)) == 59
+
+# %% [markdown]
 # What it can get wrong: after 3 steps a high learning rate looks better than it will at the end, or a large model worse.
 # The more the order changes later, the longer the first round must be.
 #
@@ -148,8 +157,9 @@ assert [n for n, _ in rounds_of(27, 81, 3, None)] == [27, 9, 3, 1]
 assert [steps for _, steps in rounds_of(27, 81, 3, None)] == [3, 9, 27, 81]
 
 # %% [markdown]
-# **Answer.** Draw, do not count; draw what acts by factors in the logarithm; stop what is behind. And the best of many trials is
-# also the luckiest: its loss on the data that chose it is too good. Measure the winner once more, with another seed.
+# **Answer.** Nine random points try nine values, the grid three; one cut saves 16 of 27 runs, 59 %. Draw, do not count; draw
+# what acts by factors in the logarithm; stop what is behind. And the best of many trials is also the luckiest: its loss on
+# the data that chose it is too good. Measure the winner once more, with another seed.
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(11, 4))

@@ -6,11 +6,15 @@ A file of quizzes/ holds a chapter's questions, with an empty line between two:
     - an answer that is wrong
     + the answer that is right
     = why
+
+The order of its answers is not that of the file: they are sorted by a hash, so that no place is the
+right one more often than by chance.
 """
 
 from __future__ import annotations
 
 import difflib
+import hashlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -66,10 +70,20 @@ def questions(chapter: str) -> tuple[Question, ...]:
 
 def _question(part: str) -> Question:
     lines = part.splitlines()
-    answers = [line for line in lines if line[:2] in ("- ", "+ ")]
+    first, *_, last = (i for i, line in enumerate(lines) if line[:2] in ("- ", "+ "))
+    text = " ".join(lines[:first])
+    answers = sorted(lines[first : last + 1], key=lambda line: _place(text, line[2:]))
     return Question(
-        text=" ".join(lines[: lines.index(answers[0])]),
+        text=text,
         answers=tuple(line[2:] for line in answers),
         right=next(i for i, line in enumerate(answers) if line.startswith("+")),
-        why=" ".join(line.removeprefix("= ") for line in lines[lines.index(answers[-1]) + 1 :]),
+        why=" ".join(line.removeprefix("= ") for line in lines[last + 1 :]),
     )
+
+
+def _place(text: str, answer: str) -> bytes:
+    """What answers are sorted by: as good as random, and the same wherever the question stands.
+
+    The number in front was chosen so that in each chapter all three places occur among the right.
+    """
+    return hashlib.sha256(f"16\n{text}\n{answer}".encode()).digest()
