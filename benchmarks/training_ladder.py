@@ -64,9 +64,10 @@ RUNGS: dict[str, Rung] = {
                                          "lr": 1e-2}, False),
 }  # fmt: skip
 RATES = {
-    "plain": (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2), "cosine": (3e-3, 6e-3, 1.2e-2),
-    "wsd": (3e-3, 6e-3, 1.2e-2), "muon": (2e-3, 4e-3, 8e-3, 1.6e-2), "lion": (3e-4, 1e-3, 2e-3),
-    "adafactor": (1e-2, 3e-2, 6e-2), "free": (5e-3, 1e-2, 2e-2),
+    "plain": (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2), "cosine": (3e-3, 6e-3, 1.2e-2, 2.4e-2, 4.8e-2),
+    "wsd": (3e-3, 6e-3, 1.2e-2, 2.4e-2, 4.8e-2), "muon": (2e-3, 4e-3, 8e-3, 1.6e-2),
+    "lion": (3e-4, 1e-3, 2e-3, 4e-3, 8e-3), "adafactor": (1e-2, 3e-2, 6e-2),
+    "free": (5e-3, 1e-2, 2e-2),
 }  # fmt: skip
 
 

@@ -49,25 +49,27 @@ def test_lion_by_hand():
 
 
 # --------------------------------------------------------------------------------- Schedule-Free
-def slow_schedule_free(start, gradients, lr, beta, decay, warmup, adam=None):
-    """x and y of the paper's algorithm, each as its own array; adam: (β₂, eps)."""
+def slow_schedule_free(start, gradients, lr, beta, decay, warmup, adam=None, r=0.0, power=2.0):
+    """x and y of the authors' algorithm, each as a separate array; adam: (β₂, eps)."""
     z, x, v, total = start.copy(), start.copy(), np.zeros_like(start), 0.0
     for t, g in enumerate(gradients, 1):
         y = (1 - beta) * z + beta * x
         rate = lr * min(1.0, t / warmup if warmup else 1.0)
         if adam:
-            rate *= math.sqrt(1 - adam[0] ** t)
             v = adam[0] * v + (1 - adam[0]) * g * g
-            g = g / (np.sqrt(v) + adam[1])
+            g = g / (np.sqrt(v / (1 - adam[0] ** t)) + adam[1])
         z = z - rate * g - rate * decay * y
-        total += rate**2
-        x = (1 - rate**2 / total) * x + rate**2 / total * z
+        weight = t**r * rate**power  # the rate never falls here, so it is the largest so far
+        total += weight
+        x = (1 - weight / total) * x + weight / total * z
     return x, (1 - beta) * z + beta * x
 
 
 @pytest.mark.parametrize("warmup", [0, 4])
-@pytest.mark.parametrize("decay", [0.0, 0.3])
-def test_schedule_free_is_the_paper_s(warmup, decay):
+@pytest.mark.parametrize(
+    ("decay", "r", "power"), [(0.0, 0.0, 2.0), (0.3, 0.0, 2.0), (0.3, 1.5, 1.0)]
+)
+def test_schedule_free_is_the_authors(warmup, decay, r, power):
     for shape in ((), (5,), (3, 4), (0, 2)):
         start, *gradients = drawn(shape, 9)
         for kind, options, adam in (
@@ -75,8 +77,9 @@ def test_schedule_free_is_the_paper_s(warmup, decay):
             (optim.AdamWScheduleFree, {"lr": 0.03, "betas": (0.8, 0.9), "eps": 1e-3}, (0.9, 1e-3)),
         ):  # fmt: skip
             lr = options["lr"]
-            x, y = slow_schedule_free(start, gradients, lr, 0.8, decay, warmup, adam)
+            x, y = slow_schedule_free(start, gradients, lr, 0.8, decay, warmup, adam, r, power)
             options |= {"weight_decay": decay, "warmup_steps": warmup}
+            options |= {"r": r, "weight_lr_power": power}
             p, optimizer = run(kind, start, gradients, **options)
             np.testing.assert_allclose(p.detach().numpy(), y, rtol=1e-12, atol=1e-14)
             before = p.detach().numpy().copy()
@@ -100,6 +103,38 @@ def test_schedule_free_of_a_constant_rate_averages_all_iterates():
     p, optimizer = run(optim.SGDScheduleFree, start, gradients, lr=0.1)
     optimizer.eval()
     np.testing.assert_allclose(p.detach().numpy(), z.mean(0), rtol=1e-12)
+
+
+def test_adamw_schedule_free_by_hand():
+    """lr 0.5, β 0.5 and 0.75: the first step is lr·sign(g), the second computed on paper."""
+    start = np.array([2.0, -1.0])
+    options = {"lr": 0.5, "betas": (0.5, 0.75), "eps": 0.0}
+    p, optimizer = run(optim.AdamWScheduleFree, start, [np.array([4.0, -8.0])], **options)
+    np.testing.assert_allclose(p.tolist(), [1.5, -0.5], rtol=1e-14)  # x = z = y
+    p.grad = tg.tensor([3.0, 1.0], dtype=tg.float64)
+    optimizer.step()  # v = 0.75·(4, 16) + 0.25·(9, 1), over 1 − 0.75² = 0.4375
+    u = np.array([3.0, 1.0]) / np.sqrt(np.array([5.25, 12.25]) / 0.4375)
+    optimizer.eval()  # c = 1/2: the mean of both z
+    np.testing.assert_allclose(p.tolist(), [1.5, -0.5] - 0.25 * u, rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["SGDScheduleFree", "AdamWScheduleFree"])
+def test_schedule_free_takes_states_without_newer_entries(name):
+    start, *gradients = drawn((3,), 4)
+    p, old = run(getattr(optim, name), start, gradients[:2], lr=0.1)
+    state = copy.deepcopy(old.state_dict())
+    for group in state["param_groups"]:
+        del group["r"], group["weight_lr_power"]
+    for entry in state["state"].values():
+        del entry["lr_max"]
+    q = nn.Parameter(tg.from_numpy(p.array.copy()))
+    resumed = getattr(optim, name)([q], lr=0.1)
+    resumed.load_state_dict(state)
+    for g in gradients[2:]:
+        for each, optimizer in ((p, old), (q, resumed)):
+            each.grad = tg.from_numpy(g.copy())
+            optimizer.step()
+    np.testing.assert_array_equal(p.array, q.array)
 
 
 # ------------------------------------------------------------------------------------------ Muon
@@ -236,6 +271,8 @@ BAD = [
     ("SGDScheduleFree", {"momentum": 0.0}, "Invalid momentum value: 0"),
     ("AdamWScheduleFree", {"betas": (0.0, 0.9)}, "index 0: 0"),
     ("AdamWScheduleFree", {"warmup_steps": -1}, "Invalid warmup_steps"),
+    ("AdamWScheduleFree", {"r": -1}, "Invalid r value"),
+    ("SGDScheduleFree", {"weight_lr_power": -1}, "Invalid weight_lr_power value"),
 ]
 
 

@@ -1,6 +1,8 @@
-"""Muon and Adafactor against PyTorch: ten steps, odd shapes, states."""
+"""Muon and Adafactor against PyTorch, Schedule-Free against its authors: steps, shapes, states."""
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 import pytest
@@ -85,3 +87,37 @@ def test_a_state_dict_of_pytorch_is_loaded(name):
         theirs.step()
     close = VALUES[name]["float32"] * q.abs().max().item()
     np.testing.assert_allclose(p.detach().numpy(), q.detach().numpy(), atol=close)
+
+
+# --------------------------------------------------------------------------------- Schedule-Free
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("kind", ["SGDScheduleFree", "AdamWScheduleFree"])
+def test_schedule_free_is_its_authors_package_s(kind, dtype):
+    """Every option of schedulefree 1.4.1, modes in between and a rate that falls."""
+    authors = pytest.importorskip("schedulefree")
+    rng = np.random.default_rng(0)
+    near = 1e-13 if dtype == np.float64 else 2e-6
+    for decay, warmup, r, power, falls in itertools.product(
+        (0.0, 0.1), (0, 4), (0.0, 1.5), (2.0, 0.0), (False, True)
+    ):
+        start, *gradients = (rng.standard_normal((3, 5)).astype(dtype) for _ in range(11))
+        p = tg.nn.Parameter(tg.from_numpy(start.copy()))
+        q = torch.nn.Parameter(torch.from_numpy(start.copy()))
+        options = {"lr": 0.03, "weight_decay": decay, "warmup_steps": warmup, "r": r,
+                   "weight_lr_power": power}  # fmt: skip
+        ours = getattr(tg.optim, kind)([p], **options)
+        theirs = getattr(authors, kind)([q], **options)
+        theirs.train()
+        for i, g in enumerate(gradients):
+            if falls and i == 6:
+                ours.param_groups[0]["lr"] = theirs.param_groups[0]["lr"] = 0.01
+            p.grad, q.grad = tg.from_numpy(g.copy()), torch.from_numpy(g.copy())
+            ours.step()
+            theirs.step()
+            np.testing.assert_allclose(p.array, q.detach().numpy(), rtol=near, atol=near)
+            if i in (4, 9):
+                ours.eval()
+                theirs.eval()
+                np.testing.assert_allclose(p.array, q.detach().numpy(), rtol=near, atol=near)
+                ours.train()
+                theirs.train()

@@ -25,7 +25,7 @@ __all__ = ["check_state"]
 _MOST_STEPS = 1e15
 _NEVER_NEGATIVE = (
     "step", "exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "row_var", "col_var", "variance",
-    "weight_sum",
+    "weight_sum", "lr_max",
 )  # fmt: skip
 
 
