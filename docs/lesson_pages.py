@@ -26,7 +26,7 @@ def write(recorded: Path, pages: Path) -> dict[Path, str]:
         folder = pages / "course" / chapter
         folder.mkdir(parents=True, exist_ok=True)
         for plot in {plot for cell in cells for plot in cell["plots"]}:
-            shutil.copyfile(LESSONS / chapter / "plots" / plot, folder / plot)
+            shutil.copyfile(_plot(recorded, chapter, plot), folder / plot)
         notebook = json.dumps(_notebook(cells), ensure_ascii=False, indent=1)
         (folder / f"{name}.ipynb").write_text(notebook, encoding="utf-8")
         (folder / f"{name}.md").write_text(
@@ -35,6 +35,18 @@ def write(recorded: Path, pages: Path) -> dict[Path, str]:
         )
         sources[LESSONS / chapter / f"{name}.py"] = f"course/{chapter}/{name}.md"
     return sources
+
+
+def _plot(recorded: Path, chapter: str, plot: str) -> Path:
+    """The file of a plot: beside the recorded lesson, or where the lesson itself had written it."""
+    places = [folder / chapter / "plots" / plot for folder in (recorded, LESSONS)]
+    for place in places:
+        if place.is_file():
+            return place
+    raise SystemExit(
+        f"{chapter}/{plot} is neither in {places[0].parent} nor in {places[1].parent}: record the "
+        f"lesson again, python lessons/run_all.py --record {recorded} {chapter}"
+    )
 
 
 def questions_in_japanese() -> dict[str, str]:

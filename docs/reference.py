@@ -31,6 +31,12 @@ API = {  # page -> what is in it
     "weights": ("Files of weights", "weights"),
     "study": ("Instruments of study", "study"),
 }
+OF_PYTORCH = ("functions", "tensor", "autograd", "nn", "optim", "utils-data", "distributions")
+DIFFERENCES = (
+    "Names, arguments and defaults are PyTorch's. "
+    "[What differs from PyTorch](../guide/pytorch.md) lists where they are not, and "
+    "[Closeness](../project/closeness.md) how far the numbers are apart."
+)
 
 
 def _package_ops() -> Iterator[tuple[str, type]]:
@@ -140,6 +146,8 @@ def write_api(folder: Path) -> None:
     for page, (title, place) in API.items():
         modules = list(_modules(ROOT / "tinygrad_llm" / place))
         text = "\n\n".join(f"::: {module}" for module in modules)
+        if page in OF_PYTORCH:
+            text = f"{DIFFERENCES}\n\n{text}"
         (folder / f"{page}.md").write_text(f"# {title}\n\n{text}\n", encoding="utf-8")
 
 
