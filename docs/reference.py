@@ -128,16 +128,29 @@ def write_explained(folder: Path) -> None:
         rows = []
         for name, first in entries:
             explanation = explain(name)
-            links = {"All pages that explain": "index.html", "Start": "../index.html"}
+            links = {
+                "Start": "../index.html",
+                "All pages": "../all-pages.html",
+                "All pages that explain": "index.html",
+            }
             drawing = drawing_of(explanation.data, lookup(name))
             if drawing is not None and drawing.steps:
                 links["Step through its backward pass"] = f"steps/{_file(name)}"
-                drawing.html(folder / "steps" / _file(name))
+                drawing.html(folder / "steps" / _file(name), _back(name))
             explanation.html(folder / _file(name), links)
             rows.append(f"- [`{name}`]({_file(name)}): {_cell(first)}")
         listed = "\n".join(rows)
         parts.append(f'<div class="listed" markdown>\n\n{listed}\n\n</div>')
     (folder / "index.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def _back(name: str) -> dict[str, str]:
+    """The links of the page that steps through the backward pass of `name`."""
+    return {
+        "Start": "../../index.html",
+        "All pages": "../../all-pages.html",
+        f"{name} explained": f"../{_file(name)}",
+    }
 
 
 def write_api(folder: Path) -> None:

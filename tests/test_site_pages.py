@@ -114,3 +114,16 @@ def test_the_reference_links_to_what_differs_from_pytorch(modules, tmp_path):
         text = (tmp_path / f"{page}.md").read_text(encoding="utf-8")
         assert "(../guide/pytorch.md)" in text.split(":::")[0], page
     assert "pytorch.md" not in (tmp_path / "study.md").read_text(encoding="utf-8")
+
+
+def test_pages_to_step_through_lead_back_and_name_no_line_of_the_builder(modules, tmp_path):
+    site_pages, reference = modules
+    site_pages.write_played(tmp_path)
+    pages = sorted(tmp_path.glob("*.html"))
+    assert len(pages) >= 5
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert '<nav><a href="../index.html">Start</a>' in text, page.name
+        assert "site_pages.py" not in text, page.name
+    assert "mathml" in text.lower() or "\\u003cmath" in text  # formulas of the backward pass
+    assert reference._back("relu")["relu explained"] == "../relu.html"
