@@ -150,7 +150,7 @@ def configure(work: Path) -> None:
                 *({c.name: _listed(pages, c)} for c in chapters),
             ]
         },
-        {"Explained": ["explain/index.md", "play/index.md"]},
+        {"Explained": ["explain/index.md", "explain/formulas.md", "play/index.md"]},
         {"Examples": _listed(pages, pages / "examples")},
         {"Reference": ["reference/ops.md", *_listed(pages, pages / "api")]},
         {"Figures": _listed(pages, pages / "figures")},

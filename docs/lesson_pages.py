@@ -98,9 +98,26 @@ def _cut(text: str) -> str:
     return f"{text[:MOST]}\n... {len(text) - MOST:,} more characters; the notebook has all"
 
 
+def _installing() -> list[dict[str, Any]]:
+    """The cell that installs the package from the repository; none where its address is unknown."""
+    repository = os.environ.get("TINYGRAD_LLM_REPOSITORY", "").rstrip("/")
+    if not repository:
+        return []
+    text = (
+        "# where the package is not installed yet, as on Colab\n"
+        f'%pip install -q "tinygrad_llm[lessons] @ git+{repository}"'
+    )
+    return [
+        {
+            "cell_type": "code", "id": "install", "metadata": {}, "source": text,
+            "execution_count": None, "outputs": [],
+        }
+    ]  # fmt: skip
+
+
 def _notebook(cells: list[dict[str, Any]]) -> dict[str, Any]:
     """The lesson in the notebook format, version 4.5, with its outputs but without plots."""
-    made = []
+    made = _installing()
     for number, cell in enumerate(cells):
         one = {
             "cell_type": cell["kind"],

@@ -37,6 +37,10 @@ DIFFERENCES = (
     "[What differs from PyTorch](../guide/pytorch.md) lists where they are not, and "
     "[Closeness](../project/closeness.md) how far the numbers are apart."
 )
+FOUND = (
+    "---\nhide: [toc, navigation]\n---\n\n# Formulas of everything explained\n\n"
+    "The search finds these sections; each leads to its page."
+)
 
 
 def _package_ops() -> Iterator[tuple[str, type]]:
@@ -123,6 +127,7 @@ def write_explained(folder: Path) -> None:
         "# Explained\n\nFormula, derivation, source, an example with numbers, memory, and a live "
         "check of each."
     ]
+    found = [FOUND]
     for family, entries in catalogue().items():
         parts.append(f"## {family}\n")
         rows = []
@@ -139,9 +144,22 @@ def write_explained(folder: Path) -> None:
                 drawing.html(folder / "steps" / _file(name), _back(name))
             explanation.html(folder / _file(name), links)
             rows.append(f"- [`{name}`]({_file(name)}): {_cell(first)}")
+            found.append(_found(name, lookup(name)))
         listed = "\n".join(rows)
         parts.append(f'<div class="listed" markdown>\n\n{listed}\n\n</div>')
     (folder / "index.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    (folder / "formulas.md").write_text("\n\n".join(found) + "\n", encoding="utf-8")
+
+
+def _found(name: str, what: type) -> str:
+    """A section of the page that the search knows: formula, derivative, and the page it leads to."""
+    formula, backward, _ = _parts(inspect.getdoc(what) or "")
+    formula = formula.partition("\n\n")[0]
+    shown = [f"## {name} {{ data-toc-label='{name}' }}", _cell(formula)]
+    if backward:
+        shown.append(f"Backward: {_cell(backward)}")
+    shown.append(f"[`{name}`: the forward and the backward pass, with numbers]({_file(name)})")
+    return "\n\n".join(shown)
 
 
 def _back(name: str) -> dict[str, str]:

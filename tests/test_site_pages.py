@@ -32,7 +32,9 @@ def test_every_lesson_has_its_question_in_japanese(modules, tmp_path):
     lesson.write_text("# 1. A tape\n", encoding="utf-8")
     site_pages.write_japanese(tmp_path)
     folder = tmp_path / "ja" / "course"
-    chapters = [p for p in sorted((ROOT / "lessons").iterdir()) if re.match(r"\w\w?_", p.name)]
+    chapters = [
+        p for p in sorted((ROOT / "lessons").iterdir()) if re.match(r"(\d\d|[A-Z])_", p.name)
+    ]
     assert len(chapters) > 20
     for chapter in chapters:
         page = (folder / f"{chapter.name}.md").read_text(encoding="utf-8")
@@ -127,3 +129,21 @@ def test_pages_to_step_through_lead_back_and_name_no_line_of_the_builder(modules
         assert "site_pages.py" not in text, page.name
     assert "mathml" in text.lower() or "\\u003cmath" in text  # formulas of the backward pass
     assert reference._back("relu")["relu explained"] == "../relu.html"
+
+
+def test_notebooks_of_a_known_repository_install_the_package_first(modules, monkeypatch):
+    import lesson_pages
+
+    cells = [{"kind": "code", "text": "1", "output": "", "plots": []}]
+    monkeypatch.delenv("TINYGRAD_LLM_REPOSITORY", raising=False)
+    assert [c["source"] for c in lesson_pages._notebook(cells)["cells"]] == ["1"]
+    assert "Colab" not in lesson_pages._offers("01_x", "00_a/01_x")
+    monkeypatch.setenv("TINYGRAD_LLM_REPOSITORY", "https://github.com/someone/tinygrad_llm")
+    first, second = lesson_pages._notebook(cells)["cells"]
+    assert 'pip install -q "tinygrad_llm[lessons] @ git+https://github.com/' in first["source"]
+    assert second["source"] == "1" and first["id"] != second["id"]
+    address = "https://colab.research.google.com/github/someone/tinygrad_llm/blob/"
+    offered = lesson_pages._offers("01_x", "00_a/01_x")
+    branch, path = re.search(re.escape(address) + r"(\w+)/(\S+)\)", offered).groups()
+    workflow = (ROOT / ".github" / "workflows" / "site.yml").read_text(encoding="utf-8")
+    assert f"git init -q -b {branch}" in workflow and path == "course/00_a/01_x.ipynb"
