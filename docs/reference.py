@@ -152,10 +152,10 @@ def write_explained(folder: Path) -> None:
 
 
 def _found(name: str, what: type) -> str:
-    """A section of the page that the search knows: formula, derivative, and the page it leads to."""
+    """A section of the page that the search knows: formula, derivative, and its page."""
     formula, backward, _ = _parts(inspect.getdoc(what) or "")
     formula = formula.partition("\n\n")[0]
-    shown = [f"## {name} {{ data-toc-label='{name}' }}", _cell(formula)]
+    shown = [f"## {name}", _cell(formula)]
     if backward:
         shown.append(f"Backward: {_cell(backward)}")
     shown.append(f"[`{name}`: the forward and the backward pass, with numbers]({_file(name)})")
