@@ -37,7 +37,7 @@ DIFFERENCES = (
     "[What differs from PyTorch](../guide/pytorch.md) lists where they are not, and "
     "[Closeness](../project/closeness.md) how far the numbers are apart."
 )
-FOUND = (
+FORMULAS = (
     "---\nhide: [toc, navigation]\n---\n\n# Formulas of everything explained\n\n"
     "The search finds these sections; each leads to its page."
 )
@@ -127,7 +127,7 @@ def write_explained(folder: Path) -> None:
         "# Explained\n\nFormula, derivation, source, an example with numbers, memory, and a live "
         "check of each."
     ]
-    found = [FOUND]
+    formulas = [FORMULAS]
     for family, entries in catalogue().items():
         parts.append(f"## {family}\n")
         rows = []
@@ -144,14 +144,14 @@ def write_explained(folder: Path) -> None:
                 drawing.html(folder / "steps" / _file(name), _back(name))
             explanation.html(folder / _file(name), links)
             rows.append(f"- [`{name}`]({_file(name)}): {_cell(first)}")
-            found.append(_found(name, lookup(name)))
+            formulas.append(_formulas_of(name, lookup(name)))
         listed = "\n".join(rows)
         parts.append(f'<div class="listed" markdown>\n\n{listed}\n\n</div>')
     (folder / "index.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    (folder / "formulas.md").write_text("\n\n".join(found) + "\n", encoding="utf-8")
+    (folder / "formulas.md").write_text("\n\n".join(formulas) + "\n", encoding="utf-8")
 
 
-def _found(name: str, what: type) -> str:
+def _formulas_of(name: str, what: type) -> str:
     """A section of the page that the search knows: formula, derivative, and its page."""
     formula, backward, _ = _parts(inspect.getdoc(what) or "")
     formula = formula.partition("\n\n")[0]

@@ -13,17 +13,6 @@ if (location.protocol === "file:") {
       this.inner.postMessage = (data) => this.dispatchEvent(new MessageEvent("message", { data }));
       const script = frame.contentDocument.createElement("script");
       script.src = address;
-      // the worker's own way to read the scripts of languages, whose folder lies beside that of the worker
-      this.inner.importScripts = async (...scripts) => {
-        for (const each of scripts) {
-          const place = new URL(`../lunr/${each.split("lunr/").pop()}`, new URL(address, location)).href;
-          await new Promise((resolve, reject) => {
-            const part = frame.contentDocument.createElement("script");
-            Object.assign(part, { src: place, onload: resolve, onerror: reject });
-            frame.contentDocument.body.append(part);
-          });
-        }
-      };
       script.onload = () => {
         const waiting = this.waiting;
         this.waiting = null;

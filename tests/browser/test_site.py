@@ -77,7 +77,7 @@ def test_signatures_have_the_types_of_the_source():
         ("multinomial", "api/"),
         ("backward pass of attention", "guide/attention"),
         ("LoRA CSV", "guide/lora-csv"),
-        ("LayerNorm backward", "explain/formulas.html#layernorm"),
+        ("LayerNorm backward", "#layernorm"),
         ("what differs from PyTorch", "guide/pytorch"),
     ],
 )
