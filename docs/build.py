@@ -104,6 +104,7 @@ def write_pages(pages: Path, recorded: Path) -> None:
         p: f"figures/{p.stem.lower()}.md" for p in sorted((ROOT / "benchmarks").glob("*.md"))
     }
     (pages / "guide").mkdir()
+    shutil.copytree(HERE / "pages" / "pictures", pages / "guide" / "pictures")
     for name in WRITTEN:  # their links are those of the site already
         shutil.copyfile(HERE / "pages" / name, pages / "guide" / name)
     sources |= site_pages.write_examples(pages / "examples")
@@ -150,7 +151,7 @@ def configure(work: Path) -> None:
                 *({c.name: _listed(pages, c)} for c in chapters),
             ]
         },
-        {"Explained": ["explain/index.md", "play/index.md"]},
+        {"Explained": ["explain/index.md", "explain/formulas.md", "play/index.md"]},
         {"Examples": _listed(pages, pages / "examples")},
         {"Reference": ["reference/ops.md", *_listed(pages, pages / "api")]},
         {"Figures": _listed(pages, pages / "figures")},

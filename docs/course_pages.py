@@ -24,6 +24,7 @@ LESSONS = ROOT / "lessons"
 HEADING = re.compile(r"^## (\w+): (.+)$", re.M)
 MINUTES_OF_AN_EXERCISE = 15
 WIDTH, HEIGHT, GAP_X, GAP_Y = 196, 44, 24, 36  # of a box of the map, in pixels
+IN_A_ROW = 4  # the most boxes; more that stand at one level take several rows
 REFERENCES = "REFERENCES.md"
 
 
@@ -80,25 +81,40 @@ def levels(course: dict[str, Chapter]) -> dict[str, int]:
     return made
 
 
+def rows_of(course: dict[str, Chapter]) -> dict[str, int]:
+    """The row of each chapter on the map: its level, where a level of many boxes takes several."""
+    by_level: dict[int, list[str]] = {}
+    for name, level in levels(course).items():
+        by_level.setdefault(level, []).append(name)
+    made: dict[str, int] = {}
+    first = 0
+    for _, names in sorted(by_level.items()):
+        count = -(-len(names) // IN_A_ROW)
+        for i, name in enumerate(names):
+            made[name] = first + i * count // len(names)
+        first += count
+    return made
+
+
 def drawn(course: dict[str, Chapter]) -> str:
     """The map as SVG: a box for each chapter, with lines from those that it needs."""
+    depth = rows_of(course)
     rows: dict[int, list[str]] = {}
-    for name, level in levels(course).items():
-        rows.setdefault(level, []).append(name)
+    for name, row in depth.items():
+        rows.setdefault(row, []).append(name)
     widest = max(map(len, rows.values()))
     width = widest * (WIDTH + GAP_X) + GAP_X
     corners = {}
-    for level, names in rows.items():
+    for row, names in rows.items():
         left = (width - len(names) * (WIDTH + GAP_X) + GAP_X) / 2
         for i, name in enumerate(names):
-            corners[name] = (left + i * (WIDTH + GAP_X), GAP_Y / 2 + level * (HEIGHT + GAP_Y))
+            corners[name] = (left + i * (WIDTH + GAP_X), GAP_Y / 2 + row * (HEIGHT + GAP_Y))
     height = len(rows) * (HEIGHT + GAP_Y)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         f'font-family="sans-serif" font-size="12"><title>The map of the course</title>'
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>'
     ]
-    depth = levels(course)
     for name, chapter in course.items():
         x, y = corners[name]
         for before in chapter.needs:
@@ -147,11 +163,12 @@ def _map(course: dict[str, Chapter], there: list[str]) -> str:
         before = ", ".join(f"`{n}`" for n in c.needs) or "Python, and a little calculus"
         rows.append(f"| `{c.name}` | {c.title} | {before} | {c.hours:g} | {last} |")
     return (
-        "# The map of the course\n\n"
+        "---\nhide: [toc, navigation]\n---\n\n# The map of the course\n\n"
         "A chapter stands below those that it needs, and a line leads from each of them to it (an "
         "orange one passes behind the chapters between). The hours count reading, running, and a "
         "quarter of an hour for each exercise.\n\n"
-        "![The chapters, each below those that it needs](map.svg)\n\n"
+        '<div class="map" markdown>\n\n'
+        "![The chapters, each below those that it needs](map.svg)\n\n</div>\n\n"
         "The shortest path to a model that writes: `01_tensors`, `02_text`, `03_attention`, "
         "`04_gpt`, `05_pretraining`. Who wants to see every derivative first begins with "
         "`00_backprop`.\n\n"

@@ -26,7 +26,7 @@ def write(recorded: Path, pages: Path) -> dict[Path, str]:
         folder = pages / "course" / chapter
         folder.mkdir(parents=True, exist_ok=True)
         for plot in {plot for cell in cells for plot in cell["plots"]}:
-            shutil.copyfile(LESSONS / chapter / "plots" / plot, folder / plot)
+            shutil.copyfile(_plot(recorded, chapter, plot), folder / plot)
         notebook = json.dumps(_notebook(cells), ensure_ascii=False, indent=1)
         (folder / f"{name}.ipynb").write_text(notebook, encoding="utf-8")
         (folder / f"{name}.md").write_text(
@@ -35,6 +35,18 @@ def write(recorded: Path, pages: Path) -> dict[Path, str]:
         )
         sources[LESSONS / chapter / f"{name}.py"] = f"course/{chapter}/{name}.md"
     return sources
+
+
+def _plot(recorded: Path, chapter: str, plot: str) -> Path:
+    """The file of a plot: beside the recorded lesson, or where the lesson itself had written it."""
+    places = [folder / chapter / "plots" / plot for folder in (recorded, LESSONS)]
+    for place in places:
+        if place.is_file():
+            return place
+    raise SystemExit(
+        f"{chapter}/{plot} is neither in {places[0].parent} nor in {places[1].parent}: record the "
+        f"lesson again, python lessons/run_all.py --record {recorded} {chapter}"
+    )
 
 
 def questions_in_japanese() -> dict[str, str]:
@@ -86,9 +98,26 @@ def _cut(text: str) -> str:
     return f"{text[:MOST]}\n... {len(text) - MOST:,} more characters; the notebook has all"
 
 
+def _installing() -> list[dict[str, Any]]:
+    """The cell that installs the package from the repository; none where its address is unknown."""
+    repository = os.environ.get("TINYGRAD_LLM_REPOSITORY", "").rstrip("/")
+    if not repository:
+        return []
+    text = (
+        "# where the package is not installed yet, as on Colab\n"
+        f'%pip install -q "tinygrad_llm[lessons] @ git+{repository}"'
+    )
+    return [
+        {
+            "cell_type": "code", "id": "install", "metadata": {}, "source": text,
+            "execution_count": None, "outputs": [],
+        }
+    ]  # fmt: skip
+
+
 def _notebook(cells: list[dict[str, Any]]) -> dict[str, Any]:
     """The lesson in the notebook format, version 4.5, with its outputs but without plots."""
-    made = []
+    made = _installing()
     for number, cell in enumerate(cells):
         one = {
             "cell_type": cell["kind"],

@@ -31,6 +31,16 @@ API = {  # page -> what is in it
     "weights": ("Files of weights", "weights"),
     "study": ("Instruments of study", "study"),
 }
+OF_PYTORCH = ("functions", "tensor", "autograd", "nn", "optim", "utils-data", "distributions")
+DIFFERENCES = (
+    "Names, arguments and defaults are PyTorch's. "
+    "[What differs from PyTorch](../guide/pytorch.md) lists where they are not, and "
+    "[Closeness](../project/closeness.md) how far the numbers are apart."
+)
+FORMULAS = (
+    "---\nhide: [toc, navigation]\n---\n\n# Formulas of everything explained\n\n"
+    "The search finds these sections; each leads to its page."
+)
 
 
 def _package_ops() -> Iterator[tuple[str, type]]:
@@ -117,21 +127,48 @@ def write_explained(folder: Path) -> None:
         "# Explained\n\nFormula, derivation, source, an example with numbers, memory, and a live "
         "check of each."
     ]
+    formulas = [FORMULAS]
     for family, entries in catalogue().items():
         parts.append(f"## {family}\n")
         rows = []
         for name, first in entries:
             explanation = explain(name)
-            links = {"All pages that explain": "index.html", "Start": "../index.html"}
+            links = {
+                "Start": "../index.html",
+                "All pages": "../all-pages.html",
+                "All pages that explain": "index.html",
+            }
             drawing = drawing_of(explanation.data, lookup(name))
             if drawing is not None and drawing.steps:
                 links["Step through its backward pass"] = f"steps/{_file(name)}"
-                drawing.html(folder / "steps" / _file(name))
+                drawing.html(folder / "steps" / _file(name), _back(name))
             explanation.html(folder / _file(name), links)
             rows.append(f"- [`{name}`]({_file(name)}): {_cell(first)}")
+            formulas.append(_formulas_of(name, lookup(name)))
         listed = "\n".join(rows)
         parts.append(f'<div class="listed" markdown>\n\n{listed}\n\n</div>')
     (folder / "index.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    (folder / "formulas.md").write_text("\n\n".join(formulas) + "\n", encoding="utf-8")
+
+
+def _formulas_of(name: str, what: type) -> str:
+    """A section of the page that the search knows: formula, derivative, and its page."""
+    formula, backward, _ = _parts(inspect.getdoc(what) or "")
+    formula = formula.partition("\n\n")[0]
+    shown = [f"## {name}", _cell(formula)]
+    if backward:
+        shown.append(f"Backward: {_cell(backward)}")
+    shown.append(f"[`{name}`: the forward and the backward pass, with numbers]({_file(name)})")
+    return "\n\n".join(shown)
+
+
+def _back(name: str) -> dict[str, str]:
+    """The links of the page that steps through the backward pass of `name`."""
+    return {
+        "Start": "../../index.html",
+        "All pages": "../../all-pages.html",
+        f"{name} explained": f"../{_file(name)}",
+    }
 
 
 def write_api(folder: Path) -> None:
@@ -140,6 +177,8 @@ def write_api(folder: Path) -> None:
     for page, (title, place) in API.items():
         modules = list(_modules(ROOT / "tinygrad_llm" / place))
         text = "\n\n".join(f"::: {module}" for module in modules)
+        if page in OF_PYTORCH:
+            text = f"{DIFFERENCES}\n\n{text}"
         (folder / f"{page}.md").write_text(f"# {title}\n\n{text}\n", encoding="utf-8")
 
 

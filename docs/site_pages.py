@@ -13,6 +13,7 @@ __all__ = ["write_examples", "write_index", "write_japanese", "write_played"]
 
 ROOT = Path(__file__).resolve().parent.parent
 LESSONS = ROOT / "lessons"
+BACK = {"Start": "../index.html", "To step through": "index.html", "All pages": "../all-pages.html"}
 TITLE = re.compile(r"^# (.+)$", re.M)
 LINK = re.compile(r"(?<!!)\[([^\]\[]*)\]\(([^)\s:#]+)\)")
 ROW = re.compile(
@@ -66,7 +67,7 @@ def write_played(folder: Path) -> None:
         "gpt": "The backward pass of a GPT of two layers",
     }
     for name in about:
-        SCENES[name](None).html(folder / f"{name}.html")
+        SCENES[name](None).html(folder / f"{name}.html", BACK)
     rows = [f"- [{text}]({name}.html): `tinygrad-llm draw {name}`" for name, text in about.items()]
     text = (
         "# To step through\n\nButtons, a slider and the arrow keys go from op to op. All numbers "

@@ -2,8 +2,9 @@
 
     python lessons/record.py lessons/CHAPTER/NN_NAME.py OUT.json    (run_all.py --record does it for all)
 
-OUT.json is a list of cells: {"kind": "markdown" or "code", "text", "output", "plots"}. The lesson runs as it does
-alone: as __main__, in its folder; what other processes print while a cell runs belongs to that cell.
+OUT.json is a list of cells: {"kind": "markdown" or "code", "text", "output", "plots"}; the plots are copied to the
+folder plots beside it. The lesson runs as it does alone: as __main__, in its folder; what other processes print while
+a cell runs belongs to that cell.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 import types
@@ -79,4 +81,7 @@ if __name__ == "__main__":
     lesson_file, out = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
     recorded = record(lesson_file)
     out.parent.mkdir(parents=True, exist_ok=True)
+    for drawn in sorted({name for cell in recorded for name in cell["plots"]}):
+        (out.parent / "plots").mkdir(exist_ok=True)
+        shutil.copyfile(lesson_file.parent / "plots" / drawn, out.parent / "plots" / drawn)
     out.write_text(json.dumps(recorded, ensure_ascii=False, indent=1), encoding="utf-8")

@@ -208,7 +208,11 @@ def test_the_map_of_the_course_names_each_chapter_and_has_no_circle():
         assert all(depth[before] < depth[name] for before in chapter.needs)
         assert chapter.hours >= 1 and chapter.exercises >= 2 * chapter.lessons
         assert chapter.minutes >= 10 * chapter.lessons
+    row = course_pages.rows_of(course)
+    for name, chapter in course.items():
+        assert all(row[before] < row[name] for before in chapter.needs)
     picture = ElementTree.fromstring(course_pages.drawn(course))
+    assert float(picture.get("viewBox").split()[2]) <= 904  # four boxes: it fits a laptop's page
     kinds = [part.tag.rpartition("}")[2] for part in picture.iter()]
     assert kinds.count("rect") == len(course) + 1 and kinds.count("text") == 2 * len(course)
     assert kinds.count("path") == sum(len(chapter.needs) for chapter in course.values())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def modules():
     sys.path.insert(0, str(ROOT / "docs"))
     try:
+        import lesson_pages  # noqa: F401 - a test imports it once more
         import reference
         import site_pages
     finally:
@@ -30,7 +33,7 @@ def test_every_lesson_has_its_question_in_japanese(modules, tmp_path):
     site_pages.write_japanese(tmp_path)
     folder = tmp_path / "ja" / "course"
     chapters = [
-        p for p in sorted((ROOT / "lessons").iterdir()) if re.match(r"[0-9A-Z]\w?_", p.name)
+        p for p in sorted((ROOT / "lessons").iterdir()) if re.match(r"(\d\d|[A-Z])_", p.name)
     ]
     assert len(chapters) > 20
     for chapter in chapters:
@@ -78,3 +81,69 @@ def test_the_table_of_ops_has_formulas_and_keeps_its_columns(modules, tmp_path):
     joined = reference._joined("y = a\nwraps here.\n    x = 1\n    z = 2\nand\non")
     assert joined == ["y = a wraps here.", "x = 1", "z = 2", "and on"]
     assert sum("<mfrac>" in row for row in rows) > 60
+
+
+def test_plots_come_with_the_recorded_lessons(modules, tmp_path):
+    import lesson_pages
+
+    recorded, pages = tmp_path / "recorded", tmp_path / "pages"
+    cell = {"kind": "code", "text": "1", "output": "", "plots": ["01_x.png"]}
+    (recorded / "00_none" / "plots").mkdir(parents=True)
+    (recorded / "00_none" / "01_x.json").write_text(json.dumps([cell]), encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"00_none/01_x\.png is neither in .* record the lesson"):
+        lesson_pages.write(recorded, pages)
+    (recorded / "00_none" / "plots" / "01_x.png").write_bytes(b"png")
+    lesson_pages.write(recorded, pages)
+    assert (pages / "course" / "00_none" / "01_x.png").read_bytes() == b"png"
+
+
+def test_recording_a_lesson_copies_its_plots(tmp_path):
+    lesson = tmp_path / "00_a" / "01_x.py"
+    (lesson.parent / "plots").mkdir(parents=True)
+    code = "from pathlib import Path\nPath('plots/01_x.png').write_bytes(b'png')\n"
+    lesson.write_text(f"# %% [markdown]\n# # X\n\n# %%\n{code}", encoding="utf-8")
+    out = tmp_path / "recorded" / "00_a" / "01_x.json"
+    command = [sys.executable, str(ROOT / "lessons" / "record.py"), str(lesson), str(out)]
+    subprocess.run(command, check=True, timeout=60)
+    assert json.loads(out.read_text("utf-8"))[1]["plots"] == ["01_x.png"]
+    assert (out.parent / "plots" / "01_x.png").read_bytes() == b"png"
+
+
+def test_the_reference_links_to_what_differs_from_pytorch(modules, tmp_path):
+    _, reference = modules
+    reference.write_api(tmp_path)
+    for page in reference.OF_PYTORCH:
+        text = (tmp_path / f"{page}.md").read_text(encoding="utf-8")
+        assert "(../guide/pytorch.md)" in text.split(":::")[0], page
+    assert "pytorch.md" not in (tmp_path / "study.md").read_text(encoding="utf-8")
+
+
+def test_pages_to_step_through_lead_back_and_name_no_line_of_the_builder(modules, tmp_path):
+    site_pages, reference = modules
+    site_pages.write_played(tmp_path)
+    pages = sorted(tmp_path.glob("*.html"))
+    assert len(pages) >= 5
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert '<nav><a href="../index.html">Start</a>' in text, page.name
+        assert "site_pages.py" not in text, page.name
+    assert "mathml" in text.lower() or "\\u003cmath" in text  # formulas of the backward pass
+    assert reference._back("relu")["relu explained"] == "../relu.html"
+
+
+def test_notebooks_of_a_known_repository_install_the_package_first(modules, monkeypatch):
+    import lesson_pages
+
+    cells = [{"kind": "code", "text": "1", "output": "", "plots": []}]
+    monkeypatch.delenv("TINYGRAD_LLM_REPOSITORY", raising=False)
+    assert [c["source"] for c in lesson_pages._notebook(cells)["cells"]] == ["1"]
+    assert "Colab" not in lesson_pages._offers("01_x", "00_a/01_x")
+    monkeypatch.setenv("TINYGRAD_LLM_REPOSITORY", "https://github.com/someone/tinygrad_llm")
+    first, second = lesson_pages._notebook(cells)["cells"]
+    assert 'pip install -q "tinygrad_llm[lessons] @ git+https://github.com/' in first["source"]
+    assert second["source"] == "1" and first["id"] != second["id"]
+    address = "https://colab.research.google.com/github/someone/tinygrad_llm/blob/"
+    offered = lesson_pages._offers("01_x", "00_a/01_x")
+    branch, path = re.search(re.escape(address) + r"(\w+)/(\S+)\)", offered).groups()
+    workflow = (ROOT / ".github" / "workflows" / "site.yml").read_text(encoding="utf-8")
+    assert f"git init -q -b {branch}" in workflow and path == "course/00_a/01_x.ipynb"

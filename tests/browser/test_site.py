@@ -62,12 +62,22 @@ def test_nothing_is_loaded_from_elsewhere():
         assert not loaded, (page, loaded)
 
 
+def test_signatures_have_the_types_of_the_source():
+    pages = sorted((SITE / "api").glob("*.html"))
+    assert len(pages) > 15
+    for page in pages:
+        text = re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8"))
+        wrong = re.findall(r"\w+: (?:float32|float64|bool_|int64) =[^\n]*", text)
+        assert not wrong, (page.name, wrong[:3])
+
+
 @pytest.mark.parametrize(
     ("query", "page"),
     [
         ("multinomial", "api/"),
         ("backward pass of attention", "guide/attention"),
         ("LoRA CSV", "guide/lora-csv"),
+        ("LayerNorm backward", "#layernorm"),
         ("what differs from PyTorch", "guide/pytorch"),
     ],
 )

@@ -12,7 +12,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ __all__ = [
     "asset",
     "data",
     "escape",
+    "leads",
     "line_chart",
     "page",
     "policy_of",
@@ -84,6 +85,12 @@ def page(
         f"<title>{escape(title)}</title>\n<style>{css}</style>\n</head>\n"
         f"<body>\n{body}\n{js}</body>\n</html>\n"
     )
+
+
+def leads(links: Mapping[str, str] | None) -> str:
+    """A line of links, word -> address, for the top of a page; nothing without links."""
+    shown = (f'<a href="{escape(to)}">{escape(word)}</a>' for word, to in (links or {}).items())
+    return f"<nav>{' · '.join(shown)}</nav>\n" if links else ""
 
 
 def _policy(style: str, scripts: Iterable[str], more: str) -> str:

@@ -30,6 +30,7 @@ from ...tensor import Tensor
 __all__ = ["Call", "Line", "Place", "Watch", "calling_line", "place_of_call"]
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
+SITE = os.path.join(os.path.dirname(PACKAGE[:-1]), "docs", "")  # it shows our examples
 _places: WeakKeyDictionary[Op, Place] = WeakKeyDictionary()  # of the ops that ran under a Watch
 
 
@@ -58,6 +59,8 @@ def calling_line() -> Line | None:
         frame = frame.f_back
     if frame is None or frame.f_globals.get("__name__", "").startswith("typer."):
         return None  # a command of this package runs an example of this package
+    if frame.f_code.co_filename.startswith(SITE):
+        return None  # so does what builds the site
     return Line(frame.f_code.co_filename, frame.f_lineno)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..common.formulas import with_lines
 from ..common.lines import with_numbers
 from ..common.numbers import norm, plain, shape_text, value_text, worth_showing
 from ..common.plain_words import PLAIN_WORDS
@@ -165,6 +166,7 @@ def _step(step: Step, arrays: Arrays) -> dict[str, Any]:
         "arriving": [arrays.add(g) for g in step.arriving],
         "plain": PLAIN_WORDS.get(op.name, ("", ""))[1],
         "derivation": backward_text(type(op)),
+        "exact": with_lines(backward_text(type(op))),
         "formulas": {str(i): text for i, text in formulas.items()},
         "lines": lines,
         "more": max(0, len(step.lines) - 80),

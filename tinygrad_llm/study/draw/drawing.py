@@ -56,11 +56,14 @@ class Drawing(InNotebooks):
             folded = opened if _shown(whole, opened) <= MOST else folded
         return svg(self.graph, self.steps, folded, self.title, back=True)
 
-    def html(self, file: FilePath | None = None) -> str:
-        """The drawing as an HTML page, which is written if `file` is given."""
+    def html(self, file: FilePath | None = None, links: Mapping[str, str] | None = None) -> str:
+        """The drawing as an HTML page, which is written if `file` is given.
+
+        links: word -> address, shown at the top
+        """
         from .page import page
 
-        return written(page(self), file)
+        return written(page(self, links), file)
 
     def save(self, file: FilePath) -> list[Path]:
         """Write FILE.svg and FILE.html, or only one of them if `file` has that ending; their paths.

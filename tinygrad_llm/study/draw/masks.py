@@ -8,7 +8,7 @@ The weights are those of the model's attention ops; a key is hidden where its we
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from ...models.encoder_decoder import EncoderDecoder
 from ...models.transformer import Transformer, TransformerConfig
 from ...tensor import Tensor, wrap
 from ..common.formulas import with_formulas
-from ..common.html import FilePath, InNotebooks, data, escape, written
+from ..common.html import FilePath, InNotebooks, data, escape, leads, written
 from ..common.html import page as whole
 from .attention_maps import draw_attention
 
@@ -68,10 +68,13 @@ class Masks(InNotebooks):
     def __init__(self, panels: list[Panel]) -> None:
         self.panels = panels
 
-    def html(self, file: FilePath | None = None) -> str:
-        """The page as HTML, which is written if `file` is given."""
+    def html(self, file: FilePath | None = None, links: Mapping[str, str] | None = None) -> str:
+        """The page as HTML, which is written if `file` is given.
+
+        links: word -> address, shown at the top
+        """
         body = f"""<main class="masks">
-<h1>Which query sees which key: padding and causal masks</h1>
+{leads(links)}<h1>Which query sees which key: padding and causal masks</h1>
 <p class="soft">Rows are queries, columns are keys; the number is the attention's weight, and a row
 sums to 1. ↑ ↓ choose a row, ← → a picture.</p>
 <p class="legend"><span class="key seen">weight</span><span class="key padding">{HIDDEN["padding"]}

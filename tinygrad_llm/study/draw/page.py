@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from ..common.html import data, escape
+from ..common.html import data, escape, leads
 from ..common.html import page as whole
 from ..common.numbers import number_text
 from .data import drawing_data
@@ -24,11 +25,11 @@ CONTROLS = """<nav class="controls" aria-label="steps">
 </nav>"""
 
 
-def page(drawing: Any) -> str:
-    """The page as HTML."""
+def page(drawing: Any, links: Mapping[str, str] | None = None) -> str:
+    """The page as HTML; links: word -> address, shown at the top."""
     contents = drawing_data(drawing.graph, drawing.steps, drawing.folded, drawing.title)
     body = f"""<main class="draw">
-<h1>{escape(drawing.title)}</h1>
+{leads(links)}<h1>{escape(drawing.title)}</h1>
 {CONTROLS}
 <div class="layout">
 <section id="graph" aria-label="graph: inputs above, the result below">

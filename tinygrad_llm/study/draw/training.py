@@ -20,7 +20,7 @@ from ...nn.module import Module
 from ...optim import SGD, Optimizer
 from ...tensor import Tensor, wrap
 from ..common.formulas import with_lines
-from ..common.html import FilePath, InNotebooks, data, escape, written
+from ..common.html import FilePath, InNotebooks, data, escape, leads, written
 from ..common.html import page as whole
 from ..common.numbers import number_text, shape_text
 from ..common.plain_words import PLAIN_WORDS
@@ -59,10 +59,13 @@ class Training(InNotebooks):
     def __init__(self, contents: dict[str, Any], losses: list[float], title: str) -> None:
         self.data, self.losses, self.title = contents, losses, title
 
-    def html(self, file: FilePath | None = None) -> str:
-        """The page as HTML, which is written if `file` is given."""
+    def html(self, file: FilePath | None = None, links: Mapping[str, str] | None = None) -> str:
+        """The page as HTML, which is written if `file` is given.
+
+        links: word -> address, shown at the top
+        """
         body = f"""<main class="training">
-<h1>{escape(self.title)}</h1>
+{leads(links)}<h1>{escape(self.title)}</h1>
 <p class="soft">Every number was computed by the engine while it trained; the page replays it.</p>
 {CONTROLS}
 <ol id="phases" aria-label="phase"><li id="forward">1 forward</li><li id="backward">2 backward</li>

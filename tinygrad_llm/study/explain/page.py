@@ -8,7 +8,7 @@ from typing import Any
 
 from ..common.formulas import with_formulas, with_lines
 from ..common.highlight import highlighted
-from ..common.html import escape, table
+from ..common.html import escape, leads, table
 from ..common.html import page as whole
 from .prose import prose
 from .sections import Code, Doc, Grid, Lines, Prose, Sides, Voices, sections
@@ -27,11 +27,8 @@ def page(
 
     diagram: SVG and the words under it; links: word -> address, shown at the top
     """
-    leads = " · ".join(
-        f'<a href="{escape(to)}">{escape(word)}</a>' for word, to in (links or {}).items()
-    )
     parts = [
-        f"<main>\n{f'<nav>{leads}</nav>' if leads else ''}<h1>{escape(data['name'])}</h1>",
+        f"<main>\n{leads(links)}<h1>{escape(data['name'])}</h1>",
         f"<p>{with_formulas(data['title'])}</p>",
         f'<p class="soft mono">{escape(data["file"])}</p>',
     ]

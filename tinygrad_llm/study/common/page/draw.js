@@ -131,7 +131,9 @@
   function formulaPart(step) {
     const part = element("section", {}, element("h3", { text: "Formula" }));
     if (step.plain) part.append(element("p", { class: "plain", text: step.plain }));
-    part.append(element("pre", { text: step.derivation }));
+    const exact = element("div", { class: "exact" });
+    exact.innerHTML = step.exact; // written by Python, which escapes it
+    part.append(exact);
     const formulas = Object.entries(step.formulas);
     if (formulas.length) {
       const names = Object.fromEntries(step.leaving.map((a) => [a.input, a.name]));
