@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from ..files.packages import importing, install_extra
@@ -65,19 +66,14 @@ def make_app(
         running, waiting = served.models.counts
         return {"status": "ok", "running": running, "waiting": waiting}
 
-    def get(path: str, answer: Callable[..., Any]) -> None:
+    def route(method: str, path: str, answer: Callable[..., Any]) -> None:
         async def call(http: Any) -> Any:
             return await answer(served, http)
 
         call.__annotations__ = {"http": Http}
-        app.add_api_route(path, call, methods=["GET"], response_model=None)
+        app.add_api_route(path, call, methods=[method], response_model=None)
 
-    def post(path: str, answer: Callable[..., Any]) -> None:
-        async def call(http: Any) -> Any:
-            return await answer(served, http)
-
-        call.__annotations__ = {"http": Http}
-        app.add_api_route(path, call, methods=["POST"], response_model=None)
+    get, post = partial(route, "GET"), partial(route, "POST")
 
     app.add_api_route("/health", health, methods=["GET"])
     get("/v1/models", openai.models)

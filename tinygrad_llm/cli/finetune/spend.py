@@ -21,7 +21,7 @@ reasoning-gym is installed (pip install --no-deps reasoning-gym==0.1.25), chain-
 letter-counting or products. All ways have the same prompt. Accuracy is shown with its 95 % interval
 against the tokens that were written, and drawn; what a way gains over one greedy answer is paired.
 The tasks that are done stand in a .json file beside the picture: the same command continues after
-them. A task that was stopped in its middle begins anew.
+them. A task that was stopped in its middle starts again.
 
 \b
 Examples:
