@@ -172,7 +172,7 @@ theta, value = fit(n, d, measured)
 a, b, e = theta[:3].exp().tolist()
 own_alpha, own_beta = theta[3:].exp().tolist()
 error = (predicted(theta, n, d) - measured.log()).pow(2).mean().sqrt().item()
-print(f"L = {e:.2f} + {a:.1f}/N^{own_alpha:.2f} + {round(b, -1):.0f}/D^{own_beta:.2f}, error {error:.1%}")
+print(f"L = {e:.2f} + {a:.1f}/N^{own_alpha:.2f} + {b:.0e}/D^{own_beta:.2f}, error {error:.1%}")
 assert error < 0.04
 
 # %% [markdown]
