@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tinygrad_llm.cli import main
+from tinygrad_llm.files.packages import MissingPackage
 from tinygrad_llm.finetune.commands import COMMANDS
 from tinygrad_llm.training.autopsy import NonFiniteError
 from tinygrad_llm.training.ledger import Ledger
@@ -195,7 +196,7 @@ def test_optuna_proposes_the_same_again():
 
 def test_without_optuna_the_line_says_what_to_install(valley, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(ImportError, match=r"pip install 'tinygrad_llm\[search\]'"):
+    with pytest.raises(MissingPackage, match=r'pip install "tinygrad_llm\[search\]"'):
         search(valley, tmp_path, strategy="tpe").run(lambda line: None)
 
 

@@ -36,7 +36,7 @@ Strategies (--strategy):
   grid     all combinations, --points of each range
   halving  successive halving: all trials make a few steps, the best third goes on for three times
            as many, and so on; needs --steps, those of a whole run, whose schedule all of them have
-  tpe      optuna's tree-structured Parzen estimator (pip install 'tinygrad_llm[search]')
+  tpe      optuna's tree-structured Parzen estimator (pip install "tinygrad_llm[search]")
 
 Each trial is a separate run below --out. The best one keeps its checkpoint; best.json has its
 options for --config. Ctrl-C keeps what is known, and after it, a crash or kill -9 the same command

@@ -259,6 +259,21 @@ def _is_binary(file: Path) -> bool:
     return False
 
 
+def help_topics(instead: str = "") -> dict[str, str]:
+    """The topics of Python's help(), by name; instead: what else can be done, for the message.
+
+    Raises: FileNotFoundError for a Python without them.
+    """
+    try:
+        from pydoc_data.topics import topics
+    except ImportError as error:
+        raise FileNotFoundError(
+            "this Python has no pydoc_data.topics, the text of the default corpus: "
+            f"install Python's full standard library{instead}"
+        ) from error
+    return topics
+
+
 def _python_reference() -> Corpus:
     """CPython's language reference, the topics of help(), in alphabetical order of their names.
 
@@ -266,14 +281,7 @@ def _python_reference() -> Corpus:
     little between versions. Long sections repeat some short topics, so about a fifth of the
     paragraphs occurs twice.
     """
-    try:
-        from pydoc_data.topics import topics
-    except ImportError as error:
-        raise FileNotFoundError(
-            "this Python has no pydoc_data.topics, the text of the default corpus: "
-            "install Python's full standard library, or name a file or another corpus: "
-            f"{_list(NAMED)}"
-        ) from error
+    topics = help_topics(f", or name a file or another corpus: {_list(NAMED)}")
     text = "\n\n".join(topics[name].strip("\n") for name in sorted(topics)) + "\n"
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     return Corpus(text, DEFAULT, f"pydoc_data.topics of CPython {version}", "PSF-2.0")

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from ..files.downloads import DownloadError, RemoteFile, fetch
 from ..files.json_files import write_json
 from ..files.paths import local_path
+from .corpora import help_topics
 
 __all__ = ["FREE_TEXTS", "FreeText", "find_free_texts", "python_files", "write_free_texts"]
 
@@ -60,10 +61,7 @@ def python_files(folder: Path, most: float = float("inf")) -> list[Path]:
 
 
 def _reference() -> Files:
-    try:
-        from pydoc_data.topics import topics
-    except ImportError:
-        raise FileNotFoundError("this Python has no pydoc_data.topics") from None
+    topics = help_topics()
     for name in sorted(topics):
         yield f"{name}.txt", topics[name].encode()
 

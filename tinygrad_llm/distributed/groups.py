@@ -18,6 +18,7 @@ from ..tensor.device import device
 from .errors import DistBackendError, DistError
 from .nccl_library import gpu_name, nccl_is_available, nccl_module
 from .process_group import LIMIT, ProcessGroup, held
+from .rank_start import NAMES as LAUNCHER_NAMES
 from .steps import agree, all_gathered_bytes, leave
 from .transport import Steps, Transport
 from .work import Work, in_seconds
@@ -95,7 +96,7 @@ def is_torchelastic_launched() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-LOCAL_RANKS = ("LOCAL_RANK", "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID")
+LOCAL_RANKS = ("LOCAL_RANK", *LAUNCHER_NAMES["LOCAL_RANK"], "SLURM_LOCALID")
 
 
 def get_node_local_rank(fallback_rank: int | None = None) -> int:

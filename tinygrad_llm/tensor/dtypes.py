@@ -42,16 +42,14 @@ class dtype:
     def numpy(self) -> np.dtype:
         """The NumPy dtype that stores it.
 
-        Raises: ImportError for bfloat16 without `ml_dtypes`.
+        Raises: MissingPackage for bfloat16 without `ml_dtypes`.
         """
         if self._numpy is None:
-            try:
+            from ..files.packages import importing
+
+            install = "pip install ml_dtypes, or use float32"
+            with importing("bfloat16 arrays need the package ml_dtypes", install):
                 import ml_dtypes
-            except ImportError as error:
-                raise ImportError(
-                    "bfloat16 arrays need the package ml_dtypes: "
-                    "pip install ml_dtypes, or use float32"
-                ) from error
             self._numpy = np.dtype(ml_dtypes.bfloat16)
             _OF[self._numpy] = self
         return self._numpy

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...files.packages import importing, install_extra
 from ...files.untrusted import describe
 from ..options import OptionError
 from .options import SearchOptions
@@ -32,15 +33,11 @@ def tpe(space: Space, options: SearchOptions, number: int, known: Known) -> dict
 
     known: values and scores (lower is better) of the trials before; after the same ones and with
     the same number the proposal is the same
-    Raises: ImportError without optuna.
+    Raises: MissingPackage without optuna.
     """
-    try:
+    install = f"{install_extra('search')}; random, grid and halving do without"
+    with importing("strategy tpe needs optuna", install):
         import optuna
-    except ImportError as error:
-        raise ImportError(
-            "strategy tpe needs optuna: pip install 'tinygrad_llm[search]'; random, grid and "
-            "halving do without"
-        ) from error
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     kinds: dict[str, Any] = {}
     for name, each in space.searched.items():
