@@ -29,6 +29,7 @@ COMMANDS = {
         "training_ladder",
         "what each idea of training brings a small GPT",
     ),
+    "nanogpt-cpu": ("nanogpt_cpu", "nanoGPT's example for a CPU, its loss as nanoGPT measures it"),
     "mup": ("mup", "the best learning rate by the width of a GPT, with µP and without"),
     "import": ("import_time", "import tinygrad_llm against import numpy"),
     "small": ("small", "calls on a few numbers, and notebooks' loops, against PyTorch"),

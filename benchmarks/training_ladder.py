@@ -3,12 +3,15 @@
     python -m benchmarks training-ladder                  every idea, on Shakespeare's characters
     python -m benchmarks training-ladder --only rms,muon --steps 100
     python -m benchmarks training-ladder --rates          learning rates, tried on another seed
+    python -m benchmarks training-ladder --seeds 5 --jobs 8 --state ladder.json
 
-Every run has the same seed, text, and windows in the same order. A run at equal tokens reads as
+With one seed every run has the same windows in the same order. A run at equal tokens reads as
 many windows as the plain one; at equal time it has the processor seconds of the plain one, by the
 cost of a step as measured before (least of several, the recipes alternately). The loss is that of
 validation in nats per character, with the 95 % interval over windows; differences are paired. With
---state FILE a run that was stopped continues. LADDER.md has the results.
+--seeds N it is the mean of N seeds of weights and data order, and the interval of a difference is
+Student's over the seeds, each beside plain with that seed. --jobs N trains in N processes.
+With --state FILE a run that was stopped continues. LADDER.md has the results.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +34,9 @@ PLAIN: dict[str, Any] = {
     "lr": 8e-3, "schedule": "constant", "optimizer": "adamw", "groups": False, "accumulation": 1,
     "batch_ramp": 0.0, "ema": None, "init": "torch", "tie_weights": False,
 }  # fmt: skip
+# The 97.5 % quantile of Student's t for the mean of n values
+STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306,
+           10: 2.262}  # fmt: skip
 
 
 class Rung(NamedTuple):
@@ -62,12 +69,15 @@ RUNGS: dict[str, Rung] = {
     "adafactor": Rung("Adafactor", {"optimizer": "adafactor", "groups": True, "lr": 3e-2}, False),
     "free": Rung("Schedule-Free AdamW", {"optimizer": "schedule-free", "groups": True,
                                          "lr": 1e-2}, False),
+    "free-warm": Rung("Schedule-Free AdamW with warm-up",
+                      {"optimizer": "schedule-free", "groups": True, "lr": 2e-2,
+                       "free_warmup": 0.1}, False),
 }  # fmt: skip
 RATES = {
     "plain": (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2), "cosine": (3e-3, 6e-3, 1.2e-2, 2.4e-2, 4.8e-2),
     "wsd": (3e-3, 6e-3, 1.2e-2, 2.4e-2, 4.8e-2), "muon": (2e-3, 4e-3, 8e-3, 1.6e-2),
     "lion": (3e-4, 1e-3, 2e-3, 4e-3, 8e-3), "adafactor": (1e-2, 3e-2, 6e-2),
-    "free": (5e-3, 1e-2, 2e-2),
+    "free": (5e-3, 1e-2, 2e-2), "free-warm": (5e-3, 1e-2, 2e-2, 4e-2, 8e-2),
 }  # fmt: skip
 
 
@@ -127,6 +137,7 @@ def trainer_of(recipe: dict[str, Any], text: Text, steps: int, seed: int) -> Any
     r = dict(recipe)
     lr, kind = r.pop("lr"), r.pop("schedule")
     optimizer, groups = r.pop("optimizer"), r.pop("groups")
+    rising = r.pop("free_warmup", 0.0)  # the share of the steps in which Schedule-Free's rate rises
     own = {name: r.pop(name) for name in ("accumulation", "batch_ramp", "ema")}
     torch.manual_seed(seed)
     model = GPT(GPTConfig(vocab_size=text.vocab_size, **SHAPE, **r))
@@ -135,6 +146,8 @@ def trainer_of(recipe: dict[str, Any], text: Text, steps: int, seed: int) -> Any
         made = make_optimizer(optimizer, model, "none", lr=lr, betas=betas, weight_decay=decay)
     else:
         made = optim.AdamW(model.parameters(), lr=lr, betas=betas, weight_decay=decay)
+    for group in made.param_groups if rising else ():
+        group["warmup_steps"] = int(rising * steps)
     warmup = 0 if kind == "constant" else steps // 10
     schedule: Any = WarmupStableDecayLR(
         made, warmup, steps, steps // 5 if kind == "wsd" else 0, lr / 10
@@ -194,8 +207,11 @@ def costs(made: dict[str, dict[str, Any]], text: Text, rounds: int = 4) -> dict[
 class Ladder:
     """Runs, kept in a file so that none is made twice."""
 
-    def __init__(self, text: Text, steps: int, state: str | None) -> None:
+    def __init__(
+        self, text: Text, steps: int, state: str | None, seeds: int = 1, jobs: int = 1
+    ) -> None:
         self.text, self.steps = text, steps
+        self.n_seeds, self.jobs = seeds, jobs
         self.path = None if state is None else Path(state)
         self.kept: dict[str, Any] = {}
         if self.path is not None and self.path.exists():
@@ -204,62 +220,114 @@ class Ladder:
     def keep(self, name: str, make: Any) -> Any:
         """What `make` returns, or what it returned in an earlier run of this command."""
         if name not in self.kept:
-            self.kept[name] = make()
-            if self.path is not None:
-                text = json.dumps(self.kept)
-                self.path.with_suffix(".new").write_text(text, "utf-8")
-                self.path.with_suffix(".new").replace(self.path)
+            self._store(name, make())
         return self.kept[name]
+
+    def _store(self, name: str, value: Any) -> None:
+        self.kept[name] = value
+        if self.path is not None:
+            text = json.dumps(self.kept)
+            self.path.with_suffix(".new").write_text(text, "utf-8")
+            self.path.with_suffix(".new").replace(self.path)
+
+    def _name(self, recipe: dict[str, Any], steps: int, seed: int) -> str:
+        return json.dumps([recipe, steps, seed, self.text.name])
 
     def of(self, recipe: dict[str, Any], steps: int, seed: int = SEED) -> dict[str, Any]:
         """The run of a recipe."""
-        name = json.dumps([recipe, steps, seed, self.text.name])
+        name = self._name(recipe, steps, seed)
         return dict(self.keep(name, lambda: run(recipe, self.text, steps, seed)))
 
-    def rows(self, made: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-        """A row of the table for each recipe, printed as soon as it is there."""
-        from tinygrad_llm.evaluation import bootstrap, paired_difference
+    def make(self, asked: list[tuple[dict[str, Any], int, int]]) -> None:
+        """Makes the runs (recipe, steps, seed) that are not there, in `jobs` processes."""
+        from tinygrad_llm.training.scaling.processes import share
 
+        named = {self._name(*each): each for each in asked}
+        left = [each for name, each in named.items() if name not in self.kept]
+        if self.jobs > 1 and len(left) > 1:
+            share(partial(_made, self.text), left, self.jobs,
+                  lambda each, result: self._store(self._name(*each), result))  # fmt: skip
+        for each in asked:
+            self.of(*each)
+
+    def rows(self, made: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+        """A row of the table for each recipe."""
         key = "costs " + json.dumps([made, self.text.name])
         cost = self.keep(key, lambda: costs(made, self.text))
-        plain = self.of(PLAIN, steps_for(PLAIN, self.steps))
+        seeds = range(SEED, SEED + self.n_seeds)
+        steps = {name: self._steps(recipe, cost["plain"] / cost[name])
+                 for name, recipe in made.items()}  # fmt: skip
+        for seed in seeds:  # a seed after the other, so that a stopped command has whole ones
+            for kind in (0, 1):
+                self.make([(made[name], both[kind], seed) for name, both in steps.items()])
         print("\n| recipe | rate | parameters | ms per step | at equal tokens | minus plain "
               "| at equal time | minus plain |\n|---|---|---|---|---|---|---|---|")  # fmt: skip
         rows = []
         for name, recipe in made.items():
-            ratio = cost["plain"] / cost[name]
-            steps = steps_for(recipe, self.steps)
-            results = [self.of(recipe, steps)]
-            near = abs(ratio - 1.0) < 0.05  # closer than what is measured
-            results.append(results[0] if near else self.of(recipe, max(10, round(steps * ratio))))
             row = {"recipe": name, "lr": recipe["lr"], "ms": cost[name] * 1e3,
-                   "parameters": results[0]["parameters"]}  # fmt: skip
-            for kind, result in zip(("tokens", "time"), results, strict=True):
-                losses, base = result["losses"], plain["losses"]
-                row[kind] = str(bootstrap(losses))
-                row[f"{kind} minus"] = _signed(paired_difference(losses, base))
+                   "parameters": self.of(recipe, steps[name][0])["parameters"]}  # fmt: skip
+            for kind, n in zip(("tokens", "time"), steps[name], strict=True):
+                row[kind], row[f"{kind} minus"] = self._compared(recipe, n, list(seeds))
             rows.append(row)
             print(f"| {_what(name)} | {row['lr']:g} | {row['parameters']:,} | {row['ms']:.1f} | "
                   + " | ".join(row[k] for k in ("tokens", "tokens minus", "time", "time minus"))
                   + " |", flush=True)  # fmt: skip
         return rows
 
-    def seeds(self, recipe: dict[str, Any], n: int = 3) -> list[float]:
-        """The loss of a recipe with other seeds of weights and data order."""
+    def _steps(self, recipe: dict[str, Any], ratio: float) -> tuple[int, int]:
+        """(at equal tokens, at equal time); ratio: the cost of a plain step relative to its own.
+
+        The same where the costs are closer than what is measured.
+        """
         steps = steps_for(recipe, self.steps)
-        return [float(np.mean(self.of(recipe, steps, SEED + i)["losses"])) for i in range(n)]
+        near = abs(ratio - 1.0) < 0.05
+        return steps, steps if near else max(10, round(steps * ratio))
+
+    def _compared(self, recipe: dict[str, Any], steps: int, seeds: list[int]) -> tuple[str, str]:
+        """(the loss, the difference from the plain run with its interval) as texts."""
+        from tinygrad_llm.evaluation import bootstrap, paired_difference
+
+        own = [self.of(recipe, steps, seed)["losses"] for seed in seeds]
+        plain = [self.of(PLAIN, steps_for(PLAIN, self.steps), seed)["losses"] for seed in seeds]
+        if len(seeds) == 1:
+            difference = paired_difference(own[0], plain[0])
+            return str(bootstrap(own[0])), _signed(difference.value, difference.low,
+                                                   difference.high)  # fmt: skip
+        differences = np.mean(own, axis=1) - np.mean(plain, axis=1)  # (seeds)
+        mean, half = float(differences.mean()), _half_interval(differences)
+        return f"{np.mean(own):.3f}", _signed(mean, mean - half, mean + half)
+
+    def seeds(self, recipe: dict[str, Any]) -> list[float]:
+        """The loss of a recipe with three seeds of weights and data order, or more."""
+        steps = steps_for(recipe, self.steps)
+        seeds = range(SEED, SEED + max(3, self.n_seeds))
+        self.make([(recipe, steps, seed) for seed in seeds])
+        return [float(np.mean(self.of(recipe, steps, seed)["losses"])) for seed in seeds]
 
     def rates(self) -> dict[str, Any]:
         """The loss of a few learning rates, on a seed that the table does not use."""
-        result = {}
+        tried = {}
         for name, rates in RATES.items():
             changes = {} if name == "plain" else RUNGS[name].changes
-            for lr in rates:
-                recipe = {**PLAIN, **changes, "lr": lr}
-                loss = np.mean(self.of(recipe, self.steps, seed=100)["losses"])
-                result[f"{name}, {lr:g}"] = float(loss)
-                print(f"{name:10} {lr:8g}   {loss:.4f}", flush=True)
+            tried |= {(name, lr): {**PLAIN, **changes, "lr": lr} for lr in rates}
+        self.make([(recipe, self.steps, 100) for recipe in tried.values()])
+        result = {}
+        for (name, lr), recipe in tried.items():
+            loss = np.mean(self.of(recipe, self.steps, seed=100)["losses"])
+            result[f"{name}, {lr:g}"] = float(loss)
+            print(f"{name:10} {lr:8g}   {loss:.4f}", flush=True)
         return result
+
+
+def _made(text: Text, each: tuple[dict[str, Any], int, int]) -> dict[str, Any]:
+    recipe, steps, seed = each
+    return run(recipe, text, steps, seed)
+
+
+def _half_interval(values: np.ndarray) -> float:
+    """Half of the 95 % interval of a mean, by Student's t."""
+    n = len(values)
+    return float(STUDENT[n] * values.std(ddof=1) / np.sqrt(n))
 
 
 def _what(name: str) -> str:
@@ -270,10 +338,10 @@ def _what(name: str) -> str:
     return RUNGS[rung].what if kind == "alone:" else f"+ {RUNGS[rung].what}"
 
 
-def _signed(interval: Any) -> str:
-    """A difference with its interval; bold if chance in the windows does not explain it."""
-    text = f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
-    return text if 0.0 in interval else f"**{text}**"
+def _signed(value: float, low: float, high: float) -> str:
+    """A difference with its interval; bold if 0 is outside."""
+    text = f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+    return text if low <= 0.0 <= high else f"**{text}**"
 
 
 def main(argv: list[str]) -> dict[str, Any]:
@@ -282,6 +350,8 @@ def main(argv: list[str]) -> dict[str, Any]:
     parser.add_argument("--steps", type=_steps, default=400, help="steps of the plain run")
     parser.add_argument("--text", help="a data set or a file")
     parser.add_argument("--state", help="a file that keeps the runs that were made")
+    parser.add_argument("--seeds", type=_seeds, default=1, help="of weights and data order")
+    parser.add_argument("--jobs", type=_jobs, default=1, help="processes that train")
     parser.add_argument("--rates", action="store_true", help="try learning rates instead")
     options = parser.parse_args(argv)
     only = options.only.split(",") if options.only else list(RUNGS)
@@ -290,7 +360,7 @@ def main(argv: list[str]) -> dict[str, Any]:
             parser.error(f"there is no rung {name!r}; the rungs: {', '.join(RUNGS)}")
     print(machine.describe())
     began = time.process_time()
-    ladder = Ladder(read(options.text), options.steps, options.state)
+    ladder = Ladder(read(options.text), options.steps, options.state, options.seeds, options.jobs)
     if options.rates:
         return {"rates": ladder.rates()}
     made = recipes(only)
@@ -298,7 +368,9 @@ def main(argv: list[str]) -> dict[str, Any]:
     last = list(made)[-1]
     spread = {"plain": ladder.seeds(PLAIN), last: ladder.seeds(made[last])}
     for name, losses in spread.items():
-        print(f"{_what(name)}, three seeds: " + ", ".join(f"{loss:.3f}" for loss in losses))
+        print(
+            f"{_what(name)}, seeds from {SEED} on: " + ", ".join(f"{loss:.3f}" for loss in losses)
+        )
     seconds = time.process_time() - began
     print(f"{seconds:,.0f} seconds of processor time")
     return {"machine": {"text": machine.describe()}, "rows": rows, "spread": spread,
@@ -309,4 +381,18 @@ def _steps(text: str) -> int:
     n = int(text)
     if n < 10:
         raise argparse.ArgumentTypeError("10 or more")
+    return n
+
+
+def _seeds(text: str) -> int:
+    n = int(text)
+    if not 1 <= n <= max(STUDENT):
+        raise argparse.ArgumentTypeError(f"1 to {max(STUDENT)}")
+    return n
+
+
+def _jobs(text: str) -> int:
+    n = int(text)
+    if not 1 <= n <= 1000:
+        raise argparse.ArgumentTypeError("1 to 1000")
     return n

@@ -1,6 +1,8 @@
 """Scaling laws: closed forms, fits against known laws and scipy, sweeps that resume, the report."""
 
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -8,8 +10,10 @@ import pytest
 from tinygrad_llm.cli import main
 from tinygrad_llm.models.costs import gpt_flops
 from tinygrad_llm.models.gpt import GPTConfig
+from tinygrad_llm.training.checkpoint import StorageError
 from tinygrad_llm.training.options import OptionError
-from tinygrad_llm.training.scaling.fit import _Problem, fit_law, fit_power, huber, isoflop
+from tinygrad_llm.training.scaling.fit import _Problem, fit_law, fit_power, huber
+from tinygrad_llm.training.scaling.isoflop import equal_compute, isoflop
 from tinygrad_llm.training.scaling.laws import (
     CHINCHILLA,
     CHINCHILLA_TABLE,
@@ -19,6 +23,7 @@ from tinygrad_llm.training.scaling.laws import (
     training_flops,
 )
 from tinygrad_llm.training.scaling.minimise import minimise
+from tinygrad_llm.training.scaling.processes import share
 from tinygrad_llm.training.scaling.report import Report, short
 from tinygrad_llm.training.scaling.sweep import Sweep, SweepOptions, numbers_of, sizes_of
 from tinygrad_llm.training.settings import resolved
@@ -138,6 +143,22 @@ def test_intervals_hold_the_truth_mostly():
     assert inside >= 5
 
 
+def test_more_seeds_do_not_hide_what_the_law_misses():
+    """Four equal runs of each point have the interval of one run, whose error the seeds share."""
+    missed = losses(SMALL, 0.01)
+    one = fit_law(N, D, missed, 60, 1)
+    four = fit_law(np.repeat(N, 4), np.repeat(D, 4), np.repeat(missed, 4), 60, 1)
+    assert four.law == pytest.approx(one.law, rel=1e-3)
+    for name in ("power", "beta"):
+        widths = [high - low for low, high in (one.intervals[name], four.intervals[name])]
+        assert widths[1] == pytest.approx(widths[0], rel=0.05)
+
+
+def test_five_points_are_too_few_for_intervals_however_many_seeds():
+    x = np.repeat([1e4, 3e4, 1e5, 3e5, 1e6], 3)
+    assert fit_power(x, 2.0 + 50.0 / x**0.4).intervals == {}
+
+
 def test_a_power_law_of_one_variable():
     x = np.array([1e4, 3e4, 1e5, 3e5, 1e6, 3e6])
     fit = fit_power(x, 2.0 + 50.0 / x**0.4, resamples=30)
@@ -153,6 +174,30 @@ def test_curves_of_equal_compute_have_the_laws_bottom():
     assert isoflop(N, D, losses(SMALL), 1e20) == ([], None)
     rising = [5.0 + 1e-6 * n for n in N]
     assert isoflop(N, D, rising, 5e11)[1] is None, "no bottom inside"
+
+
+def test_bottoms_of_equal_compute_with_intervals():
+    sizes = np.repeat([1.2e4, 3e4, 6e4, 2e5, 5e5, 1e6], 7)
+    tokens = np.tile(2e5 * 2.0 ** np.arange(7), 6)
+    exact = np.array([SMALL.loss(*pair) for pair in zip(sizes, tokens, strict=True)])
+    budgets = [3e11, 6e11, 1.2e12]
+    alone = equal_compute(sizes, tokens, exact, budgets)
+    assert alone.power == pytest.approx(SMALL.beta / (SMALL.alpha + SMALL.beta), abs=0.05)
+    assert [curve.interval for curve in alone.curves] == [None] * 3
+    for curve in alone.curves:
+        assert len(curve.points) >= 4
+        assert curve.best == pytest.approx(SMALL.best_parameters(curve.flops), rel=0.15)
+    widths = []
+    for noise in (0.0005, 0.002):
+        noisy = exact * np.exp(np.random.default_rng(1).normal(0.0, noise, (3, len(exact))))
+        made = equal_compute(np.tile(sizes, 3), np.tile(tokens, 3), noisy.ravel(), budgets, 50)
+        low, high = made.power_interval
+        assert low < made.power < high
+        assert all(c.interval[0] <= c.best <= c.interval[1] for c in made.curves)
+        widths.append(high - low)
+    assert widths[1] > 2 * widths[0]
+    few = equal_compute(sizes[:14], tokens[:14], exact[:14], budgets)
+    assert few.power is None and [curve.best for curve in few.curves] == [None] * 3
 
 
 @pytest.mark.parametrize(
@@ -204,7 +249,7 @@ def sweep_options(text, folder, **more):
 
 def test_a_sweep_resumes_and_grows(text, tmp_path):
     assert set(Sweep(sweep_options(text, tmp_path / "a")).points) == {
-        (1, 8, 2), (1, 8, 4), (1, 16, 2), (1, 16, 4)
+        (1, 8, 2, 1), (1, 8, 4, 1), (1, 16, 2, 1), (1, 16, 4, 1)
     }  # fmt: skip
     lines = []
     few = {"tokens": "256"}
@@ -224,6 +269,36 @@ def test_a_sweep_resumes_and_grows(text, tmp_path):
     assert len(lines) == 2 and more[:2] == rows and more[2]["tokens"] == 512, "it grew by one"
     with pytest.raises(OptionError, match="was begun with seed 1, not 2"):
         Sweep(sweep_options(text, tmp_path / "a", seed=2)).run(lines.append)
+
+
+def test_seeds_in_two_processes_are_those_of_one(text, tmp_path):
+    """The same losses to the last bit; one process begins and two continue."""
+    several = {"sizes": "1x8", "tokens": "256,512", "seeds": 2}
+    whole = Sweep(sweep_options(text, tmp_path / "a", **several)).run(lambda line: None)
+    lines = []
+    some = {**several, "seeds": 1, "tokens": "256"}
+    Sweep(sweep_options(text, tmp_path / "b", **some)).run(lines.append)
+    shared = Sweep(sweep_options(text, tmp_path / "b", **several, jobs=2)).run(lines.append)
+    assert len(lines) == 4 and lines[-1].startswith("  4 of 4")
+
+    def known(rows):
+        return sorted((row["tokens"], row["seed"], row["loss"]) for row in rows)
+
+    assert known(shared) == known(whole)
+    assert len({row["loss"] for row in whole}) == 4, "each seed has other weights and batches"
+    assert not list((tmp_path / "b" / "runs").iterdir())
+
+
+def test_a_refusal_and_a_death_in_another_process(text, tmp_path):
+    many = sweep_options(text, tmp_path / "a", tokens="100k,200k", sizes="1x8", jobs=2)
+    with pytest.raises(OptionError, match="read the text .* times, and a repeated text"):
+        Sweep(many).run(lambda line: None)
+    with pytest.raises(StorageError, match="ended before its work was done: .* signal SIGKILL"):
+        share(_die, [1, 2], 2, print)
+
+
+def _die(piece):
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_run_that_diverges_is_a_row_without_a_loss(text, tmp_path):
@@ -257,8 +332,8 @@ def test_the_command(text, tmp_path, capsys):
 
 
 def rows_of(law):
-    row = {"layers": 1, "channels": 8, "steps": 2, "matrices": 60, "passes": 0.1, "flops": 3e5,
-           "bytes_per_token": 2.0, "seconds": 1.0}  # fmt: skip
+    row = {"layers": 1, "channels": 8, "steps": 2, "seed": 1, "matrices": 60, "passes": 0.1,
+           "flops": 3e5, "bytes_per_token": 2.0, "seconds": 1.0}  # fmt: skip
     return [
         {**row, "parameters": int(n), "tokens": int(d), "loss": float(loss)}
         for n, d, loss in zip(N, D, losses(law, 0.002), strict=True)

@@ -181,7 +181,8 @@ assert error < 0.04
 # you believe a digit: E and α can trade places with each other, while the power with which the best N grows is better known.
 
 # %% tags=["package"]
-from tinygrad_llm.training.scaling.fit import fit_law, isoflop  # noqa: E402
+from tinygrad_llm.training.scaling.fit import fit_law  # noqa: E402
+from tinygrad_llm.training.scaling.isoflop import isoflop  # noqa: E402
 from tinygrad_llm.training.scaling.laws import CHINCHILLA, tokens_by_regression  # noqa: E402
 
 fitted = fit_law(n.numpy(), d.numpy(), measured.numpy(), resamples=200, seed=1)

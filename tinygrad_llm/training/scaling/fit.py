@@ -20,17 +20,17 @@ import numpy as np
 from .laws import Law
 from .minimise import minimise
 
-__all__ = ["Fit", "PowerFit", "fit_law", "fit_power", "huber", "isoflop"]
+__all__ = ["Fit", "PowerFit", "checked", "fit_law", "fit_power", "huber", "interval_of"]
 
 DELTA = 1e-3
-_LEAST = 6  # points from which intervals are computed
+_LEAST = 6  # different points from which intervals are computed
 
 Interval = tuple[float, float]
 
 
 class Fit(NamedTuple):
     """A law, 95 % intervals of its constants by name, and of `a` in N_best ~ C^a; error: the root
-    mean square of log L's errors. intervals is empty where there are fewer than 6 points.
+    mean square of log L's errors. intervals is empty where there are fewer than 6 different points.
     """
 
     law: Law
@@ -112,11 +112,15 @@ def _fit(
     best = ends[order[0]]
     predicted = _predicted(best, logs)
     error = float(np.sqrt(np.mean((predicted - np.log(losses)) ** 2)))
-    if len(losses) < _LEAST or not resamples:
+    if len(np.unique(x, axis=1).T) < _LEAST or not resamples:
         return best, np.empty((0, len(best))), error
     draw = np.random.default_rng(seed)
-    n = len(losses)
-    counts = draw.multinomial(n, np.full(n, 1.0 / n), size=resamples).astype(np.float64)
+    # All runs of one x (the seeds of a size and its tokens) are drawn together: what the law misses
+    # there, it misses in all of them, so more seeds must not make an interval narrower
+    _, cell = np.unique(x, axis=1, return_inverse=True)  # (n)
+    m = int(cell.max()) + 1
+    counts = draw.multinomial(m, np.full(m, 1.0 / m), size=resamples).astype(np.float64)
+    counts = counts[:, cell]  # (R, m) -> (R, n)
     few = np.stack([ends[order[0]], starts[order[0]]])  # where the best one ended, and began
     everyone = np.tile(few, (resamples, 1))  # (R·2, P)
     weights = np.repeat(counts, len(few), axis=0)  # (R·2, n)
@@ -144,7 +148,11 @@ def _predicted(theta: np.ndarray, logs: np.ndarray) -> np.ndarray:
     return np.log(np.exp(terms).sum(0) + math.exp(theta[-1]))
 
 
-def _checked(*rows: Sequence[float]) -> list[np.ndarray]:
+def checked(*rows: Sequence[float]) -> list[np.ndarray]:
+    """The rows as arrays of float64.
+
+    Raises: ValueError if they have other lengths, or a number is not finite and above 0.
+    """
     arrays = [np.asarray(row, np.float64) for row in rows]
     if len({len(array) for array in arrays}) > 1:
         raise ValueError(f"expected as many of each, got {[len(array) for array in arrays]}")
@@ -154,7 +162,8 @@ def _checked(*rows: Sequence[float]) -> list[np.ndarray]:
     return arrays
 
 
-def _interval(values: np.ndarray) -> Interval:
+def interval_of(values: np.ndarray) -> Interval:
+    """The middle 95 % of some values."""
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
 
@@ -166,11 +175,11 @@ def fit_law(
     """L(N, D) = E + A/N^alpha + B/D^beta for measured losses.
 
     parameters, tokens, losses: one entry for each run; resamples: fits of points drawn with
-    repetition, for the intervals
+    repetition, for the intervals. The runs of one size and one number of tokens are drawn together.
     Raises: ValueError for numbers that are not positive, and unless there are at least 5 runs,
     3 sizes and 3 numbers of tokens.
     """
-    N, D, L = _checked(parameters, tokens, losses)
+    N, D, L = checked(parameters, tokens, losses)
     if len(L) < 5 or len(set(N)) < 3 or len(set(D)) < 3:
         raise ValueError(
             f"five constants need 5 runs, 3 sizes and 3 numbers of tokens at least, got {len(L)}, "
@@ -178,10 +187,10 @@ def fit_law(
         )
     best, others, error = _fit(np.stack([N, D]), L, resamples, seed)
     laws = tuple(_law(theta) for theta in others)
-    intervals = {name: _interval(np.array([getattr(law, name) for law in laws]))
+    intervals = {name: interval_of(np.array([getattr(law, name) for law in laws]))
                  for name in Law._fields if laws}  # fmt: skip
     if laws:
-        intervals["power"] = _interval(
+        intervals["power"] = interval_of(
             np.array([law.beta / (law.alpha + law.beta) for law in laws])
         )
     return Fit(_law(best), intervals, error, laws)
@@ -199,38 +208,12 @@ def fit_power(
 
     Raises: ValueError for numbers that are not positive, and unless there are 3 different x.
     """
-    X, L = _checked(x, losses)
+    X, L = checked(x, losses)
     if len(set(X)) < 3:
         raise ValueError(f"three constants need 3 different x, got {len(set(X))}")
     best, others, error = _fit(X[None], L, resamples, seed)
     rows = np.exp(np.clip(others, -700, 700))  # (R, 3): A, alpha, E
     names = ("A", "alpha", "E")
-    intervals = {name: _interval(rows[:, i]) for i, name in enumerate(names) if len(rows)}
+    intervals = {name: interval_of(rows[:, i]) for i, name in enumerate(names) if len(rows)}
     A, alpha, E = (math.exp(value) for value in np.clip(best, -700, 700))
     return PowerFit(E, A, alpha, intervals, error)
-
-
-def isoflop(
-    parameters: Sequence[float], tokens: Sequence[float], losses: Sequence[float], flops: float
-) -> tuple[list[tuple[float, float]], float | None]:
-    """The losses of each size at C = 6·N·D, and the N at the bottom of a parabola through them.
-
-    A size's loss at a D between two that were measured is interpolated, in the logarithm of D;
-    sizes without one on each side are left out. The parabola in log N needs three sizes, a bottom,
-    and that within them; None otherwise.
-    """
-    N, D, L = _checked(parameters, tokens, losses)
-    points = []
-    for size in sorted(set(N)):
-        own = sorted(zip(D[size == N], L[size == N], strict=True))
-        x, y = np.log([d for d, _ in own]), [loss for _, loss in own]
-        at = math.log(flops / (6.0 * size))
-        if x[0] <= at <= x[-1]:
-            points.append((float(size), float(np.interp(at, x, y))))
-    if len(points) < 3:
-        return points, None
-    logs = np.log([size for size, _ in points])
-    a, b, _ = np.polyfit(logs - logs.mean(), [loss for _, loss in points], 2)
-    bottom = float(logs.mean() - b / (2 * a)) if a > 0 else math.inf
-    inside = logs[0] <= bottom <= logs[-1]
-    return points, math.exp(bottom) if inside else None

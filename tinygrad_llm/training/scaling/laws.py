@@ -75,7 +75,8 @@ class Law(NamedTuple):
 
 CHINCHILLA = Law(E=1.69, A=406.4, B=410.7, alpha=0.34, beta=0.28)
 # Optimal (parameters, tokens) as Hoffmann et al. estimated them by curves of equal compute (their
-# second approach, table A3): no law is behind them, each is the bottom of a parabola.
+# second approach, table A3, as nanoGPT's scaling_laws.ipynb has it): no law is behind them, each is
+# the bottom of a parabola.
 CHINCHILLA_TABLE: tuple[tuple[float, float], ...] = (
     (400e6, 7.7e9), (1e9, 20.0e9), (10e9, 219.5e9), (67e9, 1.7e12), (175e9, 4.3e12),
     (280e9, 7.1e12), (520e9, 13.4e12), (1e12, 26.5e12), (10e12, 292.0e12),

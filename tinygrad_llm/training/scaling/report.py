@@ -11,7 +11,8 @@ import numpy as np
 
 from ...files.json_files import finite, write_json
 from ..plots import new_figure, save_figure
-from .fit import Fit, PowerFit, fit_law, fit_power, isoflop
+from .fit import Fit, PowerFit, fit_law, fit_power
+from .isoflop import EqualCompute, equal_compute
 from .laws import CHINCHILLA, Law, training_flops
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Report:
         self.law = self._law(resamples, seed)
         self.by_size = self._power(self.N, self.D, resamples, seed)
         self.by_tokens = self._power(self.D, self.N, resamples, seed)
-        self.budgets = self._budgets()
+        self.equal = self._equal_compute(resamples, seed)
 
     def _law(self, resamples: int, seed: int) -> Fit | None:
         if len(self.L) < 5 or len(set(self.N)) < 3 or len(set(self.D)) < 3:
@@ -65,37 +66,50 @@ class Report:
             return None
         return float(other.max()), fit_power(x[held], self.L[held], resamples, seed)
 
-    def _budgets(self) -> list[tuple[float, list[tuple[float, float]], float | None]]:
-        """(C, the losses of each size at it, the best size) for some C that several sizes reach."""
+    def _equal_compute(self, resamples: int, seed: int) -> EqualCompute:
+        """Curves for some C, those that most sizes reach, and at least three."""
         if len(set(self.N)) < 3:
-            return []
+            return EqualCompute([], None, None)
         cost = 6.0 * self.N * self.D
-        curves = []
-        for flops in np.geomspace(cost.min() * 2.0, cost.max() / 2.0, 4 * _BUDGETS):
-            points, best = isoflop(self.N, self.D, self.L, float(flops))  # type: ignore[arg-type]
-            if len(points) >= 3:
-                curves.append((float(flops), points, best))
-        return curves[:: max(1, -(-len(curves) // _BUDGETS))]
+        budgets = np.geomspace(cost.min() * 2.0, cost.max() / 2.0, 4 * _BUDGETS)
+        runs = self.N, self.D, self.L
+        every = equal_compute(*runs, budgets, 0)  # type: ignore[arg-type]
+        reached = [len(curve.points) for curve in every.curves]
+        most = max(reached)
+        if most < 3:
+            return EqualCompute([], None, None)
+        good = [c for c, n in zip(budgets, reached, strict=True) if n >= max(3, most - 1)]
+        chosen = good[:: max(1, -(-len(good) // _BUDGETS))]
+        return equal_compute(*runs, chosen, resamples, seed)  # type: ignore[arg-type]
+
+    def scatter(self) -> tuple[int, float, float] | None:
+        """(the most runs of a point, how much log L scatters between the seeds of a point, how much
+        the law misses the points' means), both root mean squares; None without several runs.
+        """
+        cells = sorted(set(zip(self.N, self.D, strict=True)))
+        own = [np.log(self.L[(self.N == n) & (self.D == d)]) for n, d in cells]
+        free = sum(len(logs) - 1 for logs in own)
+        if not free or self.law is None:
+            return None
+        within = math.sqrt(sum(float(((logs - logs.mean()) ** 2).sum()) for logs in own) / free)
+        law = self.law.law
+        missed = [logs.mean() - math.log(law.loss(*cell))
+                  for logs, cell in zip(own, cells, strict=True)]  # fmt: skip
+        return max(map(len, own)), within, float(np.sqrt(np.mean(np.square(missed))))
 
     # ------------------------------------------------------------------------------ as text
     def text(self) -> str:
         """The table and the fits, as Markdown."""
         lines = [
             "| layers x channels | parameters | in matrices | tokens | passes | FLOP | of 6·N·D | "
-            "loss, nats per token | bits per byte | s |",
-            "|---|---|---|---|---|---|---|---|---|---|",
+            "runs | loss, nats per token | between seeds | bits per byte | s |",
+            "|---|---|---|---|---|---|---|---|---|---|---|---|",
         ]
+        points: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
         for row in sorted(self.rows, key=lambda r: (r["parameters"], r["tokens"])):
-            N, D, loss = row["parameters"], row["tokens"], row["loss"]
-            bits = "" if loss is None or not row["bytes_per_token"] else (
-                f"{loss / math.log(2.0) / row['bytes_per_token']:.3f}"
-            )  # fmt: skip
-            lines.append(
-                f"| {row['layers']}x{row['channels']} | {N:,} | {row['matrices']:,} | {D:,} | "
-                f"{row['passes']:.2f} | {row['flops']:.2e} | "
-                f"{row['flops'] / training_flops(N, D):.2f} | "
-                f"{'diverged' if loss is None else f'{loss:.4f}'} | {bits} | {row['seconds']:.0f} |"
-            )
+            place = (row["layers"], row["channels"], row["tokens"])
+            points.setdefault(place, []).append(row)
+        lines += [_line(rows) for rows in points.values()]
         return "\n".join([*lines, "", *self._fits()])
 
     def _fits(self) -> list[str]:
@@ -125,16 +139,29 @@ class Report:
                     f"{_shown(fit.intervals.get('alpha'))}; error of log L {fit.error:.2%}"
                     + ("" if fit.intervals else " (too few points for intervals)")
                 )
-        for flops, points, best in self.budgets:
+        scatter = self.scatter()
+        if scatter is not None:
+            n, within, missed = scatter
+            lines.append(
+                f"up to {n} seeds: between them log L scatters by {within:.2%}; the law misses the "
+                f"means of a point by {missed:.2%}"
+            )
+        for flops, points, best, interval in self.equal.curves:
             if best is not None:
                 by_law = "" if self.law is None else (
                     f", by the law {short(self.law.law.best_parameters(flops))}"
                 )  # fmt: skip
+                ends = "" if interval is None else f" [{short(interval[0])}, {short(interval[1])}]"
                 lines.append(
                     f"C = {flops:.2e}: of {len(points)} sizes the parabola's bottom is at N = "
-                    f"{short(best)}, D = {short(flops / 6.0 / best)}{by_law}, by Chinchilla's "
-                    f"{short(CHINCHILLA.best_parameters(flops))}"
+                    f"{short(best)}{ends}, D = {short(flops / 6.0 / best)}{by_law}, by "
+                    f"Chinchilla's {short(CHINCHILLA.best_parameters(flops))}"
                 )
+        if self.equal.power is not None:
+            lines.append(
+                f"a line through the bottoms: N ~ C^{self.equal.power:.3f}"
+                f"{_shown(self.equal.power_interval)}"
+            )
         return lines
 
     def write(self, folder: Path) -> None:
@@ -143,6 +170,7 @@ class Report:
         fit = None if self.law is None else {
             "law": self.law.law._asdict(), "intervals": self.law.intervals,
             "error": self.law.error, "power": self.law.power,
+            "power_of_bottoms": self.equal.power,
         }  # fmt: skip
         write_json(folder / "fit.json", finite({"fit": fit, "runs": len(self.L)}))
         self.plot(folder / "sweep.png")
@@ -167,7 +195,7 @@ class Report:
         return save_figure(figure, path)
 
     def _draw_budgets(self, axes: Axes, law: Law | None) -> None:
-        for flops, points, best in self.budgets:
+        for flops, points, best, _ in self.equal.curves:
             sizes, losses = zip(*points, strict=True)
             (line,) = axes.plot(sizes, losses, "o", markersize=4, label=f"C = {flops:.1e}")
             if law is not None:
@@ -180,7 +208,7 @@ class Report:
         axes.set_xlabel("parameters N, at D = C/(6·N)")
         axes.set_ylabel("loss (nats per token)")
         axes.set_title("equal compute; dotted: bottoms of parabolas", fontsize=9)
-        if self.budgets:
+        if self.equal.curves:
             axes.legend(fontsize=7)
         axes.grid(alpha=0.3)
 
@@ -200,11 +228,13 @@ class Report:
                     axes.fill_between(wide, low, high, color="tab:blue", alpha=0.15)
             theirs = [CHINCHILLA.best_parameters(c) for c in wide]
             axes.plot(wide, theirs, "--", color="tab:orange", label="Chinchilla's law, extended")
-        bottoms = [(flops, best) for flops, _, best in self.budgets if best is not None]
+        for curve in self.equal.curves:
+            if curve.best is not None and curve.interval is not None:
+                axes.plot([curve.flops] * 2, curve.interval, color="tab:red", linewidth=1.2)
+        bottoms = [(c.flops, c.best) for c in self.equal.curves if c.best is not None]
         if bottoms:
-            axes.plot(
-                *zip(*bottoms, strict=True), "s", color="tab:red", label="bottoms of parabolas"
-            )
+            axes.plot(*zip(*bottoms, strict=True), "s", color="tab:red", markersize=4,
+                      label="bottoms of parabolas")  # fmt: skip
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlabel("compute C = 6·N·D (FLOP)")
@@ -213,6 +243,27 @@ class Report:
         if len(cost):
             axes.legend(fontsize=7)
         axes.grid(alpha=0.3)
+
+
+def _line(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The line of the table for the runs of one point, means of those that did not diverge."""
+    row = rows[0]
+    N, D = row["parameters"], row["tokens"]
+    losses = [r["loss"] for r in rows if r["loss"] is not None]
+    loss = float(np.mean(losses)) if losses else None
+    bits = "" if loss is None or not row["bytes_per_token"] else (
+        f"{loss / math.log(2.0) / row['bytes_per_token']:.3f}"
+    )  # fmt: skip
+    lost = len(rows) - len(losses)
+    runs = f"{len(losses)}, {lost} diverged" if lost else f"{len(losses)}"
+    spread = f"{np.std(losses, ddof=1):.4f}" if len(losses) > 1 else ""
+    seconds = float(np.mean([r["seconds"] for r in rows]))
+    return (
+        f"| {row['layers']}x{row['channels']} | {N:,} | {row['matrices']:,} | {D:,} | "
+        f"{row['passes']:.2f} | {row['flops']:.2e} | {row['flops'] / training_flops(N, D):.2f} | "
+        f"{runs} | {'' if loss is None else f'{loss:.4f}'} | {spread} | {bits} | "
+        f"{seconds:.0f} |"
+    )
 
 
 def _shown(interval: tuple[float, float] | None) -> str:

@@ -1,6 +1,6 @@
 """A sweep: one model for each size and each number of tokens, trained in the same way.
 
-sweep = Sweep(resolved(SweepOptions, {"data": "shards", "sizes": "1x16,2x32"}))
+sweep = Sweep(resolved(SweepOptions, {"data": "shards", "sizes": "1x16,2x32", "seeds": 3}))
 rows = sweep.run(print)          # resumes where it was stopped
 """
 
@@ -21,14 +21,26 @@ from ...files.untrusted import describe
 from ..autopsy import NonFiniteError
 from ..checkpoint import checkpoints_in, find_checkpoint
 from ..ledger import Ledger
-from ..options import AT_LEAST_1, POSITIVE, SEED, OptionError, Options, option
+from ..options import (
+    AT_LEAST_1,
+    POSITIVE,
+    SEED,
+    SHARE_BELOW_1,
+    OptionError,
+    Options,
+    Rule,
+    option,
+)
 from ..presets import PretrainOptions, resolve
 from ..progress import duration, make_progress
 from ..shard_pretraining import kind_of
+from .processes import share
 
 __all__ = ["Point", "Sweep", "SweepOptions", "numbers_of", "sizes_of"]
 
 _HEAD = 16  # channels of an attention head, or all that there are
+_UP_TO_100 = Rule(lambda v: 1 <= v <= 100, "between 1 and 100")
+_UP_TO_1000 = Rule(lambda v: 1 <= v <= 1000, "between 1 and 1,000")
 _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9}
 
 
@@ -54,8 +66,17 @@ class SweepOptions(Options):
     batch_size: int = option(16, "Windows in a batch.", AT_LEAST_1)
     lr: float = option(2e-3, "Highest learning rate at 64 channels.", POSITIVE)
     lr_power: float = option(0.75, "It changes as (64 / channels) to this power.")
+    warmup: float = option(0.1, "Share of a run's steps in which the rate rises.", SHARE_BELOW_1)
     optimizer: str = option("adamw", "See pretrain.")
     seed: int = option(1, "Of weights, data order and intervals.", SEED)
+    seeds: int = option(
+        1, "Runs of each size and number of tokens, with other seeds.", _UP_TO_100, "length",
+        may_change=True,
+    )  # fmt: skip
+    jobs: int = option(
+        1, "Processes that train at the same time, of one thread each if several.", _UP_TO_1000,
+        "machine", may_change=True,
+    )  # fmt: skip
     resamples: int = option(200, "Fits of resampled runs, for intervals.", AT_LEAST_1, "report")
     repeats: bool = option(False, "Allow runs that read their text more than once.", None, "data")
     folder: str | None = option(
@@ -115,17 +136,25 @@ def numbers_of(text: str) -> list[int]:
 
 
 class Point(NamedTuple):
-    """One run of a sweep: layers, channels, and how many steps it makes."""
+    """One run of a sweep: layers, channels, how many steps it makes, and its seed."""
 
     layers: int
     channels: int
     steps: int
+    seed: int
+
+    @property
+    def cost(self) -> int:
+        """About how long it takes, in no unit."""
+        return self.layers * self.channels**2 * self.steps
 
 
 class Sweep:
-    """All runs of a sweep, smallest first; what is done is read from the folder.
+    """All runs of a sweep; what is done is read from the folder.
 
-    options: checked. progress: of a single run, see make_progress
+    One process begins with the smallest run, so that something is known soon. Several begin with
+    the largest, so that none of them waits for it at the end.
+    options: checked
     """
 
     def __init__(self, options: SweepOptions) -> None:
@@ -134,8 +163,11 @@ class Sweep:
         each = options.batch_size * options.context_length  # tokens of a step
         steps = [max(1, math.ceil(n / each)) for n in numbers_of(options.tokens)]
         sizes = sizes_of(options.sizes)
-        self.points = [Point(*size, n) for size in sizes for n in sorted(set(steps))]
-        self.points.sort(key=lambda p: p.layers * p.channels**2 * p.steps)
+        seeds = range(options.seed, options.seed + options.seeds)
+        self.points = [
+            Point(*size, n, seed) for size in sizes for n in sorted(set(steps)) for seed in seeds
+        ]
+        self.points.sort(key=lambda p: p.cost, reverse=options.jobs > 1)
 
     def options_of(self, point: Point) -> PretrainOptions:
         """What pretrain would be called with.
@@ -153,7 +185,8 @@ class Sweep:
                 "n_heads": max(1, point.channels // head), "drop_rate": 0.0,
                 "context_length": o.context_length, "batch_size": o.batch_size,
                 "steps": point.steps, "lr": o.lr * (64.0 / point.channels) ** o.lr_power,
-                "warmup": min(200, point.steps // 10), "optimizer": o.optimizer, "seed": o.seed,
+                "warmup": int(o.warmup * point.steps), "optimizer": o.optimizer,
+                "seed": point.seed,
                 "eval_every": point.steps, "sample_every": point.steps, "sample_tokens": 0,
                 "checkpoint_every": 2000, "keep": 1,
                 "folder": str(self.folder_of(point)),
@@ -163,12 +196,13 @@ class Sweep:
 
     def folder_of(self, point: Point) -> Path:
         """Where the files of a run are."""
-        return self.folder / "runs" / f"{point.layers}x{point.channels}-{point.steps}"
+        name = f"{point.layers}x{point.channels}-{point.steps}-{point.seed}"
+        return self.folder / "runs" / name
 
     def ledger(self) -> Ledger:
         """The results, to be opened."""
         about = {**dataclasses.asdict(self.o), "folder": None}
-        changing = ("sizes", "tokens", "resamples", "repeats")
+        changing = ("sizes", "tokens", "seeds", "jobs", "resamples", "repeats")
         return Ledger(self.folder, "sweep", about, changing)
 
     def plan(self, note: Callable[[str], None]) -> float:
@@ -191,7 +225,11 @@ class Sweep:
                 f"{measured.seconds * 1e3:7.1f} ms per step, "
                 f"{duration(steps * measured.seconds)} for {len(points)} runs"
             )
-        note(f"all          {len(self.points)} runs, about {duration(total)} on this machine")
+        n = min(self.o.jobs, len(self.points))
+        among = "" if n == 1 else f", {duration(total / n)} in {n} processes"
+        note(
+            f"all          {len(self.points)} runs, about {duration(total)} on this machine{among}"
+        )
         return total
 
     def run(self, note: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -203,21 +241,31 @@ class Sweep:
         runs that would read it more than once.
         """
         with self.ledger() as ledger:
-            for number, point in enumerate(self.points, 1):
-                row = ledger.find(**point._asdict())
-                if row is None:
-                    row = ledger.add(**point._asdict(), **self._train(point))
-                    shutil.rmtree(self.folder_of(point), ignore_errors=True)
-                    loss = "diverged" if row["loss"] is None else f"loss {row['loss']:.4f}"
-                    note(
-                        f"{number:>3} of {len(self.points):<5} {point.layers}x{point.channels:<5} "
-                        f"{row['parameters']:>10,} parameters {row['tokens']:>12,} tokens  "
-                        f"{loss}  {duration(row['seconds'])}"
-                    )
+            left = [p for p in self.points if ledger.find(**p._asdict()) is None]
+
+            def add_row(point: Point, result: dict[str, Any]) -> None:
+                row = ledger.add(**point._asdict(), **result)
+                shutil.rmtree(self.folder_of(point), ignore_errors=True)
+                loss = "diverged" if row["loss"] is None else f"loss {row['loss']:.4f}"
+                done = sum(ledger.find(**p._asdict()) is not None for p in self.points)
+                note(
+                    f"{done:>3} of {len(self.points):<5} {point.layers}x{point.channels:<5} "
+                    f"{row['parameters']:>10,} parameters {row['tokens']:>12,} tokens  seed "
+                    f"{point.seed}  {loss}  {duration(row['seconds'])}"
+                )
+
+            if min(self.o.jobs, len(left)) > 1:
+                share(self.train, left, self.o.jobs, add_row)
+            else:
+                for point in left:
+                    add_row(point, self.train(point))
             return list(ledger.rows)
 
-    def _train(self, point: Point) -> dict[str, Any]:
-        """One run, from its last checkpoint if there is one; what is known of it."""
+    def train(self, point: Point) -> dict[str, Any]:
+        """One run, from its last checkpoint if there is one; what is known of it.
+
+        Raises: OptionError if it would read its text more than once, unless `repeats` is set.
+        """
         options, folder = self.options_of(point), self.folder_of(point)
         kind = kind_of(options.model, options.data)
         quiet = make_progress(False)
