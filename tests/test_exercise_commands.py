@@ -17,6 +17,7 @@ from tinygrad_llm.autograd.engine import OPS
 from tinygrad_llm.study.exercises import Progress, exercise, exercises
 from tinygrad_llm.study.exercises import quiz as quiz_module
 from tinygrad_llm.study.exercises.formula import formula_of, without_formula
+from tinygrad_llm.study.exercises.from_op import FASTER, PART_OF_BACKWARD
 from tinygrad_llm.study.exercises.quiz import chapter_of, chapters, questions
 
 NAMES = [e.name for e in exercises()]
@@ -78,14 +79,36 @@ def test_no_ops_class_says_the_formula_after_it_was_cut_out():
         assert not re.search(r"= [−-]?g[·/.,\s]", cut), name
 
 
-@pytest.mark.parametrize("name", ["neg", "gelu", "matmul", "layer_norm", "rope", "cumprod"])
-def test_the_last_hint_to_derive_is_the_formula(name):
+OPS_TO_DERIVE = [e.name for e in exercises() if e.is_op]
+
+
+@pytest.mark.parametrize("name", OPS_TO_DERIVE)
+def test_the_last_hint_to_derive_is_the_formula_and_none_before_states_it(name):
     e = exercise(name)
     *earlier, last = e.hints(derive=True)
-    assert last == "The formula: " + " ".join(formula_of(inspect.getdoc(OPS[name])).split())
-    assert last not in earlier and len(earlier) >= 3 and e.hints() != e.hints(derive=True)
+    formula = formula_of(inspect.getdoc(OPS[name]))
+    assert last == f"The formula: {formula}" and len(earlier) >= 3
+    assert e.hints() != e.hints(derive=True)
     assert "Backward: derive it." in e.template(derive=True) and ast.parse(e.template(derive=True))
     assert "Backward: derive it." not in e.template()
+    parts = re.split(r"\s{2,}|,\s|\.\s|;\s", formula)  # "∂L/∂x = g·W" is one
+    right = [part.partition("=")[2].strip(" .,") for part in parts if part.startswith("∂")]
+    for hint in earlier:
+        stated = [r for r in right if "g" in r and len(r) > 2 and r in hint]
+        assert not stated and not re.search(r"∂L/∂\w+ = [−-]?g[·/]", hint), hint
+
+
+def test_a_file_does_not_hold_a_part_of_the_answer():
+    for name, part in PART_OF_BACKWARD.items() | FASTER.items():
+        for derive in (False, True):
+            words = set(re.findall(r"\w+", exercise(name).template(derive)))
+            assert not words & set(part), name
+    assert "_backward_of_prod" in exercise("scatter_reduce").solution()
+    for name in OPS_TO_DERIVE:  # and no method's docstring states a formula
+        cls = ast.parse(exercise(name).template(True)).body[-1]
+        methods = [node for node in cls.body if isinstance(node, ast.FunctionDef)]
+        stated = [m.name for m in methods if "∂L/∂" in (ast.get_docstring(m) or "")]
+        assert not stated, name
 
 
 def test_an_exercise_that_was_started_to_be_derived(capsys, tmp_path, monkeypatch):
@@ -94,7 +117,7 @@ def test_an_exercise_that_was_started_to_be_derived(capsys, tmp_path, monkeypatc
     path = tmp_path / "exercises" / "cross_entropy.py"
     assert code == 0 and "onehot(t): the predicted minus" not in path.read_text("utf-8")
     code, out, _ = run(capsys, "hint", "--all")
-    assert code == 0 and "7/7  The formula: " in out
+    assert code == 0 and "7/7  The formula: every logit" in out
     head, mark, _ = path.read_text("utf-8").partition("    def backward(self, g):")
     answer = exercise("cross_entropy").solution().partition(mark)[2]
     path.write_text(head + mark + answer, "utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import typer
@@ -146,7 +147,10 @@ def hint(
     before = min(progress.hints.get(e.name, 0), len(hints))
     n = len(hints) if every else min(before + 1, len(hints))
     for i, text in enumerate(hints[:n]):
-        say(f"{i + 1}/{len(hints)}  {text}")
+        number = f"{i + 1}/{len(hints)}  "
+        if "\n" not in text:  # a formula keeps its lines
+            text = textwrap.fill(text, 96 - len(number))
+        say(number + text.replace("\n", "\n" + " " * len(number)))
     if n == before:
         say(f"There are no more. To see the answer: {command_line('exercise', 'solution', e.name)}")
     progress.hints[e.name] = n

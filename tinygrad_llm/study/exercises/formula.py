@@ -27,20 +27,12 @@ def formula_of(doc: str) -> str:
 def without_formula(source: str, name: str) -> str:
     """An op's class whose docstring says forward, what is saved and the source, not the formula.
 
-    A method that is the backward pass of one case (backward_of_few) keeps its lines, because
-    forward chooses it, and says no formula either.
-
     source: of the class; name: the op's, for the line that says where the formula is
     """
     cls = ast.parse(source).body[0]
     assert isinstance(cls, ast.ClassDef)
-    text = source
-    for node in cls.body:
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("backward_"):
-            doc = ast.get_docstring(node, clean=False) or "-"
-            text = text.replace(doc, "The backward pass of one case.", 1)
     doc = ast.get_docstring(cls, clean=False) or ""
-    return text.replace(doc, _forward_of(doc, name), 1)
+    return source.replace(doc, _forward_of(doc, name), 1)
 
 
 def _forward_of(doc: str, name: str) -> str:

@@ -20,11 +20,17 @@ from ..common.source import input_name
 from .derivatives import DERIVATIVES, forward_that_saves_x
 from .formula import formula_of, without_formula
 from .hints import HINTS
+from .leads import LEADS
 
 __all__ = ["hints_of", "solution_of", "template_of"]
 
 # Where the first statements of a loop stay as they are, because they only say which block it is.
 SCAFFOLD = {"scaled_dot_product_attention": 3}
+
+# Parts of a class that only save time: without them forward and backward are the general case's.
+FASTER = {"cross_entropy": ("few", "of_few", "backward_of_few")}
+# A part of the backward pass that has its own method.
+PART_OF_BACKWARD = {"scatter_reduce": ("_backward_of_prod",)}
 
 HOW_TO_DERIVE = (
     "How to derive it: write one element of the output with its indices. Which elements of the "
@@ -49,6 +55,9 @@ def solution_of(name: str) -> str:
 def _file(name: str, blank: bool, derive: bool = False) -> str:
     cls = OPS[name]
     source = _class_source(cls)
+    source = _without(source, FASTER.get(name, ()))
+    if blank:
+        source = _without(source, PART_OF_BACKWARD.get(name, ()))
     if derive:
         source = without_formula(source, name)
     if name in DERIVATIVES:
@@ -61,6 +70,33 @@ def _file(name: str, blank: bool, derive: bool = False) -> str:
     head += f"    tinygrad-llm exercise check {name}\n    tinygrad-llm exercise hint {name}\n\n"
     head += textwrap.fill(_rules(cls), 98) + '\n"""\n\n'
     return head + _imports(cls, source) + "\n\n" + source
+
+
+def _without(source: str, names: tuple[str, ...]) -> str:
+    """The class without these methods and attributes, and without the statements that use them."""
+    cls = ast.parse(source).body[0]
+    assert isinstance(cls, ast.ClassDef)
+    dropped: list[ast.stmt] = []
+    for node in cls.body:
+        if not isinstance(node, ast.FunctionDef):
+            dropped += [node] if _stored(node) & set(names) else []
+        elif node.name in names:
+            dropped.append(node)
+        else:
+            dropped += [line for line in node.body if _attributes(line) & set(names)]
+    lines = source.splitlines()
+    for node in reversed(dropped):
+        del lines[node.lineno - 1 : node.end_lineno]
+    return "\n".join(lines).replace("\n\n\n", "\n\n") + "\n"
+
+
+def _stored(node: ast.AST) -> set[str]:
+    names = [n for n in ast.walk(node) if isinstance(n, ast.Name)]
+    return {n.id for n in names if isinstance(n.ctx, ast.Store)}
+
+
+def _attributes(node: ast.AST) -> set[str]:
+    return {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
 
 
 def _rules(cls: type[Op]) -> str:
@@ -98,7 +134,8 @@ def _imports(cls: type[Op], source: str) -> str:
             f"from {cls.__module__} import {cls.__name__} as True{cls.__name__}\n"
         )
     tree = ast.parse(inspect.getsource(sys.modules[cls.__module__]))
-    used = {n.id for n in ast.walk(ast.parse(_class_source(cls))) if isinstance(n, ast.Name)}
+    whole = _without(_class_source(cls), FASTER.get(cls.name, ()))
+    used = {n.id for n in ast.walk(ast.parse(whole)) if isinstance(n, ast.Name)}
     used -= {cls.__name__}
     outer: list[str] = []
     inner: dict[str, list[str]] = {}
@@ -210,17 +247,19 @@ def _with_derivative(cls: type[Op], source: str, blank: bool) -> str:
 def hints_of(name: str, derive: bool = False) -> list[str]:
     """Hints in stages: what is saved, the shapes of the gradients, the method, then the lines.
 
-    derive: for a file without the formula: the formula is the last hint
+    derive: for a file without the formula: the formula is the last hint, and none before states it
     """
     cls = OPS[name]
-    hints = [_about_saved(cls), _about_gradients(cls)]
-    formula = f"The formula: {' '.join(formula_of(inspect.getdoc(cls) or '').split())}"
+    hints, formula = (
+        [_about_saved(cls), _about_gradients(cls)],
+        formula_of(inspect.getdoc(cls) or ""),
+    )
     if derive:
-        return [*hints, *(HINTS.get(name) or [HOW_TO_DERIVE]), formula]
+        return [*hints, HOW_TO_DERIVE, *LEADS.get(name, ()), f"The formula: {formula}"]
     if name in HINTS:
         return hints + list(HINTS[name])
-    if formula != "The formula: ":
-        hints.append(formula)
+    if formula:
+        hints.append(f"The formula: {formula}")
     lines = _answer(cls)
     return hints + [f"Line {i + 1} of {len(lines)}: {text}" for i, text in enumerate(lines)]
 

@@ -125,7 +125,7 @@ HINTS: dict[str, tuple[str, ...]] = {
         "Through softmax: ∂L/∂s = p·(∂L/∂p − d). Without dropout the product of g_n and v_1's keys "
         "is ∂L/∂p − d; with it, g_n[..., -1:] is −d.",
         "s = q·scale·kᵀ. ∂L/∂k = ∂L/∂sᵀ·q·scale, and q_n[..., :-1] contains the scale already.",
-        "∂L/∂q = ∂L/∂s·k·scale, added to gq_sum[:, :, rows] in that part's shape, since every "
+        "∂L/∂q = ∂L/∂s·k·scale, added to gq[:, :, rows] in that part's shape, since every "
         "block of keys sends one. If gm is not None, ∂L/∂s is also ∂L/∂mask: gm[:, :, rows, keys].",
     ),
     "rope": (
