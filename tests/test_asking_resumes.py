@@ -62,7 +62,7 @@ def test_nothing_is_lost(name, folder, tmp_path, monkeypatch, capsys):
     def call(out):
         with pytest.raises(SystemExit) as done:
             main([*COMMANDS[name], "--model", "m", "--server", server.address, "--attempts", "1",
-                  "--timeout", "0.3", "--out", str(out)])  # fmt: skip
+                  "--timeout", "1", "--out", str(out)])  # fmt: skip
         return done.value.code or 0, capsys.readouterr()
 
     with chatting() as server:
