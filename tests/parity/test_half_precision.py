@@ -3,7 +3,8 @@
 The classes are those of tests/CLOSENESS.md. `EXACT`: element-wise arithmetic and everything that
 moves numbers, equal to the last bit. `CURVED`: transcendental functions, one unit of the half
 precision in at most 2 of 10,000 numbers (1 on AMD Zen 5; float16's GELU 1.2 on an Intel Xeon).
-`SUMMED`: products and reductions, within one unit of the result. `STORED`: as SUMMED, where PyTorch keeps intermediate products in half precision, so that
+`SUMMED`: products and reductions, within one unit of the
+result. `STORED`: as SUMMED, where PyTorch keeps intermediate products in half precision, so that
 one of them may be off by a unit: within one unit of the result's largest entry. A gradient may be
 off by two units in at most 1 of 10,000 numbers, where the result that it is computed from is off by
 one.

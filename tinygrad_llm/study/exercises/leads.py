@@ -143,7 +143,7 @@ LEADS: dict[str, tuple[str, ...]] = {
         "Which rotation is that matrix? rotate() is there; cos and sin get None.",
     ),
     "cross_entropy": (
-        "log p_c = x_c − l with l = log Σ exp(x). Each logit is in one term of its own, and in l: "
+        "log p_c = x_c − l with l = log Σ exp(x). Each logit is in one separate term, and in l: "
         "what is the derivative of l? p = z/total: forward saved both.",
         "Begin with q = onehot(t). Then take any q: how often does l stand in Σ_c q_c·log p_c?",
         "Targets computes what the options mean: q = hard·onehot(t) + soft·w, scale is 1 over the "
