@@ -17,7 +17,7 @@ from tinygrad_llm.autograd.engine import OPS
 from tinygrad_llm.study.exercises import Progress, exercise, exercises
 from tinygrad_llm.study.exercises import quiz as quiz_module
 from tinygrad_llm.study.exercises.formula import formula_of, without_formula
-from tinygrad_llm.study.exercises.from_op import FASTER, PART_OF_BACKWARD
+from tinygrad_llm.study.exercises.from_op import SHORT_WAYS, PART_OF_BACKWARD
 from tinygrad_llm.study.exercises.quiz import chapter_of, chapters, questions
 
 NAMES = [e.name for e in exercises()]
@@ -99,7 +99,7 @@ def test_the_last_hint_to_derive_is_the_formula_and_none_before_states_it(name):
 
 
 def test_a_file_does_not_hold_a_part_of_the_answer():
-    for name, part in PART_OF_BACKWARD.items() | FASTER.items():
+    for name, part in PART_OF_BACKWARD.items() | SHORT_WAYS.items():
         for derive in (False, True):
             words = set(re.findall(r"\w+", exercise(name).template(derive)))
             assert not words & set(part), name

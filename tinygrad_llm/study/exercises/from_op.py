@@ -28,7 +28,7 @@ __all__ = ["hints_of", "solution_of", "template_of"]
 SCAFFOLD = {"scaled_dot_product_attention": 3}
 
 # Parts of a class that only save time: without them forward and backward are the general case's.
-FASTER = {"cross_entropy": ("few", "of_few", "backward_of_few")}
+SHORT_WAYS = {"cross_entropy": ("few", "of_few", "backward_of_few")}
 # A part of the backward pass that has its own method.
 PART_OF_BACKWARD = {"scatter_reduce": ("_backward_of_prod",)}
 
@@ -55,7 +55,7 @@ def solution_of(name: str) -> str:
 def _file(name: str, blank: bool, derive: bool = False) -> str:
     cls = OPS[name]
     source = _class_source(cls)
-    source = _without(source, FASTER.get(name, ()))
+    source = _without(source, SHORT_WAYS.get(name, ()))
     if blank:
         source = _without(source, PART_OF_BACKWARD.get(name, ()))
     if derive:
@@ -134,7 +134,7 @@ def _imports(cls: type[Op], source: str) -> str:
             f"from {cls.__module__} import {cls.__name__} as True{cls.__name__}\n"
         )
     tree = ast.parse(inspect.getsource(sys.modules[cls.__module__]))
-    whole = _without(_class_source(cls), FASTER.get(cls.name, ()))
+    whole = _without(_class_source(cls), SHORT_WAYS.get(cls.name, ()))
     used = {n.id for n in ast.walk(ast.parse(whole)) if isinstance(n, ast.Name)}
     used -= {cls.__name__}
     outer: list[str] = []
