@@ -17,7 +17,7 @@ from tinygrad_llm.autograd.engine import OPS
 from tinygrad_llm.study.exercises import Progress, exercise, exercises
 from tinygrad_llm.study.exercises import quiz as quiz_module
 from tinygrad_llm.study.exercises.formula import formula_of, without_formula
-from tinygrad_llm.study.exercises.from_op import SHORT_WAYS, PART_OF_BACKWARD
+from tinygrad_llm.study.exercises.from_op import PART_OF_BACKWARD, SHORT_WAYS
 from tinygrad_llm.study.exercises.quiz import chapter_of, chapters, questions
 
 NAMES = [e.name for e in exercises()]
