@@ -1,6 +1,6 @@
 """The other side of a translation run: nn.Transformer in PyTorch, the way its users write it.
 
-twin = Twin(model)                  # the weights of a models.Transformer
+twin = Twin(model)                  # the weights and the device of a models.Transformer
 twin.loss(ids, mask, labels, 0.1)
 twin.copy_to(model)                 # the trained weights back, to translate with
 """
@@ -16,6 +16,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from tinygrad_llm import from_numpy, no_grad
 
 
 class Twin(nn.Module):
@@ -45,11 +47,14 @@ class Twin(nn.Module):
         angle = place * torch.exp(
             torch.arange(0, C, 2).double() * (-math.log(10000.0) / C)
         )  # (T, C/2)
-        self.places = torch.stack([angle.sin(), angle.cos()], -1).flatten(1)  # (T, C)
-        self.to(torch.float64 if str(model.tok_emb.weight.dtype).endswith("64") else torch.float32)
+        places = torch.stack([angle.sin(), angle.cos()], -1).flatten(1)  # (T, C)
+        self.register_buffer("places", places, persistent=False)
+        weight = model.tok_emb.weight
+        dtype = torch.float64 if str(weight.dtype).endswith("64") else torch.float32
+        self.to(str(weight.device), dtype)
         for mine, ours in self.pairs(model):
             with torch.no_grad():
-                mine.copy_(torch.from_numpy(ours.detach().numpy().copy()))
+                mine.copy_(torch.from_numpy(ours.detach().cpu().numpy().copy()))
 
     def pairs(self, model: Any) -> Iterator[tuple[torch.Tensor, Any]]:
         """(weight here, the same weight of our model), each once. Ours may be parts of one here."""
@@ -67,11 +72,12 @@ class Twin(nn.Module):
     def copy_to(self, model: Any) -> None:
         """Copies the weights into our model."""
         for mine, ours in self.pairs(model):
-            ours.array[...] = mine.detach().numpy()
+            with no_grad():
+                ours.copy_(from_numpy(mine.detach().cpu().numpy()))
 
     def embedded(self, table: nn.Embedding, ids: torch.Tensor) -> torch.Tensor:
         x = table(ids) * math.sqrt(self.config.emb_dim)  # (B, T, C)
-        return self.dropout(x + self.places[: ids.shape[1]].to(x.dtype))
+        return self.dropout(x + self.places[: ids.shape[1]])
 
     def forward(self, ids: torch.Tensor, mask: torch.Tensor, read: torch.Tensor) -> torch.Tensor:
         """Logits (B, T, V) after each token of read (B, T), given sources (B, S)."""
@@ -82,7 +88,8 @@ class Twin(nn.Module):
         T = read.shape[1]
         y = self.transformer.decoder(
             self.embedded(self.target, read), memory,
-            tgt_mask=torch.ones(T, T, dtype=torch.bool).triu(1), memory_key_padding_mask=hidden,
+            tgt_mask=torch.ones(T, T, dtype=torch.bool, device=ids.device).triu(1),
+            memory_key_padding_mask=hidden,
         )  # fmt: skip
         return self.head(y)
 
@@ -90,7 +97,7 @@ class Twin(nn.Module):
         self, ids: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor, smoothing: float
     ) -> torch.Tensor:
         """The mean cross-entropy of labels (B, T), padded with -100."""
-        start = torch.full((len(labels), 1), self.config.start_token_id)
+        start = labels.new_full((len(labels), 1), self.config.start_token_id)
         read = torch.cat([start, labels[:, :-1]], 1)
         read = read.masked_fill(read == -100, self.config.pad_token_id)
         logits = self(ids, mask, read)
@@ -146,7 +153,8 @@ class TwinSteps:
 
     def step(self, batch: Any, lr: float, smoothing: float) -> float:
         """One step on a batch of our trainer at this rate; its loss."""
-        ids, mask, labels = (torch.from_numpy(np.asarray(x.array)) for x in batch)
+        device = self.twin.head.weight.device
+        ids, mask, labels = (torch.from_numpy(np.asarray(x.array)).to(device) for x in batch)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.twin.train()

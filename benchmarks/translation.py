@@ -6,6 +6,7 @@
     python -m benchmarks translation --run torch --epochs 5    # a whole run there
     python -m benchmarks translation --run ours --epochs 5     # and here
     python -m benchmarks translation --compare ours.json torch.json    # their --json files
+    python -m benchmarks translation --run ours --device cuda  # on a GPU, and the same with torch
 
 Both have the same initial weights, batches, dropout masks, rates and clipping. The first form
 prints the largest difference of the losses of each step and the seconds per step of both. The
@@ -13,6 +14,9 @@ second trains PyTorch's to the end, copies its weights back and translates the t
 our beams: its BLEU should be inside our interval, and ours inside its. `twice` has no side of ours:
 both train with PyTorch, and every initial weight of the second is the next number that the dtype
 has. What the losses of these two differ by is what rounding alone does.
+
+On a GPU each side draws its own dropout masks, so that losses can be compared with --drop-rate 0
+only; the batches and the initial weights of whole runs are still the same.
 """
 
 from __future__ import annotations
@@ -187,6 +191,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--run", choices=("steps", "twice", "torch", "ours"), default="steps")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--threads", type=int, default=None, help="of PyTorch")
+    parser.add_argument("--device", default=None, help="cpu, the default, or cuda")
+    parser.add_argument("--seed", type=int, default=None, help="of weights, data order, dropout")
     parser.add_argument("--float64", action="store_true")
     parser.add_argument("--data", default=None)
     parser.add_argument("--pairs", type=int, default=None)
@@ -195,11 +201,13 @@ def main(argv: list[str]) -> None:
     o = parser.parse_args(argv)
     if o.compare:
         return compared(*o.compare)
+    if o.device not in (None, "cpu") and o.run in ("steps", "twice") and o.drop_rate != 0:
+        parser.error("on a GPU each side draws its own dropout masks: add --drop-rate 0")
     import torch
 
     if o.threads:
         torch.set_num_threads(o.threads)
-    names = ["data", "pairs", *(name.replace("-", "_") for name in RECIPE)]
+    names = ["data", "pairs", "device", "seed", *(name.replace("-", "_") for name in RECIPE)]
     settings = {name: getattr(o, name) for name in names}
     run = prepared({k: v for k, v in settings.items() if v is not None}, o.float64)
     seed = run.o.seed
