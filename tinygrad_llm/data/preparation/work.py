@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from ...multiprocessing import ProcessException, start_processes
+from ...multiprocessing.pieces import EndedError, share
 from ...text import load_tokenizer
 from .settings import Settings
 from .sources import Unit
@@ -18,7 +19,7 @@ from .units import clean_unit
 __all__ = ["Job", "PreparationError", "run_pass"]
 
 PASSES = {"clean": "json", "tokenize": "tokens.json"}  # name -> the file that says it is done
-_STEP = 0.2  # seconds between looks at how far the processes are
+_GRACE = 1.0  # seconds in which a process that is stopped may end by itself
 
 
 class PreparationError(RuntimeError):
@@ -42,32 +43,25 @@ def run_pass(name: str, job: Job, processes: int, progress: Callable[[int, int],
     store = Store(job.out)
     left = [n for n in range(len(job.units)) if not store.done(n, PASSES[name])]
     of = len(job.units)
-    progress(of - len(left), of)
+    done = of - len(left)
+    progress(done, of)
+
+    def collected(place: int, result: None) -> None:
+        nonlocal done
+        done += 1
+        progress(done, of)
+
     processes = min(processes, len(left))
     if processes <= 1:
         work = _pass(name, job)
         for i, number in enumerate(left):
-            work(number)
-            progress(of - len(left) + i + 1, of)
+            collected(i, work(number))
         return
-    context = multiprocessing.get_context("spawn")
-    taken, errors = context.Value("q", 0), context.SimpleQueue()
-    started: Any = start_processes(
-        _work, (name, job, left, taken, errors), processes, join=False, daemon=True
-    )
     try:
-        while not started.join(_STEP):
-            done = max(0, min(taken.value, len(left)) - processes)
-            progress(of - len(left) + done, of)
-    except ProcessException as error:
-        raise PreparationError(errors.get() if not errors.empty() else _last_line(error)) from error
-    finally:
-        started.stop(1.0)
-    progress(of, of)
-
-
-def _last_line(error: ProcessException) -> str:
-    return f"a process of the preparation ended: {str(error).strip().splitlines()[-1]}"
+        begin = partial(_pass_in_a_process, name, job)
+        share(begin, left, processes, collected, (PreparationError,), _GRACE)
+    except EndedError as error:
+        raise PreparationError(f"a process of the preparation ended: {error}") from error
 
 
 def _pass(name: str, job: Job) -> Callable[[int], None]:
@@ -79,17 +73,21 @@ def _pass(name: str, job: Job) -> Callable[[int], None]:
     return lambda n: tokenize_unit(n, job.settings, store, tokenizer)
 
 
-def _work(i: int, name: str, job: Job, left: list[int], taken: Any, errors: Any) -> None:
-    """What a process does: the next unit that nobody has taken, until there are none."""
-    try:
+def _pass_in_a_process(name: str, job: Job) -> Callable[[int], None]:
+    """As _pass; errors are those of one line for the user."""
+    with _explained():
         work = _pass(name, job)
-        while True:
-            with taken.get_lock():
-                place = taken.value
-                taken.value += 1
-            if place >= len(left):
-                return
-            work(left[place])
+
+    def unit(n: int) -> None:
+        with _explained():
+            work(n)
+
+    return unit
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError) as error:
-        errors.put(str(error))
-        raise
+        raise PreparationError(str(error)) from error
