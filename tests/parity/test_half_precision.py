@@ -2,7 +2,7 @@
 
 The classes are those of tests/CLOSENESS.md. `EXACT`: element-wise arithmetic and everything that
 moves numbers, equal to the last bit. `CURVED`: transcendental functions, one unit of the half
-precision in at most 2 of 10,000 numbers (1 on AMD Zen 5; float16's GELU 1.2 on an Intel Xeon).
+precision in at most 1 of 10,000 numbers (GELU 2: 1.6 in float16 on an Intel Xeon).
 `SUMMED`: products and reductions, within one unit of the
 result. `STORED`: as SUMMED, where PyTorch keeps intermediate products in half precision, so that
 one of them may be off by a unit: within one unit of the result's largest entry. A gradient may be
@@ -43,6 +43,7 @@ class Row:
     domain: str = "normal"
     backward: str = ""  # the class of the gradients, if it is another; "none": not compared
     label: str = ""
+    differing: float = 1e-4  # the most numbers of a CURVED result that differ, as a share
 
     @property
     def id(self) -> str:
@@ -104,7 +105,7 @@ for _name in ("log", "log1p", "log2", "log10"):
 row("relu", EXACT, lambda L, F, x: x.relu())
 row("leaky_relu", EXACT, lambda L, F, x: F.leaky_relu(x, 0.01))
 row("elu", CURVED, lambda L, F, x: F.elu(x, 1.3))
-row("gelu", CURVED, lambda L, F, x: F.gelu(x))
+row("gelu", CURVED, lambda L, F, x: F.gelu(x), differing=2e-4)  # 1.6 of 10,000 on an Intel Xeon
 row("gelu", CURVED, lambda L, F, x: F.gelu(x, approximate="tanh"), label="tanh")
 row("silu", CURVED, lambda L, F, x: F.silu(x))
 row("gated_activation", CURVED, lambda L, F, x: _gated(L, F, x, "silu"))
@@ -389,7 +390,9 @@ def unit(x: Any, dtype: str) -> Any:
     return 2.0 ** np.maximum(exponent - digits, least)
 
 
-def check(kind: str, ours: Any, theirs: Any, what: str, gradient: bool = False) -> None:
+def check(
+    kind: str, ours: Any, theirs: Any, what: str, gradient: bool = False, most: float = 1e-4
+) -> None:
     """The class's bound; NaN and infinities stand at the same places."""
     assert str(ours.dtype) == str(theirs.dtype), what
     dtype = str(theirs.dtype).removeprefix("torch.")
@@ -411,7 +414,7 @@ def check(kind: str, ours: Any, theirs: Any, what: str, gradient: bool = False) 
     assert few or not wrong.any(), f"{what}: {(off / step)[wrong].max()} units in {wrong.mean():%}"
     if kind == CURVED:
         differing = (off > 1e-6 * largest).mean()
-        assert differing <= 2e-4, f"{what}: {differing * 1e4:.1f} of 10,000 differ"
+        assert differing <= most, f"{what}: {differing * 1e4:.1f} of 10,000 differ"
 
 
 def results(f: Any, dtype: str, arrays: list, L: Any, F: Any) -> list:
@@ -430,10 +433,10 @@ def test_rounds_where_pytorch_rounds(case, dtype):
     arrays = [drawn(s, case.domain, rng) for s in case.shapes]
     ours = results(case.f, dtype, arrays, tg, tg_F)
     theirs = results(case.f, dtype, arrays, torch, torch_F)
-    check(case.kind, ours[0], theirs[0], "forward")
+    check(case.kind, ours[0], theirs[0], "forward", most=case.differing)
     if case.backward != "none":
         for i, (a, b) in enumerate(zip(ours[1:], theirs[1:], strict=True)):
-            check(case.backward or case.kind, a, b, f"gradient {i}", True)
+            check(case.backward or case.kind, a, b, f"gradient {i}", True, case.differing)
 
 
 def test_every_op_has_a_class():
