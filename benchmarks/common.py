@@ -24,17 +24,23 @@ def options() -> argparse.ArgumentParser:
     group.add_argument("--json", metavar="FILE", help="write everything measured to this file")
     group.add_argument("--picture", metavar="FILE", help="draw the result into this PNG")
     group.add_argument(
-        "--beside-load", dest="busy_processes", metavar="N", type=_number, default=0,
+        "--beside-load", dest="busy_processes", metavar="N", type=whole_number(0), default=0,
         help="measure again while N processes keep a core busy each",
     )  # fmt: skip
     return parser
 
 
-def _number(text: str) -> int:
-    n = int(text)
-    if n < 0:
-        raise argparse.ArgumentTypeError("0 or more")
-    return n
+def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
+    """The type of an option that is a whole number from least to most."""
+
+    def number(text: str) -> int:
+        n = int(text)
+        if n < least or (most is not None and n > most):
+            expected = f"{least} or more" if most is None else f"{least} to {most}"
+            raise argparse.ArgumentTypeError(expected)
+        return n
+
+    return number
 
 
 def parser(command: str, text: str | None) -> argparse.ArgumentParser:

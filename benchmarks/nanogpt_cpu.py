@@ -10,7 +10,6 @@ of those estimates, of which one would be printed.
 
 from __future__ import annotations
 
-import argparse
 from functools import partial
 from typing import Any
 
@@ -58,10 +57,12 @@ def main(argv: list[str]) -> dict[str, Any]:
     from tinygrad_llm.training.scaling.processes import share
 
     parser = common.parser("nanogpt-cpu", __doc__)
-    parser.add_argument("--seeds", type=_at_least_1, default=1)
-    parser.add_argument("--jobs", type=_at_least_1, default=1, help="processes of one thread")
-    parser.add_argument("--steps", type=_at_least_1, default=2000)
-    parser.add_argument("--draws", type=_at_least_1, default=25)
+    parser.add_argument("--seeds", type=common.whole_number(1), default=1)
+    parser.add_argument(
+        "--jobs", type=common.whole_number(1), default=1, help="processes of one thread"
+    )
+    parser.add_argument("--steps", type=common.whole_number(1), default=2000)
+    parser.add_argument("--draws", type=common.whole_number(1), default=25)
     options = parser.parse_args(argv)
     print(machine.describe())
     print("\n| seed | whole last tenth | 20 random batches | one of these scatters by |\n"
@@ -82,10 +83,3 @@ def main(argv: list[str]) -> dict[str, Any]:
           f"{every.size} estimates {np.mean(every <= PUBLISHED):.0%} are {PUBLISHED} or less "
           f"(from {every.min():.3f} to {every.max():.3f})")  # fmt: skip
     return {"machine": {"text": machine.describe()}, "rows": rows}
-
-
-def _at_least_1(text: str) -> int:
-    n = int(text)
-    if n < 1:
-        raise argparse.ArgumentTypeError("1 or more")
-    return n

@@ -16,7 +16,6 @@ With --state FILE a run that was stopped continues. LADDER.md has the results.
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from functools import partial
@@ -347,11 +346,20 @@ def _signed(value: float, low: float, high: float) -> str:
 def main(argv: list[str]) -> dict[str, Any]:
     parser = common.parser("training-ladder", __doc__)
     parser.add_argument("--only", default="", help="rungs, with commas; all if it is left out")
-    parser.add_argument("--steps", type=_steps, default=400, help="steps of the plain run")
+    parser.add_argument(
+        "--steps", type=common.whole_number(10), default=400, help="steps of the plain run"
+    )
     parser.add_argument("--text", help="a data set or a file")
     parser.add_argument("--state", help="a file that keeps the runs that were made")
-    parser.add_argument("--seeds", type=_seeds, default=1, help="of weights and data order")
-    parser.add_argument("--jobs", type=_jobs, default=1, help="processes that train")
+    parser.add_argument(
+        "--seeds",
+        type=common.whole_number(1, max(STUDENT)),
+        default=1,
+        help="of weights and data order",
+    )
+    parser.add_argument(
+        "--jobs", type=common.whole_number(1, 1000), default=1, help="processes that train"
+    )
     parser.add_argument("--rates", action="store_true", help="try learning rates instead")
     options = parser.parse_args(argv)
     only = options.only.split(",") if options.only else list(RUNGS)
@@ -375,24 +383,3 @@ def main(argv: list[str]) -> dict[str, Any]:
     print(f"{seconds:,.0f} seconds of processor time")
     return {"machine": {"text": machine.describe()}, "rows": rows, "spread": spread,
             "processor_seconds": seconds}  # fmt: skip
-
-
-def _steps(text: str) -> int:
-    n = int(text)
-    if n < 10:
-        raise argparse.ArgumentTypeError("10 or more")
-    return n
-
-
-def _seeds(text: str) -> int:
-    n = int(text)
-    if not 1 <= n <= max(STUDENT):
-        raise argparse.ArgumentTypeError(f"1 to {max(STUDENT)}")
-    return n
-
-
-def _jobs(text: str) -> int:
-    n = int(text)
-    if not 1 <= n <= 1000:
-        raise argparse.ArgumentTypeError("1 to 1000")
-    return n

@@ -55,9 +55,8 @@ def solution_of(name: str) -> str:
 def _file(name: str, blank: bool, derive: bool = False) -> str:
     cls = OPS[name]
     source = _class_source(cls)
-    source = _without(source, SHORT_WAYS.get(name, ()))
-    if blank:
-        source = _without(source, PART_OF_BACKWARD.get(name, ()))
+    if blank and name in PART_OF_BACKWARD:
+        source = _without(source, PART_OF_BACKWARD[name])
     if derive:
         source = without_formula(source, name)
     if name in DERIVATIVES:
@@ -122,7 +121,8 @@ def _inputs(cls: type[Op]) -> list[Any]:
 
 
 def _class_source(cls: type[Op]) -> str:
-    return textwrap.dedent(inspect.getsource(cls))
+    source = textwrap.dedent(inspect.getsource(cls))
+    return _without(source, SHORT_WAYS[cls.name]) if cls.name in SHORT_WAYS else source
 
 
 def _imports(cls: type[Op], source: str) -> str:
@@ -134,8 +134,7 @@ def _imports(cls: type[Op], source: str) -> str:
             f"from {cls.__module__} import {cls.__name__} as True{cls.__name__}\n"
         )
     tree = ast.parse(inspect.getsource(sys.modules[cls.__module__]))
-    whole = _without(_class_source(cls), SHORT_WAYS.get(cls.name, ()))
-    used = {n.id for n in ast.walk(ast.parse(whole)) if isinstance(n, ast.Name)}
+    used = {n.id for n in ast.walk(ast.parse(_class_source(cls))) if isinstance(n, ast.Name)}
     used -= {cls.__name__}
     outer: list[str] = []
     inner: dict[str, list[str]] = {}
@@ -250,10 +249,8 @@ def hints_of(name: str, derive: bool = False) -> list[str]:
     derive: for a file without the formula: the formula is the last hint, and none before states it
     """
     cls = OPS[name]
-    hints, formula = (
-        [_about_saved(cls), _about_gradients(cls)],
-        formula_of(inspect.getdoc(cls) or ""),
-    )
+    hints = [_about_saved(cls), _about_gradients(cls)]
+    formula = formula_of(inspect.getdoc(cls) or "")
     if derive:
         return [*hints, HOW_TO_DERIVE, *LEADS.get(name, ()), f"The formula: {formula}"]
     if name in HINTS:

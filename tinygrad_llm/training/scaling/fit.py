@@ -112,13 +112,13 @@ def _fit(
     best = ends[order[0]]
     predicted = _predicted(best, logs)
     error = float(np.sqrt(np.mean((predicted - np.log(losses)) ** 2)))
-    if len(np.unique(x, axis=1).T) < _LEAST or not resamples:
+    different, cell = np.unique(x, axis=1, return_inverse=True)  # (sizes, m), (n)
+    m = different.shape[1]
+    if m < _LEAST or not resamples:
         return best, np.empty((0, len(best))), error
     draw = np.random.default_rng(seed)
     # All runs of one x (the seeds of a size and its tokens) are drawn together: what the law misses
     # there, it misses in all of them, so more seeds must not make an interval narrower
-    _, cell = np.unique(x, axis=1, return_inverse=True)  # (n)
-    m = int(cell.max()) + 1
     counts = draw.multinomial(m, np.full(m, 1.0 / m), size=resamples).astype(np.float64)
     counts = counts[:, cell]  # (R, m) -> (R, n)
     few = np.stack([ends[order[0]], starts[order[0]]])  # where the best one ended, and began

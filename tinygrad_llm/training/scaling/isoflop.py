@@ -18,9 +18,9 @@ import numpy as np
 
 from .fit import Interval, checked, interval_of
 
-__all__ = ["Curve", "EqualCompute", "equal_compute", "isoflop"]
+__all__ = ["Curve", "EqualCompute", "cells_of", "equal_compute", "isoflop"]
 
-_MOST_WITHOUT = 0.025  # of the resampled points: if more have no bottom, there is no interval
+_MOST_WITHOUT = 0.025  # share of the resampled curves without a bottom; above it, no interval
 
 
 class Curve(NamedTuple):
@@ -40,16 +40,23 @@ class EqualCompute(NamedTuple):
     power_interval: Interval | None
 
 
+def cells_of(
+    N: np.ndarray, D: np.ndarray, losses: np.ndarray
+) -> dict[tuple[float, float], np.ndarray]:
+    """(N, D) -> the losses of its runs, which differ in their seed; smallest first."""
+    cells = sorted(set(zip(N.tolist(), D.tolist(), strict=True)))
+    return {(n, d): losses[(N == n) & (D == d)] for n, d in cells}
+
+
 class _Means:
     """The losses of runs, in cells of one size and one number of tokens."""
 
     def __init__(
         self, parameters: Sequence[float], tokens: Sequence[float], losses: Sequence[float]
     ) -> None:
-        N, D, L = checked(parameters, tokens, losses)
-        cells = sorted(set(zip(N.tolist(), D.tolist(), strict=True)))
-        self.runs = [L[(N == n) & (D == d)] for n, d in cells]
-        self.N, self.D = np.array(cells).T  # (cells) each
+        cells = cells_of(*checked(parameters, tokens, losses))
+        self.runs = list(cells.values())
+        self.N, self.D = np.array(list(cells)).T  # (cells) each
 
     def mean(self) -> np.ndarray:
         """The mean loss of each cell: (cells)."""
@@ -111,9 +118,9 @@ def equal_compute(
         resamples = 0
     drawn = [means.drawn(rng) for _ in range(resamples)]
     every = np.array([[means.curve(losses, c)[1] for c in budgets] for losses in drawn])  # (R, C)
-    curves = []
+    mean, curves = means.mean(), []
     for k, flops in enumerate(budgets):
-        points, bottom = means.curve(means.mean(), flops)
+        points, bottom = means.curve(mean, flops)
         best = None if math.isnan(bottom) else bottom
         own = None if best is None or not resamples else _interval(every[:, k])
         curves.append(Curve(float(flops), points, best, own))

@@ -12,7 +12,7 @@ import numpy as np
 from ...files.json_files import finite, write_json
 from ..plots import new_figure, save_figure
 from .fit import Fit, PowerFit, fit_law, fit_power
-from .isoflop import EqualCompute, equal_compute
+from .isoflop import EqualCompute, cells_of, equal_compute
 from .laws import CHINCHILLA, Law, training_flops
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ class Report:
         """(the most runs of a point, how much log L scatters between the seeds of a point, how much
         the law misses the points' means), both root mean squares; None without several runs.
         """
-        cells = sorted(set(zip(self.N, self.D, strict=True)))
-        own = [np.log(self.L[(self.N == n) & (self.D == d)]) for n, d in cells]
+        cells = cells_of(self.N, self.D, self.L)
+        own = [np.log(losses) for losses in cells.values()]
         free = sum(len(logs) - 1 for logs in own)
         if not free or self.law is None:
             return None
