@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 __all__ = ["write_api", "write_explained", "write_ops"]
 
@@ -117,7 +118,7 @@ def _file(name: str) -> str:
 
 
 def write_explained(folder: Path) -> None:
-    """A page for each op, layer, model, optimizer and collective, and the index of all of them."""
+    """A page for each thing that explain knows, and the index of all of them."""
     from tinygrad_llm.study import explain
     from tinygrad_llm.study.explain.diagrams import drawing_of
     from tinygrad_llm.study.explain.names import catalogue, lookup
@@ -140,7 +141,7 @@ def write_explained(folder: Path) -> None:
             }
             drawing = drawing_of(explanation.data, lookup(name))
             if drawing is not None and drawing.steps:
-                links["Step through its backward pass"] = f"steps/{_file(name)}"
+                links[f"Step through its {_steps_of(explanation)}"] = f"steps/{_file(name)}"
                 drawing.html(folder / "steps" / _file(name), _back(name))
             explanation.html(folder / _file(name), links)
             rows.append(f"- [`{name}`]({_file(name)}): {_cell(first)}")
@@ -149,6 +150,11 @@ def write_explained(folder: Path) -> None:
         parts.append(f'<div class="listed" markdown>\n\n{listed}\n\n</div>')
     (folder / "index.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     (folder / "formulas.md").write_text("\n\n".join(formulas) + "\n", encoding="utf-8")
+
+
+def _steps_of(explanation: Any) -> str:
+    kinds = {"optimizer": "path downhill", "schedule": "rates"}
+    return kinds.get(explanation.data["kind"], "backward pass")
 
 
 def _formulas_of(name: str, what: type) -> str:

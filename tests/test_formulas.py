@@ -13,12 +13,12 @@ from tinygrad_llm.autograd.engine import OPS
 from tinygrad_llm.study.common.formulas import equations, pieces, with_formulas
 from tinygrad_llm.study.common.highlight import highlighted
 from tinygrad_llm.study.common.mathml import NotAFormula, mathml, plain_scripts
-from tinygrad_llm.study.explain.names import layers, optimizers
+from tinygrad_llm.study.explain.names import layers, optimizers, schedules
 from tinygrad_llm.study.explain.prose import prose
 
 DOCS = {
     name: inspect.getdoc(kind) or ""
-    for name, kind in {**OPS, **layers(), **optimizers()}.items()
+    for name, kind in {**OPS, **layers(), **optimizers(), **schedules()}.items()
     if kind.__module__.startswith("tinygrad_llm.")
 }
 

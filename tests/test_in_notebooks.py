@@ -6,7 +6,7 @@ import re
 import pytest
 
 import tinygrad_llm as torch
-from tinygrad_llm import nn, study
+from tinygrad_llm import nn, optim, study
 from tinygrad_llm.evaluation import bootstrap
 from tinygrad_llm.study.common.html import InNotebooks
 from tinygrad_llm.text import BPETokenizer
@@ -23,6 +23,9 @@ def shown():
         "Explanation": study.explain("relu"),
         "Drawing": study.draw((x * 2).sum()),
         "Trace": trace,
+        "Descent": study.draw_descent(lambda p: optim.SGD(p, lr=0.1), steps=2),
+        "Training": study.draw_training(steps=2),
+        "Masks": study.draw_masks(),
     }
 
 
@@ -31,7 +34,9 @@ def objects():
     return shown()
 
 
-@pytest.mark.parametrize("name", ["Explanation", "Drawing", "Trace"])
+@pytest.mark.parametrize(
+    "name", ["Explanation", "Drawing", "Trace", "Descent", "Training", "Masks"]
+)
 def test_the_frame_holds_the_whole_page(objects, name):
     one = objects[name]
     assert type(one).__name__ == name and isinstance(one, InNotebooks)

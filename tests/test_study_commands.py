@@ -129,6 +129,12 @@ def test_draw_a_layer_or_a_model(capsys, script, name):
     assert not code and "one.svg and one.html" in out and name.replace(".", "") in page
 
 
+@pytest.mark.parametrize("name", ["AdamW", "StepLR"])
+def test_draw_an_optimizer_or_a_schedule(capsys, script, name):
+    assert run(capsys, "draw", name)[:2] == (0, f"wrote {name}.html\n")
+    assert f"{name}(" in (script / f"{name}.html").read_text(encoding="utf-8")
+
+
 def test_draw_mistakes(capsys, script):
     assert "has no variable cost" in run(capsys, "draw", "train.py", "--tensor", "cost")[2]
     (script / "flat.py").write_text("import tinygrad_llm as t\nloss = t.ones(2)\n", "utf-8")
@@ -142,7 +148,7 @@ def test_draw_mistakes(capsys, script):
         in run(capsys, "draw", "scalr.py")[2]
     )
     assert "did you mean Llama" in run(capsys, "draw", "Lama")[2]
-    for name in ("layer_norm", "AttentionCache", "AdamW"):
+    for name in ("layer_norm", "AttentionCache"):
         assert f"{name} has no example with a graph" in run(capsys, "draw", name)[2]
     (script / "freed.py").write_text(SCRIPT + "\nloss.backward()\n", "utf-8")
     code, out, _ = run(capsys, "draw", "freed.py")

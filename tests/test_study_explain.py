@@ -25,6 +25,7 @@ from tinygrad_llm.study.explain.names import (
     layers,
     lookup,
     optimizers,
+    schedules,
 )
 from tinygrad_llm.study.memory.at_size import letters_of, letters_of_both, size_at
 
@@ -105,7 +106,7 @@ def test_nothing_is_missing():
     }
     assert computing <= set(LAYERS)
     listed = {name for members in catalogue().values() for name, _ in members}
-    assert listed == {*OWN_OPS, *LAYERS, *optimizers(), *collectives()}
+    assert listed == {*OWN_OPS, *LAYERS, *optimizers(), *schedules(), *collectives()}
 
 
 # --------------------------------------------------------------------------------------- contents

@@ -1,4 +1,4 @@
-"""The pages of a training and of masks in a browser: keys, the recorded numbers, axes, a phone."""
+"""The pages of a training, of descents and of masks in a browser: keys, numbers, axes, a phone."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from tinygrad_llm import study
+from tinygrad_llm.study.explain.scene import drawn_example
 
 from .conftest import NARROW, WIDE
 from .test_draw_page import cells, press, text
+
+DESCENTS = ("AdamW", "SGDScheduleFree", "OneCycleLR")
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +19,8 @@ def pages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("training")
     training = study.draw_training(steps=3, file=folder / "training.html")
     masks = study.draw_masks(file=folder / "masks.html")
+    for name in DESCENTS:
+        drawn_example(name).html(folder / f"{name}.html")
     return folder, training, masks
 
 
@@ -53,6 +58,29 @@ def test_forward_backward_update_by_the_keyboard(browsers, pages):
     assert not [e for e in browser.get_log("browser") if e["level"] in ("SEVERE", "WARNING")]
 
 
+@pytest.mark.parametrize("name", DESCENTS)
+def test_down_a_valley_by_the_keyboard(browsers, pages, name):
+    from selenium.webdriver.common.keys import Keys
+
+    browser = opened(browsers(WIDE), pages[0] / f"{name}.html")
+    descent = drawn_example(name)
+    count = "return document.querySelectorAll('#surface circle.visited').length"
+    for frame in range(3):
+        assert text(browser, "#where") == f"step {frame + 1} of 40"
+        assert descent.steps[frame]["words"] in text(browser, "#now .plain")
+        rows = text(browser, "#now table.state").splitlines()
+        x, y = descent.data["points"][frame + 1]
+        assert f"p, after {x:.6g} {y:.6g}" in rows, rows
+        assert browser.execute_script(count) == frame + 1
+        press(browser, Keys.ARROW_RIGHT)
+    press(browser, Keys.END)
+    assert f"now: {descent.losses[-1]:.4g}" in text(browser, "#losses")
+    scheduled = "OneCycleLR: then, the rate of the next step" in text(browser, "#code")
+    assert scheduled == (name == "OneCycleLR")
+    assert ("the average of the points" in text(browser, "#surface")) == ("Free" in name)
+    assert not [e for e in browser.get_log("browser") if e["level"] in ("SEVERE", "WARNING")]
+
+
 def test_nothing_moves_by_itself_if_the_reader_wants_that(browsers, pages):
     browser = browsers(WIDE)
     for wish, hidden in (("reduce", True), ("no-preference", False)):
@@ -74,15 +102,15 @@ def test_masks_by_the_keyboard(browsers, pages):
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["laptop", "phone"])
-@pytest.mark.parametrize("name", ["training", "masks"])
+@pytest.mark.parametrize("name", ["training", "masks", *DESCENTS])
 def test_they_fit_and_have_numbers_at_the_axes(browsers, pages, name, size):
     browser = opened(browsers(size), pages[0] / f"{name}.html")
     widths = "return [document.documentElement.scrollWidth, innerWidth]"
     width, window = browser.execute_script(widths)
     assert width <= window
-    if name == "training":
+    if name != "masks":
         labels = browser.execute_script(
             "return [...document.querySelectorAll('#losses text')].map(t => t.textContent)"
         )
-        assert "training step" in labels and "loss" in labels
+        assert ("training step" if name == "training" else "step") in labels and "loss" in labels
         assert sum(label.replace(".", "").isdigit() for label in labels) >= 4

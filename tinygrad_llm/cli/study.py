@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-_STUDY = """Explain an op, a layer, a loss, a model, an optimizer or a collective, or list them all.
+_STUDY = """Explain an op, layer, loss, model, optimizer, schedule or collective, or list them all.
 
 The formula and the backward pass, the code, a worked example with every saved array and gradient,
 the memory it keeps at GPT-2's shapes, its slow twin, and a gradient check.
@@ -34,6 +34,7 @@ Examples:
   tinygrad-llm study layer_norm
   tinygrad-llm study TransformerBlock --html block.html
   tinygrad-llm study AdamW
+  tinygrad-llm study WarmupCosineLR
   tinygrad-llm study all_gather
 """
 _TRACE = """Run a script and show what every op and every module in it did, forward and backward.
@@ -50,15 +51,17 @@ Examples:
 _DRAW = """Draw the graph behind a loss, and the backward pass through it, as SVG and as a page.
 
 WHAT is a Python file, whose variable `loss` is drawn when it has run (or another one, with
---tensor), or one of the examples: scalar, attention, gpt, or the name of a layer or a model that
-`study` lists, such as GatedDeltaNet or Llama. `training` is a page that trains a model of seven
-numbers step by step, `masks` one that shows padding and causal masks in an encoder and a decoder.
+--tensor), or one of the examples: scalar, attention, gpt, or the name of a layer, a model, an
+optimizer or a schedule that `study` lists, such as GatedDeltaNet, Llama or AdamW. `training` is a
+page that trains a model of seven numbers step by step, `masks` one that shows padding and causal
+masks in an encoder and a decoder.
 
 \b
 Examples:
   tinygrad-llm draw attention
   tinygrad-llm draw training
   tinygrad-llm draw Llama
+  tinygrad-llm draw AdamW
   tinygrad-llm draw train.py --tensor loss --out graph
 """
 
@@ -76,7 +79,7 @@ def study(
     as_json: bool = typer.Option(False, "--json", help="Print everything as JSON."),
     width: int | None = typer.Option(None, help="Columns of the output [the terminal's]."),
 ) -> None:
-    """Explain one op, layer, loss or optimizer, or list all of them.
+    """Explain one op, layer, loss, optimizer or schedule, or list all of them.
 
     Raises: BadValue if nothing has the name; typer.Exit with code 1 if a gradient is wrong.
     """
@@ -152,7 +155,7 @@ def trace_command(
 
 
 def draw_command(
-    what: str = typer.Argument(help="A Python file, or scalar, attention, gpt, a layer, a model."),
+    what: str = typer.Argument(help="A Python file, or scalar, attention, gpt, a layer, AdamW."),
     tensor: str = typer.Option("loss", help="The script's variable to draw."),
     out: str | None = typer.Option(None, help="Where to write, .svg and .html [WHAT's name]."),
     fold: int | None = typer.Option(None, help="Close boxes at this depth and deeper."),

@@ -4,6 +4,7 @@ explain         an op, a layer, a loss or an optimizer: formula, code, example, 
 trace           every op and module with its times, shapes, memory and gradients
 draw            the graph as SVG, and as a page that steps through the backward pass
 draw_attention  where every token looks, head by head
+draw_descent    an optimizer's path over a loss surface, step by step
 draw_positions  vectors of positions and how similar they are, or what they add to scores
 draw_ranks      who sends what in a program of several ranks, from their traces
 draw_similarities  which text of a batch each text is most similar to
@@ -29,6 +30,7 @@ from ..autograd.finite_differences import (
 from .check import TWINS, Divergence, Finding, compare, diagnose
 from .draw import (
     AttentionMaps,
+    Descent,
     Drawing,
     Masks,
     Tokens,
@@ -36,6 +38,7 @@ from .draw import (
     all_exchanges,
     draw,
     draw_attention,
+    draw_descent,
     draw_masks,
     draw_positions,
     draw_ranks,
@@ -52,6 +55,7 @@ __all__ = [
     "TWINS",
     "AttentionMaps",
     "Comparison",
+    "Descent",
     "Divergence",
     "Drawing",
     "Element",
@@ -69,6 +73,7 @@ __all__ = [
     "diagnose",
     "draw",
     "draw_attention",
+    "draw_descent",
     "draw_masks",
     "draw_positions",
     "draw_ranks",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["COLLECTIVE_WORDS", "OPTIMIZER_WORDS"]
+__all__ = ["COLLECTIVE_WORDS", "OPTIMIZER_WORDS", "SCHEDULE_WORDS"]
 
 OPTIMIZER_WORDS = {
     "SGD": "Every parameter moves against its gradient, by the learning rate. With momentum it "
@@ -23,6 +23,36 @@ OPTIMIZER_WORDS = {
     "RMSprop": "Each gradient is divided by its usual size over the last steps.",
     "SGDScheduleFree": "Plain steps at one point, and the average of all points so far is the "
     "result; no schedule has to know when the training ends.",
+}
+SCHEDULE_WORDS = {
+    "ChainedScheduler": "Several schedules act at once: the rate is multiplied by the factors of "
+    "all of them.",
+    "ConstantLR": "The rate is reduced at the beginning and then jumps to its full size.",
+    "CosineAnnealingLR": "The rate falls like a hill: slowly at first, fastest in the middle, and "
+    "slowly again near its lowest value.",
+    "CosineAnnealingWarmRestarts": "The rate falls along a cosine, jumps back to the top and falls "
+    "again, each time more slowly if you wish.",
+    "ExponentialLR": "Every step multiplies the rate by the same factor.",
+    "LambdaLR": "A function of yours says which part of the initial rate each step has.",
+    "LinearLR": "The rate moves along a straight line from one part of the initial rate to another "
+    "and stays there.",
+    "MultiStepLR": "The rate is cut at the steps that you name and constant between them.",
+    "MultiplicativeLR": "A function of yours says by which factor the rate changes at each step.",
+    "OneCycleLR": "The rate rises once and falls once; the momentum does the opposite, so that "
+    "large steps are not made larger by it.",
+    "PolynomialLR": "The rate falls to zero along a power of the steps that are left.",
+    "ReduceLROnPlateau": "The rate is reduced when the loss has stopped becoming smaller: the only "
+    "schedule here that looks at the loss.",
+    "SWALR": "The rate goes to a constant one, with which the points that are averaged keep "
+    "moving around the floor of the valley.",
+    "SequentialLR": "One schedule runs until a step that you name, then the next one takes over.",
+    "StepLR": "The rate is cut by the same factor after every so many steps.",
+    "WarmupCosineLR": "The rate rises in small steps while the averages of the optimizer are still "
+    "poor, then falls along a cosine.",
+    "WarmupInverseSqrtLR": "The rate rises along a line and then falls as one over the root of the "
+    "steps, without knowing when the training ends.",
+    "WarmupStableDecayLR": "The rate rises, stays where it is for most of the training, and falls "
+    "in a short last part.",
 }
 COLLECTIVE_WORDS = {
     "all_reduce": (

@@ -1,6 +1,7 @@
 """The graph behind a tensor as a picture and as a page, attention maps, and what ranks send."""
 
 from .attention_maps import AttentionMaps, draw_attention
+from .descent import Descent, draw_descent
 from .drawing import Drawing, draw
 from .masks import Masks, draw_masks
 from .position_maps import draw_positions
@@ -11,6 +12,7 @@ from .training import Training, draw_training
 
 __all__ = [
     "AttentionMaps",
+    "Descent",
     "Drawing",
     "Masks",
     "Tokens",
@@ -18,6 +20,7 @@ __all__ = [
     "all_exchanges",
     "draw",
     "draw_attention",
+    "draw_descent",
     "draw_masks",
     "draw_positions",
     "draw_ranks",

@@ -81,7 +81,7 @@ class Training(InNotebooks):
             self.title,
             body,
             styles=("heat.css", "draw.css", "training.css"),
-            scripts=("heat.js", "training.js"),
+            scripts=("heat.js", "charts.js", "training.js"),
         )
         return written(text, file)
 

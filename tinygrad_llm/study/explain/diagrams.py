@@ -15,12 +15,15 @@ from ...autograd.engine import Op
 from ...tensor import Tensor, wrap
 from ..common.op_examples import Example, example_of, upstream
 from ..common.source import input_name
+from ..draw.descent import Descent
 from ..draw.drawing import Drawing, draw
 from ..draw.graph import Box, Edge, Graph, Node
 from ..draw.steps import Arrival, Step
 from ..draw.svg import svg
+from .descents import drawn_descent
 from .op import as_tensors, call
 from .scene import drawn_example
+from .schedule import rates_chart
 
 __all__ = ["diagram_of", "drawing_of", "drawn_op"]
 
@@ -33,6 +36,7 @@ WORDS = {
     "cache": "What goes in and what comes out, while tokens are written one by one: no gradient.",
     "optimizer": "One step. The backward pass has computed g = ∂L/∂p before it; the optimizer "
     "changes p and its own state, and no gradient passes through it.",
+    "schedule": "The learning rate of each step of the example.",
     "collective": "Two ranks. Grey arrows: what each receives forward; orange arrows: the "
     "gradients, which the same ranks exchange backward.",
 }
@@ -46,25 +50,27 @@ def diagram_of(
     kind: the class; inputs, options: of an op, in place of its example's
     """
     what = data["kind"]
+    of_kind = {"schedule": rates_chart, "collective": _collective, "optimizer": _optimizer}
+    if what in of_kind:
+        return of_kind[what](data), WORDS[what]
     drawing = drawing_of(data, kind, inputs, **options)
-    if drawing is not None:
+    if isinstance(drawing, Drawing):
         return drawing.diagram(), WORDS[what]
-    if what == "collective":
-        return _collective(data), WORDS[what]
-    if what == "optimizer":
-        return _optimizer(data), WORDS[what]
     return ("", "") if data["example"] is None else (_cache(data), WORDS["cache"])
 
 
 def drawing_of(
     data: dict[str, Any], kind: type, inputs: Sequence[Any] | None = None, **options: Any
-) -> Drawing | None:
-    """The drawing of an op's or a layer's example, to step through; None if it is not a graph."""
+) -> Drawing | Descent | None:
+    """What can be stepped through; None for a cache and a collective.
+
+    Of an op's or a layer's example it is the graph, of an optimizer or a schedule its descent.
+    """
     if data["kind"] == "op":
         return drawn_op(kind, inputs, **options)
     if data["kind"] == "layer" and data["example"] is not None and data["example"]["ops"]:
         return drawn_example(data["name"])
-    return None
+    return drawn_descent(kind) if data["kind"] in ("optimizer", "schedule") else None
 
 
 def drawn_op(op: type[Op], inputs: Sequence[Any] | None = None, **options: Any) -> Drawing:

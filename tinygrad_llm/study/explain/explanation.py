@@ -1,8 +1,9 @@
-"""explain: what an op, a layer, a loss or an optimizer does, and its backward pass.
+"""explain: what an op, a layer, a loss, an optimizer or a schedule does, and its backward pass.
 
     print(study.explain("layer_norm"))            # an op
     print(study.explain("TransformerBlock"))      # a layer or a model
     print(study.explain("AdamW"))                 # an optimizer, on three numbers
+    print(study.explain("StepLR"))                # a schedule of the learning rate
     print(study.explain("all_gather"))            # a collective, on 2 ranks
 
 Nothing is written for it: the text is the docstring, the code is the source, and every number is
@@ -73,7 +74,7 @@ class Explanation(InNotebooks):
 
 
 def explain(what: Any, *inputs: Any, **options: Any) -> Explanation:
-    """Explain an op, a layer, a loss, a model, an optimizer or a collective.
+    """Explain an op, a layer, a loss, a model, an optimizer, a schedule or a collective.
 
     what      its name ("layer_norm", "LayerNorm", "nn.Linear", "AdamW"), some with a setting
               ("Attention(cross=True)"), or a class, which may be yours: an Op, a Module or an
@@ -83,13 +84,14 @@ def explain(what: Any, *inputs: Any, **options: Any) -> Explanation:
     A name in snake_case means an op, one in CamelCase a layer or an optimizer; "ops.", "nn." and
     "optim." in front decide where both exist.
     Raises: ValueError, with the nearest names, if the name is unknown; TypeError if `what` is
-    neither a name nor an op, a layer or an optimizer.
+    neither a name nor an op, a layer, an optimizer or a schedule.
     """
     from ...nn.module import Module
     from ...optim import Optimizer
+    from ...optim.lr_scheduler import LRScheduler
 
     kind = lookup(what) if isinstance(what, str) else what
-    if isinstance(kind, Module | Op | Optimizer):
+    if isinstance(kind, Module | Op | Optimizer | LRScheduler):
         kind = type(kind)
     if not inspect.isclass(kind):
         raise TypeError(f"explain: expected a name or a class, got {type(what).__name__}")
@@ -113,7 +115,11 @@ def explain(what: Any, *inputs: Any, **options: Any) -> Explanation:
         from .optimizer import explain_optimizer
 
         return _with_diagram(explain_optimizer(kind), kind)
-    raise TypeError(f"explain: {kind.__name__} is not an op, a layer or an optimizer")
+    if issubclass(kind, LRScheduler):
+        from .schedule import explain_schedule
+
+        return _with_diagram(explain_schedule(kind), kind)
+    raise TypeError(f"explain: {kind.__name__} is not an op, a layer, an optimizer or a schedule")
 
 
 def _with_diagram(data: dict[str, Any], kind: type, *inputs: Any, **options: Any) -> Explanation:

@@ -1,4 +1,4 @@
-"""The names that explain knows: ops, layers, losses, models, optimizers, collectives; families."""
+"""The names that explain knows: ops, layers, losses, models, optimizers, schedules, collectives."""
 
 from __future__ import annotations
 
@@ -10,13 +10,22 @@ from ...autograd.engine import OPS, Op
 from ...files.program import command_line
 from ..common.source import first_line
 
-__all__ = ["catalogue", "collectives", "example_name", "layers", "lookup", "optimizers"]
+__all__ = [
+    "catalogue",
+    "collectives",
+    "example_name",
+    "layers",
+    "lookup",
+    "optimizers",
+    "schedules",
+]
 
 
 def catalogue() -> dict[str, list[tuple[str, str]]]:
     """Everything that can be explained, by family: {"ops: norm": [("layer_norm", "y = ..."), ...]}.
 
-    Ops and layers are grouped by the file that defines them; the optimizers come last.
+    Ops and layers are grouped by the file that defines them; optimizers, schedules and collectives
+    come last.
     """
     families: dict[str, list[tuple[str, str]]] = {}
     for name, op in sorted(OPS.items()):
@@ -33,6 +42,9 @@ def catalogue() -> dict[str, list[tuple[str, str]]]:
     families = {family: families[family] for family in sorted(families, key=_family_order)}
     families["optimizers"] = [
         (name, first_line(kind)) for name, kind in sorted(optimizers().items())
+    ]
+    families["schedules of the learning rate"] = [
+        (name, first_line(kind)) for name, kind in sorted(schedules().items())
     ]
     families["collectives, on 2 ranks"] = [
         (name, first_line(op)) for name, op in collectives().items()
@@ -79,6 +91,15 @@ def optimizers() -> dict[str, type]:
     }
 
 
+def schedules() -> dict[str, type]:
+    """The schedules of the learning rate, by class name."""
+    from ...optim import lr_scheduler, swa_utils
+
+    every = {name: getattr(lr_scheduler, name) for name in lr_scheduler.__all__}
+    del every["LRScheduler"]  # the base of the others
+    return {**every, "SWALR": swa_utils.SWALR}
+
+
 def collectives() -> dict[str, type[Op]]:
     """The collectives as ops, by the names of their functions."""
     from ..check.collectives import COLLECTIVES
@@ -87,7 +108,7 @@ def collectives() -> dict[str, type[Op]]:
 
 
 def lookup(name: str) -> type[Any]:
-    """The class that a name means: an op, a layer, a loss, a model, an optimizer, a collective.
+    """The class that a name means: an op, a layer, a loss, a model, an optimizer, a schedule, ...
 
     The name of a published size, such as "smollm2-135m", means its model.
     Raises: ValueError, with the nearest names, if there is none.
@@ -108,9 +129,11 @@ def lookup(name: str) -> type[Any]:
             **layers(),
         },
         "optim": optimizers(),
+        "optim.lr_scheduler": schedules(),
         "distributed.nn": {**collectives(), **{op.name: op for op in collectives().values()}},
     }
-    start = {"F": "ops", "nn.functional": "ops", "models": "nn"}.get(prefix, prefix)
+    start = {"F": "ops", "nn.functional": "ops", "models": "nn", "lr_scheduler":
+             "optim.lr_scheduler"}.get(prefix, prefix)  # fmt: skip
     searched = [places[start]] if start in places else list(places.values())
     for place in searched:
         if last in place:

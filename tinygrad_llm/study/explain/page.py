@@ -15,6 +15,8 @@ from .sections import Code, Doc, Grid, Lines, Prose, Sides, Voices, sections
 
 __all__ = ["page"]
 
+FIGURE = "Its graph, forward and backward"
+FIGURES = {"optimizer": "One step, drawn", "schedule": "Its rates, drawn"}
 SIDE_BY_SIDE = 62  # columns of code for which two pieces have room side by side
 
 
@@ -37,17 +39,17 @@ def page(
         parts += [_shown(part) for part in section.parts]
         parts.append("</section>")
         if section.title.startswith("What it does") and diagram[0]:
-            parts.append(_figure(*diagram))
+            parts.append(_figure(FIGURES.get(data["kind"], FIGURE), *diagram))
     parts.append("</main>")
     title, body = f"{data['name']} · tinygrad_llm", "\n".join(parts)
     return whole(title, body, styles=("explain.css",), scripts=("formulas.js",))
 
 
-def _figure(svg: str, words: str) -> str:
+def _figure(title: str, svg: str, words: str) -> str:
     """A section with the diagram, which scrolls in its own box where the page is narrow."""
     svg = re.sub(r' xmlns="[^"]*"', "", svg, count=1)  # within HTML no address is needed
     return (
-        f'<section>\n<h2>Its graph, forward and backward</h2>\n<p class="soft">{escape(words)}</p>'
+        f'<section>\n<h2>{escape(title)}</h2>\n<p class="soft">{escape(words)}</p>'
         f'<div class="diagram" tabindex="0">{svg}</div></section>'
     )
 

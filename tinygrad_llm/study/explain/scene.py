@@ -1,13 +1,17 @@
-"""The worked example of an op, a layer or a model as a drawing, and the diagram of a page."""
+"""The worked example of a layer, a model, an optimizer or a schedule as a drawing."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ... import random
+from ...optim import Optimizer
+from ...optim.lr_scheduler import LRScheduler
 from ...tensor import Tensor
 from ...tensor.nested import tensors_in
+from ..draw.descent import Descent
 from ..draw.drawing import Drawing, draw
+from .descents import drawn_descent
 from .example import SMALL
 from .layer_examples import LAYERS
 from .names import example_name, lookup
@@ -15,19 +19,24 @@ from .names import example_name, lookup
 __all__ = ["drawn_example"]
 
 
-def drawn_example(name: str, fold: int | None = None) -> Drawing:
+def drawn_example(name: str, fold: int | None = None) -> Drawing | Descent:
     """The graph of a layer's or a model's example, from a loss back to its inputs.
 
-    name      as explain takes it: "Attention", "Llama"
+    name      as explain takes it: "Attention", "Llama"; "AdamW" and "StepLR", whose example is a
+              descent
     fold      see draw
     The loss is a model's own; of a layer it is Σ y², of all its outputs y.
-    Raises: ValueError, with the nearest names, if the name is unknown; or if it means an op, an
-    optimizer, or a layer without a graph, such as a cache.
+    Raises: ValueError, with the nearest names, if the name is unknown; or if it means an op or a
+    layer without a graph, such as a cache.
     """
     kind: Any = lookup(name)
+    if issubclass(kind, Optimizer | LRScheduler):
+        return drawn_descent(kind)
     example = LAYERS.get(example_name(name) or kind.__name__)
     if example is None or example.kind is not kind or not example.gradients:
-        raise ValueError(f"{name} has no example with a graph; draw a layer or a model")
+        raise ValueError(
+            f"{name} has no example with a graph; draw a layer, a model, an optimizer or a schedule"
+        )
     with random.fork_rng():
         random.manual_seed(0)
         module = example.make(SMALL).double()

@@ -80,9 +80,9 @@ class Section:
 
 
 def sections(data: dict[str, Any]) -> list[Section]:
-    """The sections of an op's, a layer's, an optimizer's or a collective's explanation."""
+    """The sections of an explanation's data."""
     kinds = {"op": _of_op, "layer": _of_layer, "optimizer": _of_optimizer}
-    kind = {**kinds, "collective": _of_collective}[data["kind"]]
+    kind = {**kinds, "collective": _of_collective, "schedule": _of_schedule}[data["kind"]]
     return [section for section in kind(data) if section.parts]
 
 
@@ -406,4 +406,27 @@ def _of_optimizer(data: dict[str, Any]) -> list[Section]:
         Section("The code", [Code(data["constructor"], data["update"])]),
         Section("Its update, line by line", steps),
         Section("What it keeps from step to step, for GPT-2's parameters", _memory(data["memory"])),
+        Section("Step through its path downhill", [Prose(f"tinygrad-llm draw {data['name']}")]),
     ]
+
+
+def _of_schedule(data: dict[str, Any]) -> list[Section]:
+    example = data["example"]
+    line = f"{example['made']}, of {example['optimizer']}, which moves two numbers downhill"
+    steps = [*range(12), *range(15, len(example["rates"]), 5)]
+    rows = [
+        [f"{i + 1}", number_text(example["rates"][i], 5), number_text(example["losses"][i + 1], 4)]
+        for i in steps
+    ]
+    parts: list[Any] = [Prose(line)]
+    parts += [Code("the function", text) for text in data["functions"]]
+    parts.append(Grid(("step", "learning rate", "loss afterwards"), rows, right=(0, 1, 2)))
+    draw = f"tinygrad-llm draw {data['name']}"
+    return [
+        Section("In plain words, and exactly",
+                [Voices([("the rate", data["plain"], data["doc"].partition("\n\n")[0])])]),
+        Section("What it does", [Doc(data["doc"])]),
+        Section("The code", [Code(data["constructor"], data["rates_of"])]),
+        Section("Its rates in an example", parts),
+        Section("Step through the example", [Prose(draw)]),
+    ]  # fmt: skip
