@@ -11,6 +11,7 @@ FROM python:3.12-slim
 
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
+COPY docs/project_urls.py ./docs/
 COPY tinygrad_llm ./tinygrad_llm
 RUN python -m pip install --no-cache-dir ".[fast,chat,serve]"
 

@@ -24,6 +24,7 @@ LESSONS = ROOT / "lessons"
 HEADING = re.compile(r"^## (\w+): (.+)$", re.M)
 MINUTES_OF_AN_EXERCISE = 15
 WIDTH, HEIGHT, GAP_X, GAP_Y = 196, 44, 24, 36  # of a box of the map, in pixels
+LINES_APART = 5  # pixels between lines that pass through the same gap
 IN_A_ROW = 4  # the most boxes; more that stand at one level take several rows
 REFERENCES = "REFERENCES.md"
 
@@ -115,17 +116,16 @@ def drawn(course: dict[str, Chapter]) -> str:
         f'font-family="sans-serif" font-size="12"><title>The map of the course</title>'
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>'
     ]
+    gaps = {
+        row: [left + i * (WIDTH + GAP_X) - GAP_X / 2 for i in range(len(names) + 1)]
+        for row, names in rows.items()
+        for left in [corners[names[0]][0]]
+    }
+    used: dict[tuple[int, float], int] = {}
     for name, chapter in course.items():
-        x, y = corners[name]
         for before in chapter.needs:
-            from_x, from_y = corners[before]
-            far = depth[name] > depth[before] + 1  # such a line passes behind other boxes
-            line = "#ef6c00" if far else "#7986cb"
-            parts.append(
-                f'<path d="M{from_x + WIDTH / 2:g} {from_y + HEIGHT:g} C{from_x + WIDTH / 2:g} '
-                f'{y - 8:g} {x + WIDTH / 2:g} {from_y + HEIGHT + 8:g} {x + WIDTH / 2:g} {y:g}" '
-                f'fill="none" stroke="{line}" stroke-width="1.5"/>'
-            )
+            between = [gaps[row] for row in range(depth[before] + 1, depth[name])]
+            parts.append(_line(corners[before], corners[name], between, used))
     for name, chapter in course.items():
         x, y = corners[name]
         parts.append(
@@ -136,6 +136,37 @@ def drawn(course: dict[str, Chapter]) -> str:
             f"{chapter.lessons} lessons, {chapter.hours:g} hours</text>"
         )
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _line(
+    start: tuple[float, float],
+    end: tuple[float, float],
+    gaps: list[list[float]],
+    used: dict[tuple[int, float], int],
+) -> str:
+    """The line from below one box to the top of another, through the gaps of the rows between.
+
+    start, end: the boxes' upper left corners; gaps: the x of each row's gaps between its boxes;
+    used: (y, x) of a gap -> how many lines are in it, so that they do not lie on each other
+    """
+    x, y = start[0] + WIDTH / 2, start[1] + HEIGHT
+    goal = end[0] + WIDTH / 2
+    path = [f"M{x:g} {y:g}"]
+    for row in gaps:
+        gap = min(row, key=lambda at: (abs(at - x) + abs(at - goal), abs(at - goal)))
+        place = (round(y), gap)
+        used[place] = used.get(place, 0) + 1
+        to = gap + (-1) ** used[place] * (used[place] // 2) * LINES_APART
+        path.append(_bend(x, y, to, y + GAP_Y) + f" V{y + GAP_Y + HEIGHT:g}")
+        x, y = to, y + GAP_Y + HEIGHT
+    path.append(_bend(x, y, goal, end[1]))
+    return f'<path d="{" ".join(path)}" fill="none" stroke="#7986cb" stroke-width="1.5"/>'
+
+
+def _bend(x: float, y: float, to_x: float, to_y: float) -> str:
+    """A curve of SVG that begins and ends downwards."""
+    middle = (y + to_y) / 2
+    return f"C{x:g} {middle:g} {to_x:g} {middle:g} {to_x:g} {to_y:g}"
 
 
 def write(pages: Path, recorded: Path) -> dict[Path, str]:
@@ -164,8 +195,8 @@ def _map(course: dict[str, Chapter], there: list[str]) -> str:
         rows.append(f"| `{c.name}` | {c.title} | {before} | {c.hours:g} | {last} |")
     return (
         "---\nhide: [toc, navigation]\n---\n\n# The map of the course\n\n"
-        "A chapter stands below those that it needs, and a line leads from each of them to it (an "
-        "orange one passes behind the chapters between). The hours count reading, running, and a "
+        "A chapter stands below those that it needs, and a line leads from each of them to it. "
+        "The hours count reading, running, and a "
         "quarter of an hour for each exercise.\n\n"
         '<div class="map" markdown>\n\n'
         "![The chapters, each below those that it needs](map.svg)\n\n</div>\n\n"

@@ -65,7 +65,10 @@ def test_what_is_copied_is_in_the_repository_and_travels_to_the_builder():
         for source in sources:
             assert any(name == source or name.startswith(f"{source}/") for name in tracked), source
             assert f"!{source}" in ignored
-    needed = ["pyproject.toml", *re.findall(r'(?:readme = |license-files = \[)"(.*?)"', PROJECT)]
+    needed = [
+        "pyproject.toml",
+        *re.findall(r'(?:readme = |license-files = \[|path = )"(.*?)"', PROJECT),
+    ]
     assert set(needed) <= {source for sources, _ in copies() for source in sources}
 
 

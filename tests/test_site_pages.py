@@ -147,3 +147,33 @@ def test_notebooks_of_a_known_repository_install_the_package_first(modules, monk
     branch, path = re.search(re.escape(address) + r"(\w+)/(\S+)\)", offered).groups()
     workflow = (ROOT / ".github" / "workflows" / "site.yml").read_text(encoding="utf-8")
     assert f"git init -q -b {branch}" in workflow and path == "course/00_a/01_x.ipynb"
+
+
+def test_no_line_of_the_map_passes_behind_a_box():
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        import course_pages
+    finally:
+        sys.path.remove(str(ROOT / "docs"))
+    course = course_pages.chapters()
+    svg = course_pages.drawn(course)
+    number = r"(-?[\d.]+)"
+    size = f'width="{course_pages.WIDTH}" height="{course_pages.HEIGHT}"'
+    boxes = [
+        tuple(map(float, found)) for found in re.findall(f'x="{number}" y="{number}" {size}', svg)
+    ]
+    assert len(boxes) == len(course)
+    lines = re.findall(r'<path d="([^"]+)"', svg)
+    assert len(lines) == sum(len(chapter.needs) for chapter in course.values())
+    straight = 0
+    for line in lines:
+        points = re.findall(f"(?:M|C[^CV]* ){number} {number}|V{number}", line)
+        for (x, top, _), (_, _, bottom) in zip(points, points[1:], strict=False):
+            if not bottom:
+                continue  # a bend, which stays between two rows
+            straight += 1
+            for left, upper in boxes:
+                beside = not left < float(x) < left + course_pages.WIDTH
+                apart = float(bottom) <= upper or float(top) >= upper + course_pages.HEIGHT
+                assert beside or apart, line
+    assert straight > 10
