@@ -1,5 +1,6 @@
 // Search in pages that are opened as files: there a browser starts no worker, so the worker's script
-// runs in a hidden frame, and messages between it and the page are events.
+// runs in a hidden frame, and messages between it and the page are events. The worker's script knows
+// such frames by the name IFrameWorker, and asks for the scripts of Japanese with importScripts.
 if (location.protocol === "file:") {
   window.Worker = class extends EventTarget {
     constructor(address) {
@@ -11,14 +12,19 @@ if (location.protocol === "file:") {
       document.body.append(frame);
       this.inner = frame.contentWindow;
       this.inner.postMessage = (data) => this.dispatchEvent(new MessageEvent("message", { data }));
-      const script = frame.contentDocument.createElement("script");
-      script.src = address;
-      script.onload = () => {
+      const load = (src) => new Promise((resolve, reject) => {
+        const script = frame.contentDocument.createElement("script");
+        Object.assign(script, { src, onload: resolve, onerror: () => reject(new Error(`not found: ${src}`)) });
+        frame.contentDocument.body.append(script);
+      });
+      this.inner.importScripts = async (...addresses) => {
+        for (const src of addresses) await load(src); // one after another: each uses those before it
+      };
+      load(address).then(() => {
         const waiting = this.waiting;
         this.waiting = null;
         waiting.forEach((data) => this.postMessage(data));
-      };
-      frame.contentDocument.body.append(script);
+      });
     }
     postMessage(data) {
       if (this.waiting) this.waiting.push(data);
@@ -26,4 +32,5 @@ if (location.protocol === "file:") {
     }
     terminate() {}
   };
+  window.IFrameWorker = window.Worker;
 }

@@ -79,6 +79,10 @@ def test_signatures_have_the_types_of_the_source():
         ("LoRA CSV", "guide/lora-csv"),
         ("LayerNorm backward", "#layernorm"),
         ("what differs from PyTorch", "guide/pytorch"),
+        ("学習率", "ja/course/20_data_and_scaling"),  # in the middle of a sentence
+        ("逆伝播とは", "ja/course/00_backprop"),
+        ("トークン化", "ja/course/"),
+        ("しくみ", "ja/index"),
     ],
 )
 def test_search_finds_it_without_a_server(browsers, query, page):
