@@ -30,6 +30,7 @@ import course_pages  # noqa: E402
 import lesson_pages  # noqa: E402
 import links  # noqa: E402
 import reference  # noqa: E402
+import shown_formulas  # noqa: E402
 import site_pages  # noqa: E402
 
 PAGES = {  # page -> the file that it is made from
@@ -45,6 +46,7 @@ PAGES = {  # page -> the file that it is made from
     "ja/index.md": "README.ja.md",
     "ja/course.md": "lessons/README.ja.md",
 }
+WITH_FORMULAS = ("api", "course", "guide")
 ELSEWHERE = "https://unpkg.com/iframe-worker/shim"
 WRITTEN = (
     "attention.md",
@@ -84,6 +86,7 @@ def main(arguments: list[str]) -> int:
     done = subprocess.run([*command, str(asked.out.resolve())], cwd=work, env=environment)
     if not done.returncode:
         own_search_frame(asked.out)
+        show_formulas(asked.out)
         print(f"wrote {asked.out}/index.html")
     return done.returncode
 
@@ -95,6 +98,14 @@ def own_search_frame(site: Path) -> None:
         text = page.read_text(encoding="utf-8")
         place = Path(os.path.relpath(site / "search" / "search_frame.js", page.parent)).as_posix()
         page.write_text(text.replace(ELSEWHERE, place), encoding="utf-8")
+
+
+def show_formulas(site: Path) -> None:
+    """Formulas of lessons, guides and docstrings become MathML; the search has them as text."""
+    for folder in WITH_FORMULAS:
+        for page in (site / folder).rglob("*.html"):
+            text = page.read_text(encoding="utf-8")
+            page.write_text(shown_formulas.with_mathml(text), encoding="utf-8")
 
 
 def write_pages(pages: Path, recorded: Path) -> None:

@@ -19,6 +19,7 @@ def modules():
     try:
         import lesson_pages  # noqa: F401 - a test imports it once more
         import reference
+        import shown_formulas  # noqa: F401
         import site_pages
     finally:
         sys.path.remove(str(ROOT / "docs"))
@@ -177,3 +178,22 @@ def test_no_line_of_the_map_passes_behind_a_box():
                 apart = float(bottom) <= upper or float(top) >= upper + course_pages.HEIGHT
                 assert beside or apart, line
     assert straight > 10
+
+
+def test_formulas_of_built_pages_are_mathml_and_code_stays(modules):
+    import shown_formulas
+
+    block = '<div class="highlight"><pre><span></span><code>{}</code></pre></div>'
+    texts = {
+        "formula": block.format("s_ij = x_i·x_j     how similar\n\nc_i = Σⱼ a_ij·x_j"),
+        "python": block.format("x = 1\ny = x + 1"),
+        "inline": "<p>Here <code>y = x·w</code> and y = x² &lt; 4, bytes &lt;0x41 &amp; √D.</p>",
+        "title": "<h2>The sum Σ x²</h2>",
+    }
+    page = f'<nav>Σ x²</nav><article class="md-content__inner">{"".join(texts.values())}</article>'
+    shown = shown_formulas.with_mathml(page)
+    alt = re.findall('<math alttext="([^"]*)"', shown)
+    assert alt == ["s_ij = x_i·x_j", "c_i = Σⱼ a_ij·x_j", "y = x² &lt; 4", "√D"]
+    assert texts["python"] in shown and texts["title"] in shown and "<nav>Σ x²</nav>" in shown
+    assert "<code>y = x·w</code>" in shown and "bytes &lt;0x41 &amp; <math" in shown
+    assert shown.count('<div class="formulas"><p>') == 1 and "how similar</p><p>" in shown
