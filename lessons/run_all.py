@@ -5,8 +5,8 @@
     python lessons/run_all.py --full 05_   the long runs, where a lesson has one (it says how long)
     python lessons/run_all.py --record F   and write what each cell of each lesson printed to folder F
 
-A lesson passes if it ends without an error and, unless it is a solution, writes its plot. The exit
-code is 1 if one failed or if there was none to run, and 2 for an unknown option.
+A lesson passes if it ends without an error and writes its plot; a file of solutions, if the checks of each
+exercise hold and refuse a wrong answer (checked.py). The exit code is 1 if one failed or if there was none to run, and 2 for an unknown option.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def run(lesson: Path, full: bool = False, record: Path | None = None) -> tuple[b
     for plot in plots_of(lesson):
         plot.unlink()
     command = [sys.executable, str(lesson)]
-    if record is not None and SOLUTIONS not in lesson.parents:
+    if SOLUTIONS in lesson.parents:
+        command = [sys.executable, str(HERE / "checked.py"), str(lesson)]
+    elif record is not None:
         out = record / lesson.parent.name / f"{lesson.stem}.json"
         command = [sys.executable, str(HERE / "record.py"), str(lesson), str(out)]
     has_full = "full_run(" in lesson.read_text(encoding="utf-8")
