@@ -73,6 +73,11 @@ def test_chapters_with_letters_and_solutions_are_listed(tmp_path, monkeypatch):
         ("# full_run(\nimport sys; assert '--full' in sys.argv; plot()", ["--full"], 0, "1 passed"),
         ("import sys; assert '--full' not in sys.argv; plot()", ["--full"], 0, "1 passed"),
         ("plot()", ["99"], 1, "no lesson's path contains 99; there are\n01_c/01_a.py"),
+        ("plot()", ["--jobs", "2"], 0, "1 passed"),
+        ("plot()", ["--jobs", "0"], 2, "--jobs needs a number of 1 or more"),
+        ("plot()", ["--jobs"], 2, "--jobs needs a number of 1 or more"),
+        ("plot()", ["--record"], 2, "--record needs a folder"),
+        ("plot()", ["--record", "out", "--full"], 2, "does not go with --full"),
         ("plot()", ["--ful"], 2, "unknown option --ful"),
         ("plot()", ["--help"], 0, "Run every lesson"),
     ],
@@ -266,8 +271,11 @@ def test_a_chapter_ends_with_references(chapter):
 
 
 def test_the_table_of_the_books_exercises_names_exercises_that_are_there():
-    rows = [x for x in read(LESSONS / "BOOK.md").splitlines() if re.match(r"\| [A\d]\S* \|", x)]
-    assert len([x for x in rows if "." in x.split("|")[1]]) == 25
+    first, second = read(LESSONS / "BOOK.md").split("\n## ")[1:]
+    numbers = re.compile(r"^\| ([A\d]\.\d) \|", re.M)
+    assert len(set(numbers.findall(first))) == 25 and len(set(numbers.findall(second))) == 22
+    rows = [x for x in (first + second).splitlines() if re.match(r"\| (ch\. \d|[A\d]\S*) \|", x)]
+    assert len(rows) == 25 + 22 + 8
     for row in rows:
         for file, some in re.findall(r"\]\((\w+/\w+\.py)\)([^;\[|]*)", row):
             asked = [
