@@ -370,8 +370,7 @@ def test_a_file_that_is_not_an_answer_gets_a_clear_message(text, word, tmp_path)
 def test_an_empty_file_gets_one_line_that_names_what_it_lacks(name, tmp_path):
     (row,) = graded(name, "", tmp_path)
     assert not row["ok"] and row["text"].startswith("it defines no ") and "\n" not in row["text"]
-    if name in TASKS:
-        assert f"exercise start {name} writes the file" in row["text"]
+    assert f"exercise start {name} --again writes the file" in row["text"]
 
 
 def test_a_file_that_lacks_one_of_three_functions(tmp_path):

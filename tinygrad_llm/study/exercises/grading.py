@@ -177,7 +177,7 @@ def _class(name: str, module: types.ModuleType) -> Any:
 def _grade_op(name: str, module: types.ModuleType, path: Path) -> list[Row]:
     true, cls = OPS[name], _class(name, module)
     if not (isinstance(cls, type) and issubclass(cls, Op)):
-        return [Row("the file", False, f"it defines no class {true.__name__}(Op)")]
+        return [Row("the file", False, _lacks(name, f"class {true.__name__}(Op)"))]
     if "backward" not in vars(cls):
         return [Row("the file", False, f"the class {true.__name__} has no backward")]
     for sample in samples(name):
@@ -321,8 +321,12 @@ def _defines_nothing(name: str, module: types.ModuleType) -> str:
     asked = [x.name for x in tree.body if isinstance(x, ast.FunctionDef | ast.ClassDef)]
     if any(hasattr(module, one) for one in asked):
         return ""
-    start = command_line("exercise", "start", name)
-    return f"it defines no {' and no '.join(asked)}: {start} writes the file to fill in"
+    return _lacks(name, " and no ".join(asked))
+
+
+def _lacks(name: str, what: str) -> str:
+    again = command_line("exercise", "start", name, "--again")
+    return f"it defines no {what}: {again} writes the file to fill in"
 
 
 def _checked(
