@@ -37,9 +37,10 @@ def cells_of(source: str) -> list[dict[str, Any]]:
     return [cell for cell in cells if cell["text"]]
 
 
-def plots(folder: Path) -> dict[str, int]:
-    """The plots that there are, and when each was written."""
-    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.png")}
+def plots(lesson: Path) -> dict[str, int]:
+    """A lesson's plots, whose names begin with its own, and when each was written."""
+    folder = lesson.parent / "plots"
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob(f"{lesson.stem}*.png")}
 
 
 def record(lesson: Path) -> list[dict[str, Any]]:
@@ -51,7 +52,7 @@ def record(lesson: Path) -> list[dict[str, Any]]:
     sys.argv = [str(lesson)]
     sys.path[0] = str(lesson.parent)
     os.chdir(lesson.parent)
-    before = plots(lesson.parent / "plots")
+    before = plots(lesson)
     with tempfile.TemporaryFile() as printed:
         usual = os.dup(1)
         os.dup2(printed.fileno(), 1)
@@ -68,7 +69,7 @@ def record(lesson: Path) -> list[dict[str, Any]]:
                 end = os.fstat(printed.fileno()).st_size
                 cell["output"] = os.pread(printed.fileno(), end - start, start).decode("utf-8", "replace")
                 start = end
-                now = plots(lesson.parent / "plots")
+                now = plots(lesson)
                 cell["plots"] = sorted(name for name in now if now[name] != before.get(name))
                 before = now
         finally:

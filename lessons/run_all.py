@@ -4,9 +4,10 @@
     python lessons/run_all.py 00_ 03_      those whose path contains 00_ or 03_
     python lessons/run_all.py --full 05_   the long runs, where a lesson has one (it says how long)
     python lessons/run_all.py --record F   and write what each cell of each lesson printed to folder F
+    python lessons/run_all.py --jobs 2     two at a time (give each its share of the cores: OPENBLAS_NUM_THREADS=1)
 
-A lesson passes if it ends without an error and, unless it is a solution, writes its plot. The exit
-code is 1 if one failed or if there was none to run, and 2 for an unknown option.
+A lesson passes if it ends without an error and writes its plot; a file of solutions, if the checks of each
+exercise hold and refuse a wrong answer (checked.py). The exit code is 1 if one failed or if there was none to run, and 2 for an unknown option.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -51,7 +53,9 @@ def run(lesson: Path, full: bool = False, record: Path | None = None) -> tuple[b
     for plot in plots_of(lesson):
         plot.unlink()
     command = [sys.executable, str(lesson)]
-    if record is not None and SOLUTIONS not in lesson.parents:
+    if SOLUTIONS in lesson.parents:
+        command = [sys.executable, str(HERE / "checked.py"), str(lesson)]
+    elif record is not None:
         out = record / lesson.parent.name / f"{lesson.stem}.json"
         command = [sys.executable, str(HERE / "record.py"), str(lesson), str(out)]
     has_full = "full_run(" in lesson.read_text(encoding="utf-8")
@@ -71,20 +75,28 @@ def run(lesson: Path, full: bool = False, record: Path | None = None) -> tuple[b
     return True, seconds, ""
 
 
+def _value_of(option: str, parts: list[str]) -> str | None:
+    """The word after an option, which leaves the list together with it; "" if there is none."""
+    if option not in parts:
+        return None
+    place = parts.index(option)
+    parts.pop(place)
+    return parts.pop(place) if place < len(parts) else ""
+
+
 def main(arguments: list[str]) -> int:
     if {"-h", "--help"} & {*arguments}:
         print(__doc__)
         return 0
     full = "--full" in arguments
     parts = [a for a in arguments if a != "--full"]
-    record = None
-    if "--record" in parts:
-        place = parts.index("--record")
-        if place + 1 == len(parts) or full:
-            print(f"--record needs a folder, and does not go with --full\n\n{__doc__}")
-            return 2
-        record = Path(parts.pop(place + 1)).resolve()
-        del parts[place]
+    record, jobs = _value_of("--record", parts), _value_of("--jobs", parts)
+    if record == "" or (record and full):
+        print(f"--record needs a folder, and does not go with --full\n\n{__doc__}")
+        return 2
+    if jobs is not None and not (jobs.isdigit() and int(jobs)):
+        print(f"--jobs needs a number of 1 or more\n\n{__doc__}")
+        return 2
     if unknown := [a for a in parts if a.startswith("-")]:
         print(f"unknown option {unknown[0]}\n\n{__doc__}")
         return 2
@@ -92,17 +104,18 @@ def main(arguments: list[str]) -> int:
     names = {p: p.relative_to(HERE).as_posix() for p in files}
     chosen = [p for p in files if not parts or any(part in names[p] for part in parts)]
     failed = 0
-    total = 0.0
-    for lesson in chosen:
-        good, seconds, message = run(lesson, full, record)
-        total += seconds
+    folder = Path(record).resolve() if record else None
+    start = time.perf_counter()
+    pool = ThreadPoolExecutor(int(jobs or 1))
+    results = pool.map(lambda lesson: run(lesson, full, folder), chosen)
+    for lesson, (good, seconds, message) in zip(chosen, results):
         print(f"{'ok' if good else 'FAILED':7}{seconds:6.1f} s  {names[lesson]}", flush=True)
         if not good:
             failed += 1
             print(message, flush=True)
     if not chosen:
         print(f"no lesson's path contains {' or '.join(parts)}; there are\n" + "\n".join(names.values()))
-    print(f"{len(chosen) - failed} passed, {failed} failed, {total:.0f} s")
+    print(f"{len(chosen) - failed} passed, {failed} failed, {time.perf_counter() - start:.0f} s")
     return 1 if failed or not chosen else 0
 
 

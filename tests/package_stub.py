@@ -56,10 +56,15 @@ def stub() -> str:
     origin |= {name: (f".{file}", name) for name, file in tinygrad_llm._ELSEWHERE.items()}
     origin |= {name: (".", name) for name in tinygrad_llm._PACKAGES}
     origin = {name: at for name, at in origin.items() if not name.startswith("_") or name in SHOWN}
-    lines = [f"from {file} import {there} as {name}" for name, (file, there) in origin.items()]
+    # `from .tensor import Size` gives editors a module `tensor`: the function comes after it
+    rooms = {file.lstrip(".").partition(".")[0] for file, _ in origin.values()}
+    lines = sorted(
+        (name in rooms and file != ".", f"from {file} import {there} as {name}")
+        for name, (file, there) in origin.items()
+    )
     unlisted = {n for n in dir(tinygrad_llm) if not n.startswith("_")} - set(origin) - {"newaxis"}
     assert not unlisted, f"names of unknown origin: {sorted(unlisted)}"
-    return HEAD + "\n".join([*sorted(lines), "", "newaxis: None", ""])
+    return HEAD + "\n".join([*(line for _, line in lines), "", "newaxis: None", ""])
 
 
 if __name__ == "__main__":

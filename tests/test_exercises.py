@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import sys
@@ -363,6 +364,35 @@ def test_a_file_that_is_not_an_answer_gets_a_clear_message(text, word, tmp_path)
     report = report_of(text, tmp_path)
     assert not report.passed and len(report.rows) == 1
     assert word in report.rows[0].text, report.rows[0].text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_empty_file_gets_one_line_that_names_what_it_lacks(name, tmp_path):
+    (row,) = graded(name, "", tmp_path)
+    assert not row["ok"] and row["text"].startswith("it defines no ") and "\n" not in row["text"]
+    assert f"exercise start {name} --again writes the file" in row["text"]
+
+
+def test_a_file_that_lacks_one_of_three_functions(tmp_path):
+    text = exercise("crf_paths").solution().replace("def best_path(", "def the_best_path(")
+    failed = [row["text"] for row in graded("crf_paths", text, tmp_path) if not row["ok"]]
+    assert failed == ["the file defines no best_path"]
+
+
+class Nothing(ast.NodeTransformer):
+    """Functions and methods that do nothing and so return None."""
+
+    def visit_FunctionDef(self, node):
+        return node if node.name == "__init__" else ast.parse(f"def {node.name}(*a, **k): pass")
+
+
+@pytest.mark.parametrize("name", [*TASKS, "exp", "logabsdet", "split", "layer_norm"])
+def test_the_message_says_that_none_was_returned(name, tmp_path):
+    text = ast.unparse(Nothing().visit(ast.parse(exercise(name).solution())))
+    failed = [row["text"] for row in graded(name, text, tmp_path) if not row["ok"]]
+    assert failed and not any("NoneType" in text or "Error" in text for text in failed), failed
+    if name not in ("no_grad", "adamw_step"):  # what they change is looked at, not a result
+        assert any("None" in text or "returned no array" in text for text in failed), failed
 
 
 def test_an_endless_loop_is_stopped(tmp_path):

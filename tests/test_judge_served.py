@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from published import needs_weights
 
 import tinygrad_llm
 from tinygrad_llm.cli import main
-from tinygrad_llm.weights import packaged
 
 for package in ("jinja2", "fastapi", "uvicorn"):
     pytest.importorskip(package)
@@ -46,9 +46,9 @@ def served(port="0"):
 
 @pytest.mark.slow
 @pytest.mark.ci
+@pytest.mark.weights
 def test_smollm2_judges_and_a_server_that_dies_loses_nothing(tmp_path, monkeypatch, capsys):
-    if packaged.locate(packaged.PACKAGED[NAME]) is None:
-        pytest.skip("SmolLM2's package is not installed")
+    needs_weights(NAME)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "entries.json").write_text(json.dumps(ENTRIES))
     quiz = [{"question": entry["instruction"], "answer": entry["right"][:-1]} for entry in ENTRIES]

@@ -22,6 +22,7 @@ from tinygrad_llm.study.lesson import full_run, get_or_explain
 LESSONS = Path(__file__).resolve().parents[1] / "lessons"
 sys.path.insert(0, str(LESSONS))
 
+import checked  # noqa: E402
 import run_all  # noqa: E402
 
 FILES = run_all.lessons()
@@ -48,7 +49,7 @@ def test_there_are_lessons_and_the_page_lists_each():
 
 
 def test_every_script_is_a_lesson_or_a_solution_that_is_run():
-    scripts = {p for p in LESSONS.rglob("*.py") if p.name not in ("run_all.py", "record.py")}
+    scripts = {p for p in LESSONS.rglob("*.py") if p.parent != LESSONS}
     assert scripts == {*FILES, *SOLUTIONS}, "a file whose name or folder run_all.py skips"
 
 
@@ -72,6 +73,11 @@ def test_chapters_with_letters_and_solutions_are_listed(tmp_path, monkeypatch):
         ("# full_run(\nimport sys; assert '--full' in sys.argv; plot()", ["--full"], 0, "1 passed"),
         ("import sys; assert '--full' not in sys.argv; plot()", ["--full"], 0, "1 passed"),
         ("plot()", ["99"], 1, "no lesson's path contains 99; there are\n01_c/01_a.py"),
+        ("plot()", ["--jobs", "2"], 0, "1 passed"),
+        ("plot()", ["--jobs", "0"], 2, "--jobs needs a number of 1 or more"),
+        ("plot()", ["--jobs"], 2, "--jobs needs a number of 1 or more"),
+        ("plot()", ["--record"], 2, "--record needs a folder"),
+        ("plot()", ["--record", "out", "--full"], 2, "does not go with --full"),
         ("plot()", ["--ful"], 2, "unknown option --ful"),
         ("plot()", ["--help"], 0, "Run every lesson"),
     ],
@@ -148,8 +154,87 @@ def test_every_exercise_has_a_solution_and_a_check(lesson):
     assert f"lessons/{solution.relative_to(LESSONS).as_posix()}" in read(lesson), "it is named"
     answers = sections(read(solution))
     assert list(answers) == numbers
-    unchecked = [n for n, text in answers.items() if not re.search(r"^\s*assert ", text, re.M)]
-    assert not unchecked, f"no assert checks the answer of {unchecked}"
+    unchecked = set(numbers) - checked.exercises_that_assert(read(solution))
+    assert not unchecked, f"no assertion reads what the answer of {unchecked} defines"
+
+
+# Whether the assertions of all the files refuse wrong answers is seen where the solutions run:
+# run_all.py runs them through checked.py, of which the next tests say what it lets pass.
+ANSWER = "def double(x):\n    return 2 * x\n\n\n"
+
+
+@pytest.mark.parametrize(
+    "answer, refuses",
+    [
+        (ANSWER + "assert double(3) == 6", True),
+        (ANSWER + "y = [double(x) for x in (1, 2)]\nassert y == [2, 4]", True),
+        (ANSWER + "for x in (1, 2):\n    assert double(x) == x + x", True),
+        (ANSWER + "def check():\n    y = double(2)\n    assert y == 4\n\n\ncheck()", True),
+        ("import math\nx = math.pi\nassert abs(x - 3.14159) < 1e-4", True),
+        ("word = 'cat'\nassert word.startswith('c') and len(word) == 3", True),
+        ("flags = {'a': True}\nassert all(flags.values())", True),
+        ("table = {1: 'one', 2: 'two'}\nassert table[1] == 'one'", True),
+        ("a, b = [1.0, 2.0]\nassert a < b", True),
+        ("import numpy as np\nx = np.arange(3.0)\nassert x.sum() == 3.0", True),
+        ("from pathlib import Path\np = Path('a.txt')\nassert p.name == 'a.txt'", True),
+        ("pairs = [[1, 2], [1, 2]]\nassert pairs[0] == pairs[1]", True),
+        (ANSWER, False),
+        (ANSWER + "assert True", False),
+        (ANSWER + '"""\nassert double(3) == 6\n"""', False),
+        (ANSWER + "def check():\n    assert double(3) == 6", False),
+        (ANSWER + "if False:\n    assert double(3) == 6", False),
+        (ANSWER + "assert double(3) == double(3)", False),
+        (ANSWER + "assert double", False),
+        (ANSWER + "assert double(3) == 6 or True", False),
+        (ANSWER + "assert isinstance(double(3), int)", False),
+        ("x = 3\nassert x == x", False),
+        ("assert 1 + 1 == 2", False),
+        ("import math\nassert math.log(1) == 0", False),
+        ("assert before == 7", False),  # what another exercise defined
+    ],
+)
+def test_a_check_that_refuses_no_wrong_answer_is_none(tmp_path, answer, refuses):
+    source = "# # Solutions\n#\n# ## 1. One\n\n# %%\nbefore = 7\nassert before == 7\n\n"
+    source += f"# ## 2. Two\n\n# %%\n{answer}\n"
+    (tmp_path / "01_a.py").write_text(source, encoding="utf-8")
+    done = checked_by_itself(tmp_path / "01_a.py")
+    assert done.returncode == (0 if refuses else 1), done.stderr
+    assert refuses or "exercise 2: no assertion refuses a wrong answer" in done.stderr
+
+
+def checked_by_itself(path):
+    command = [sys.executable, str(LESSONS / "checked.py"), str(path)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_an_exercise_that_is_not_solved_or_is_solved_wrongly_fails(tmp_path):
+    """A file of solutions, then without its first answer, then with a wrong one."""
+    right = read(run_all.SOLUTIONS / "01_tensors/01_tensors.py")
+    start, end = right.index("def strides_of("), right.index("for shape in ((2, 3, 5)")
+    wrong = right.replace("        jump *= size\n", "        jump += size\n")
+    programs = {
+        right: "",
+        right[:start] + right[end:]: "NameError: name 'strides_of' is not defined",
+        wrong: "AssertionError",
+    }
+    assert len(programs) == 3
+    for source, message in programs.items():
+        (tmp_path / "01_a.py").write_text(source, encoding="utf-8")
+        done = checked_by_itself(tmp_path / "01_a.py")
+        assert bool(done.returncode) == bool(message) and message in done.stderr
+
+
+def test_checking_changes_no_random_number(tmp_path):
+    source = (
+        "# ## 1. One\nimport random\nimport numpy as np\nimport tinygrad_llm as torch\n"
+        "torch.manual_seed(0), random.seed(0), np.random.seed(0)\n"
+        "def noise():\n    return torch.rand(1).item() + random.random() + np.random.rand()\n"
+        "assert noise() > 0\nprint(torch.rand(1).item(), random.random(), np.random.rand())\n"
+    )
+    (tmp_path / "01_a.py").write_text(source, encoding="utf-8")
+    plain = subprocess.run([sys.executable, str(tmp_path / "01_a.py")], capture_output=True)
+    done = checked_by_itself(tmp_path / "01_a.py")
+    assert plain.stdout and plain.stdout.decode() == done.stdout and not done.returncode
 
 
 def test_every_solution_belongs_to_a_lesson():
@@ -186,8 +271,11 @@ def test_a_chapter_ends_with_references(chapter):
 
 
 def test_the_table_of_the_books_exercises_names_exercises_that_are_there():
-    rows = [x for x in read(LESSONS / "BOOK.md").splitlines() if re.match(r"\| [A\d]\S* \|", x)]
-    assert len([x for x in rows if "." in x.split("|")[1]]) == 25
+    first, second = read(LESSONS / "BOOK.md").split("\n## ")[1:]
+    numbers = re.compile(r"^\| ([A\d]\.\d) \|", re.M)
+    assert len(set(numbers.findall(first))) == 25 and len(set(numbers.findall(second))) == 22
+    rows = [x for x in (first + second).splitlines() if re.match(r"\| (ch\. \d|[A\d]\S*) \|", x)]
+    assert len(rows) == 25 + 22 + 8
     for row in rows:
         for file, some in re.findall(r"\]\((\w+/\w+\.py)\)([^;\[|]*)", row):
             asked = [
@@ -295,13 +383,11 @@ QUICK = (  # a lesson of each chapter that runs as a notebook, except chapter 00
     "A_lora/01_low_rank",
     "B_training_extras/02_cosine",
 )
-IN_CI = ("01_tensors/01_tensors", "03_attention/01_plain")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.ci] if n in IN_CI else []) for n in QUICK]
-)
+@pytest.mark.ci
+@pytest.mark.parametrize("name", QUICK)
 def test_a_lesson_of_each_chapter_runs_as_a_notebook(name, tmp_path):
     notebook = executed(LESSONS / f"{name}.py", tmp_path)
     text = printed_by(notebook)
@@ -316,7 +402,7 @@ def test_each_chapter_has_a_lesson_that_runs_as_a_notebook():
     assert {n.partition("/")[0] for n in QUICK} | {BACKPROP[0].parent.name} == {
         p.parent.name for p in FILES
     }
-    assert all((LESSONS / f"{n}.py").exists() for n in QUICK) and set(IN_CI) <= set(QUICK)
+    assert all((LESSONS / f"{n}.py").exists() for n in QUICK)
 
 
 def test_record_writes_each_cells_output(tmp_path):

@@ -39,7 +39,7 @@ def test_signatures_are_those_of_the_source():
     assert lines["softmax"].startswith("def softmax(self, dim: builtins.int | None=None")
     assert lines["add_"].endswith("-> Tensor:")
     assert lines["__add__"] == "def __add__(self, other: Any) -> Tensor:"
-    assert "*shape: Any" in lines["reshape"]
+    assert "*shape: SizeLike" in lines["reshape"]
     assert ast.unparse(LISTED["T"]).startswith("@property")
     assert lines["_grad"] == "_grad: Tensor | None"
     assert "def grad(self)" in ast.unparse(LISTED["grad"])

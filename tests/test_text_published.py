@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from published import needs_weights
 from tokenizer_texts import drawn
 
 from tinygrad_llm.text import from_pretrained
-from tinygrad_llm.weights.packaged import PACKAGED, locate
 
 pytestmark = pytest.mark.weights
 
 
 def published(name: str):
-    if locate(PACKAGED[name]) is None:
-        pytest.skip(f"the package with {name} is not installed")
+    needs_weights(name)
     return from_pretrained(name)
 
 

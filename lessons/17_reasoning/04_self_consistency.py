@@ -100,5 +100,7 @@ print("40 questions of which 24 are right:", bootstrap([1.0] * 24 + [0.0] * 16))
 #    from each other (so that a tie of three different ones is broken by chance). For which p does the vote help?
 # 2. Two ways are right in 24 and in 28 of the same 40 questions. Is the second better? Use `paired_difference`, once if
 #    all 24 are among the 28, once if only 16 are.
+# 3. A vote of N answers can end as soon as one answer has more than N/2 votes. Write it, show that it never chooses
+#    another answer, and count how many of 9 answers it draws on average for p = 0.8 and for p = 0.3.
 #
 # Solutions: `lessons/solutions/17_reasoning/04_self_consistency.py`

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from published import needs_weights
 from test_export_commands import invoke
 from tokenizer_texts import drawn
 
@@ -14,7 +15,6 @@ from tinygrad_llm.models.sentence import SentenceEncoder
 from tinygrad_llm.serve.pages import embedder_page
 from tinygrad_llm.text import train_tokenizer
 from tinygrad_llm.text.tokenizer import ENCODER_TOKENS
-from tinygrad_llm.weights.packaged import PACKAGED, locate
 
 from .conftest import NARROW, WIDE
 from .test_model_page import check_readable, script, until
@@ -80,8 +80,7 @@ def test_the_page_by_itself(browsers, tmp_path, size, dark):
 
 @pytest.mark.weights
 def test_minilm_by_the_command(browsers, tmp_path):
-    if locate(PACKAGED["all-minilm-l6-v2"]) is None:
-        pytest.skip("the package with all-minilm-l6-v2 is not installed")
+    needs_weights("all-minilm-l6-v2")
     page = tmp_path / "page.html"
     code, output, error = invoke("export", "html", "all-minilm-l6-v2", page)
     assert code == 0, (output, error)

@@ -6,6 +6,7 @@ import functools
 
 import numpy as np
 import pytest
+from published import needs_weights
 from tokenizer_texts import CORPUS, WORDS, drawn
 
 import tinygrad_llm as torch
@@ -16,7 +17,6 @@ from tinygrad_llm.text.described import describe_pipeline, javascript
 from tinygrad_llm.text.stages import patterns
 from tinygrad_llm.text.stages.patterns import Pattern
 from tinygrad_llm.text.trainers.bpe import train_bpe
-from tinygrad_llm.weights.packaged import PACKAGED, locate
 
 from .test_model_page import LLAMA, script, until
 
@@ -119,8 +119,7 @@ def test_ids_and_texts_are_python_s(browsers, tmp_path, name):
 @pytest.mark.parametrize("name", ["smollm2", "gemma"])
 def test_the_published_ones(browsers, tmp_path, name):
     published = {"smollm2": "smollm2-135m-instruct", "gemma": "gemma-3-270m"}[name]
-    if locate(PACKAGED[published]) is None:
-        pytest.skip(f"the package with {published} is not installed")
+    needs_weights(published)
     tokenizer = from_pretrained(published)
     fields = describe_pipeline(tokenizer)
     assert len(fields["vocabulary"]) == tokenizer.vocab_size

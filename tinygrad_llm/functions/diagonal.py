@@ -7,6 +7,8 @@ from typing import Any
 from .. import ops
 from ..arrays.devices import xp_of
 from ..tensor import Tensor, dtypes, wrap
+from ..tensor.device import DeviceLike
+from ..tensor.dtypes import DtypeLike
 from ..tensor.shapes import normal_dim
 from .creation.arguments import placed_tensor
 from .method import function, method
@@ -40,7 +42,7 @@ def triu(input: Tensor, diagonal: int = 0) -> Tensor:
 
 @function
 def tril_indices(
-    row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None,
+    row: int, col: int, offset: int = 0, *, dtype: DtypeLike = None, device: DeviceLike = None,
     layout: Any = None,
 ) -> Tensor:  # fmt: skip
     """The positions (2, n) of the lower triangle of a row x col matrix, row by row; int64."""
@@ -53,7 +55,7 @@ def tril_indices(
 
 @function
 def triu_indices(
-    row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None,
+    row: int, col: int, offset: int = 0, *, dtype: DtypeLike = None, device: DeviceLike = None,
     layout: Any = None,
 ) -> Tensor:  # fmt: skip
     """The positions (2, n) of the upper triangle of a row x col matrix, row by row; int64."""

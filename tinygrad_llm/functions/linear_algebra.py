@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from .. import ops
 from ..arrays.devices import xp_of
 from ..autograd.grad_mode import is_grad_enabled
 from ..tensor import Tensor, dtypes, wrap
+from ..tensor.dtypes import DtypeLike
 from ..tensor.shapes import normal_dim
 from .creation.filled import eye
 from .method import function, method
@@ -111,7 +112,12 @@ def _solved(name: str, call: Callable[[], Any]) -> Any:
 # -------------------------------------------------------------------------------------- norms
 @function
 def vector_norm(
-    x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+    x: Tensor,
+    ord: Any = 2,
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: DtypeLike = None,
 ) -> Tensor:
     """(Σ |x|ᵒʳᵈ)^(1/ord) over dim, or over all elements; ord: a number, inf or −inf.
 
@@ -124,7 +130,12 @@ def vector_norm(
 
 @function
 def matrix_norm(
-    A: Tensor, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *, dtype: Any = None
+    A: Tensor,
+    ord: Any = "fro",
+    dim: Any = (-2, -1),
+    keepdim: bool = False,
+    *,
+    dtype: DtypeLike = None,
 ) -> Tensor:
     """A norm of each matrix over the two dimensions `dim`.
 
@@ -163,7 +174,12 @@ def matrix_norm(
 
 @function
 def norm(
-    A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+    A: Tensor,
+    ord: Any = None,
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: DtypeLike = None,
 ) -> Tensor:
     """A vector's or a matrix's norm: vector_norm where one dimension (or no ord) is given, else
     matrix_norm.

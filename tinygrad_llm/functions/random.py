@@ -8,7 +8,7 @@ and copied there. `tinygrad_llm.random` explains how each number is made.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 
@@ -25,7 +25,10 @@ from ..random import (
 )
 from ..random.sequences import in_memory_order, memory_order
 from ..tensor import Tensor, device, dtypes, wrap
+from ..tensor.device import DeviceLike
+from ..tensor.dtypes import DtypeLike
 from ..tensor.formats import order_named
+from ..tensor.size import SizeLike
 from .convert import as_device
 from .creation.arguments import as_size, placed_tensor
 from .method import function
@@ -58,8 +61,9 @@ _INT64 = np.dtype("int64")
 # --------------------------------------------------------------------------------- of a shape
 @function
 def rand(
-    *args: Any, size: Any = None, generator: Any = None, dtype: Any = None, device: Any = None,
-    requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
+    *args: SizeLike, size: SizeLike | None = None, generator: Any = None, dtype: DtypeLike = None,
+    device: DeviceLike = None, requires_grad: bool = False, layout: Any = None,
+    pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Uniform numbers in [0, 1): rand(2, 3) or rand((2, 3)).
 
@@ -73,8 +77,9 @@ def rand(
 
 @function
 def randn(
-    *args: Any, size: Any = None, generator: Any = None, dtype: Any = None, device: Any = None,
-    requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
+    *args: SizeLike, size: SizeLike | None = None, generator: Any = None, dtype: DtypeLike = None,
+    device: DeviceLike = None, requires_grad: bool = False, layout: Any = None,
+    pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Standard normal numbers: randn(2, 3) or randn((2, 3)).
 
@@ -103,8 +108,9 @@ def _bounds(name: str, args: tuple[Any, ...], given: dict[str, Any]) -> tuple[An
 
 @function
 def randint(
-    *args: Any, low: Any = None, high: Any = None, size: Any = None, generator: Any = None,
-    dtype: Any = None, device: Any = None, requires_grad: bool = False, layout: Any = None,
+    *args: SizeLike, low: SupportsIndex | None = None, high: SupportsIndex | None = None,
+    size: SizeLike | None = None, generator: Any = None, dtype: DtypeLike = None,
+    device: DeviceLike = None, requires_grad: bool = False, layout: Any = None,
     pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Integers in [low, high), low 0 unless given: randint(10, (2, 3)) or randint(5, 10, (2, 3)).
@@ -127,7 +133,7 @@ def randint(
 
 @function
 def randperm(
-    n: int, *, generator: Any = None, dtype: Any = None, device: Any = None,
+    n: int, *, generator: Any = None, dtype: DtypeLike = None, device: DeviceLike = None,
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """The numbers 0, ..., n − 1 in random order: (n), int64 unless dtype is given.
@@ -145,8 +151,8 @@ def randperm(
 
 @function
 def normal(
-    mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = None, dtype: Any = None,
-    device: Any = None, requires_grad: bool = False,
+    mean: Any, std: Any = 1.0, size: SizeLike | None = None, *, generator: Any = None,
+    dtype: DtypeLike = None, device: DeviceLike = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """Normal numbers: normal(0.0, 1.0, (2, 3)), or with a tensor of means, of stds, or of both.
 
@@ -205,7 +211,7 @@ def _like(
 
 @function
 def rand_like(
-    input: Tensor, *, generator: Any = None, dtype: Any = None, device: Any = None,
+    input: Tensor, *, generator: Any = None, dtype: DtypeLike = None, device: DeviceLike = None,
     requires_grad: bool = False, memory_format: Any = None, layout: Any = None,
 ) -> Tensor:  # fmt: skip
     """Uniform numbers in [0, 1), of input's shape, and of its dtype and device unless given."""
@@ -218,7 +224,7 @@ def rand_like(
 
 @function
 def randn_like(
-    input: Tensor, *, generator: Any = None, dtype: Any = None, device: Any = None,
+    input: Tensor, *, generator: Any = None, dtype: DtypeLike = None, device: DeviceLike = None,
     requires_grad: bool = False, memory_format: Any = None, layout: Any = None,
 ) -> Tensor:  # fmt: skip
     """Standard normal numbers, of input's shape, and of its dtype and device unless given."""
@@ -233,9 +239,10 @@ def randn_like(
 
 @function
 def randint_like(
-    input: Tensor, *args: Any, low: Any = None, high: Any = None, generator: Any = None,
-    dtype: Any = None, device: Any = None, requires_grad: bool = False,
-    memory_format: Any = None, layout: Any = None,
+    input: Tensor, *args: SupportsIndex, low: SupportsIndex | None = None,
+    high: SupportsIndex | None = None, generator: Any = None, dtype: DtypeLike = None,
+    device: DeviceLike = None, requires_grad: bool = False, memory_format: Any = None,
+    layout: Any = None,
 ) -> Tensor:  # fmt: skip
     """Integers in [low, high), of input's shape, and of its dtype and device unless given."""
     first, last = _bounds("randint_like", args, {"low": low, "high": high})

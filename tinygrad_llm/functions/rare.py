@@ -188,7 +188,7 @@ def lcm(input: Tensor, other: Tensor) -> Tensor:
 
 # ---------------------------------------------------------------------------------------- parts
 @method
-def split_with_sizes(input: Tensor, split_sizes: Any, dim: int = 0) -> tuple:
+def split_with_sizes(input: Tensor, split_sizes: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """split into parts of these sizes."""
     return split(input, list(split_sizes), dim)
 

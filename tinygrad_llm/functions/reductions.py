@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from .. import ops
@@ -13,6 +14,7 @@ from ..arrays.indexing import take_along
 from ..arrays.layout import in_rows
 from ..arrays.memory import ndarray
 from ..tensor import Tensor, dtypes, wrap
+from ..tensor.dtypes import DtypeLike
 from ..tensor.numbers import plain
 from ..tensor.shapes import normal_dim, normal_dims
 from .checks import need_floating
@@ -48,7 +50,13 @@ def asked(result: Tensor, dtype: Any) -> Tensor:
 
 
 @method
-def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def sum(
+    input: Tensor,
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: DtypeLike = None,
+) -> Tensor:
     """The sum over dim (an int, a tuple, or None for all). Integers and booleans become int64."""
     if dtype is not None:
         input = cast(input, dtypes.numpy_dtype(dtype))
@@ -56,7 +64,13 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
 
 
 @method
-def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def mean(
+    input: Tensor,
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: DtypeLike = None,
+) -> Tensor:
     """The mean over dim (an int, a tuple, or None for all).
 
     Raises: RuntimeError for integers.
@@ -84,8 +98,8 @@ def _variance(
 
 @method
 def var(
-    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False,
-    *, correction: Any = 1,
+    input: Tensor, dim: int | Sequence[int] | None = None, unbiased: bool | None = None,
+    keepdim: bool = False, *, correction: Any = 1,
 ) -> Tensor:  # fmt: skip
     """The variance over dim: Σ (x − μ)² / (n − correction); unbiased=False is correction=0."""
     return _variance("var", ops.Var, input, dim, unbiased, keepdim, correction)
@@ -93,21 +107,25 @@ def var(
 
 @method
 def std(
-    input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False,
-    *, correction: Any = 1,
+    input: Tensor, dim: int | Sequence[int] | None = None, unbiased: bool | None = None,
+    keepdim: bool = False, *, correction: Any = 1,
 ) -> Tensor:  # fmt: skip
     """The standard deviation over dim, the root of the variance."""
     return _variance("std", ops.Std, input, dim, unbiased, keepdim, correction)
 
 
 @method
-def var_mean(input: Tensor, dim: Any = None, **options: Any) -> tuple[Tensor, Tensor]:
+def var_mean(
+    input: Tensor, dim: int | Sequence[int] | None = None, **options: Any
+) -> tuple[Tensor, Tensor]:
     """Variance and mean over dim."""
     return var(input, dim, **options), mean(input, dim, keepdim=options.get("keepdim", False))
 
 
 @method
-def std_mean(input: Tensor, dim: Any = None, **options: Any) -> tuple[Tensor, Tensor]:
+def std_mean(
+    input: Tensor, dim: int | Sequence[int] | None = None, **options: Any
+) -> tuple[Tensor, Tensor]:
     """Standard deviation and mean over dim."""
     return std(input, dim, **options), mean(input, dim, keepdim=options.get("keepdim", False))
 
@@ -155,7 +173,13 @@ def _pair(largest: bool) -> Any:
 
 
 @method
-def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
+def max(
+    input: Tensor,
+    dim: int | Tensor | None = None,
+    keepdim: bool = False,
+    *,
+    other: Any = None,
+) -> Any:
     """The largest element; with dim, (values, indices) along it, the first of equals.
 
     Without dim equal elements share the gradient. max(a, b) is maximum(a, b).
@@ -164,13 +188,19 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
 
 
 @method
-def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
+def min(
+    input: Tensor,
+    dim: int | Tensor | None = None,
+    keepdim: bool = False,
+    *,
+    other: Any = None,
+) -> Any:
     """The smallest element; with dim, (values, indices) along it, the first of equals."""
     return _extreme(input, dim if other is None else other, keepdim, False)
 
 
 @method
-def amax(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
+def amax(input: Tensor, dim: int | Sequence[int] = (), keepdim: bool = False) -> Tensor:
     """The largest elements over dims; equal elements share the gradient."""
     dims = _dims(input, dim)
     _not_empty(input, "amax", dims, dim)
@@ -178,7 +208,7 @@ def amax(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
 
 
 @method
-def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
+def amin(input: Tensor, dim: int | Sequence[int] = (), keepdim: bool = False) -> Tensor:
     """The smallest elements over dims; equal elements share the gradient."""
     dims = _dims(input, dim)
     _not_empty(input, "amin", dims, dim)
@@ -212,7 +242,7 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
 
 
 @method
-def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+def cumsum(input: Tensor, dim: int, *, dtype: DtypeLike = None) -> Tensor:
     """Running sums along dim."""
     if dtype is not None:
         input = cast(input, dtypes.numpy_dtype(dtype))
@@ -226,7 +256,9 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
 
 
 @method
-def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def prod(
+    input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: DtypeLike = None
+) -> Tensor:
     """The product of all elements, or along one dim. Integers and booleans become int64."""
     if dtype is not None:
         input = cast(input, dtypes.numpy_dtype(dtype))
@@ -240,7 +272,11 @@ def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
 
 @method
 def norm(
-    input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None
+    input: Tensor,
+    p: Any = "fro",
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,
+    dtype: DtypeLike = None,
 ) -> Tensor:
     """(Σ |x|ᵖ)^(1/p) over dim: p = 2 (the default, the length), any number, inf or −inf.
 
@@ -320,13 +356,25 @@ def diff(
 
 
 @method
-def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def nansum(
+    input: Tensor,
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: DtypeLike = None,
+) -> Tensor:
     """The sum, in which nan counts as 0."""
     return sum(input.masked_fill(input.isnan(), 0.0), dim, keepdim, dtype=dtype)
 
 
 @method
-def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def nanmean(
+    input: Tensor,
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: DtypeLike = None,
+) -> Tensor:
     """The mean of the elements that are not nan; nan if all are."""
     need_floating("nanmean", input)
     count = sum(~input.isnan(), dim, keepdim)

@@ -8,6 +8,7 @@ from .. import ops
 from ..arrays.devices import xp_of
 from ..arrays.layout import in_rows
 from ..tensor import Tensor, dtypes, wrap
+from ..tensor.dtypes import DtypeLike
 from ..tensor.shapes import normal_dim
 from .gather import gather
 from .method import function, method
@@ -17,7 +18,7 @@ from .return_types import Cummax, Cummin, ValuesIndices, returned
 
 
 @method
-def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+def cumprod(input: Tensor, dim: int, *, dtype: DtypeLike = None) -> Tensor:
     """Running products along dim. Integers and booleans become int64."""
     if dtype is not None:
         input = cast(input, dtypes.numpy_dtype(dtype))

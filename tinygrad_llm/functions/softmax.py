@@ -9,6 +9,7 @@ from ..arrays.devices import xp_of
 from ..arrays.reductions import softmax_of_moderate
 from ..arrays.silence import is_silent, silent
 from ..tensor import Tensor, dtypes, wrap
+from ..tensor.dtypes import DtypeLike
 from ..tensor.shapes import normal_dim, normal_dims
 from .autocast import mixed
 from .checks import need_floating
@@ -46,7 +47,7 @@ def _of_few(input: Any, dim: int | None) -> Tensor | None:
 @method
 @mixed
 def softmax(
-    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DtypeLike = None
 ) -> Tensor:
     """exp(x)/Σ exp(x) along dim: positive numbers that add up to 1. Pass dim: the default is odd.
 
@@ -59,7 +60,7 @@ def softmax(
 @method
 @mixed
 def log_softmax(
-    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DtypeLike = None
 ) -> Tensor:
     """log(softmax(x)) along dim, without the −inf of softmax's zeros. dtype: cast to it first."""
     return _along_dim("log_softmax", ops.LogSoftmax, input, dim, dtype)
@@ -78,7 +79,7 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
 
 @function
 def softmin(
-    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None
+    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DtypeLike = None
 ) -> Tensor:
     """softmax(−x): the smallest gets the largest share."""
     return softmax(-input, dim, dtype=dtype)

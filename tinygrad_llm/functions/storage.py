@@ -8,6 +8,7 @@ import numpy as np
 
 from ..arrays.memory import address, storage_of
 from ..tensor import Tensor, device
+from ..tensor.dtypes import DtypeLike
 from .method import method
 
 
@@ -32,7 +33,7 @@ class UntypedStorage:
             raise TypeError("a storage is cut by slices of bytes: storage[0:16]")
         return UntypedStorage(self.__array__()[key], self.device)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+    def __array__(self, dtype: DtypeLike = None, copy: bool | None = None) -> Any:
         flat = self._array.reshape(-1).view(np.uint8)  # any shape -> (bytes)
         return flat if dtype is None else flat.astype(dtype, copy=bool(copy))
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..nn import functional as F
 from ..nn import init
 from ..nn.norm import RMSNorm
 from ..tensor import Tensor, dtypes
+from ..tensor.device import DeviceLike
+from ..tensor.dtypes import DtypeLike
 
 __all__ = ["OffsetRMSNorm"]
 
@@ -24,8 +24,8 @@ class OffsetRMSNorm(RMSNorm):
     weight: Tensor
 
     def __init__(
-        self, dim: int, eps: float = 1e-6, offset: float = 1.0, device: Any = None,
-        dtype: Any = None,
+        self, dim: int, eps: float = 1e-6, offset: float = 1.0, device: DeviceLike = None,
+        dtype: DtypeLike = None,
     ) -> None:  # fmt: skip
         self.offset = float(offset)
         super().__init__(dim, eps, device=device, dtype=dtype)

@@ -20,6 +20,7 @@ from ..arrays.devices import device_of, move, xp_of
 from ..files.untrusted import describe
 from ..nn import functional as F
 from ..tensor import Tensor, dtypes, wrap
+from ..tensor.dtypes import DtypeLike
 
 __all__ = ["SCALINGS", "Rotary", "rope_angles"]
 
@@ -242,7 +243,7 @@ class Rotary:
         self._on_device = {("cpu", 0): self.frequencies}  # copied once to each device
         self._by_length = self.scaling.get("rope_type") in ("dynamic", "longrope")
 
-    def angles(self, positions: Tensor, dtype: Any = None) -> tuple[Tensor, Tensor]:
+    def angles(self, positions: Tensor, dtype: DtypeLike = None) -> tuple[Tensor, Tensor]:
         """(cos φ, sin φ) of every pair, times the attention factor: (..., R/2) each.
 
         positions: integers (...); dtype: of the result, the default dtype if None
@@ -284,7 +285,7 @@ class Rotary:
 
 
 def rope_angles(
-    positions: Tensor, dim: int, base: float = 10000.0, dtype: Any = None
+    positions: Tensor, dim: int, base: float = 10000.0, dtype: DtypeLike = None
 ) -> tuple[Tensor, Tensor]:
     """(cos, sin) of position·base^(−2j/dim), j < dim/2: (..., dim/2) each, for nn.functional.rope.
 

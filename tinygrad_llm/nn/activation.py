@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..tensor import Tensor
+from ..tensor.device import DeviceLike
+from ..tensor.dtypes import DtypeLike
 from . import functional as F
 from . import init as _init
 from .module import Module
@@ -317,7 +317,11 @@ class PReLU(Module):
     """
 
     def __init__(
-        self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None
+        self,
+        num_parameters: int = 1,
+        init: float = 0.25,
+        device: DeviceLike = None,
+        dtype: DtypeLike = None,
     ) -> None:
         super().__init__()
         self.num_parameters, self.init = num_parameters, init

@@ -6,7 +6,8 @@ from typing import Any
 
 from ..functions.creation.filled import ones, zeros
 from ..tensor import Tensor
-from ..tensor.dtypes import int64
+from ..tensor.device import DeviceLike
+from ..tensor.dtypes import DtypeLike, int64
 from . import functional as F
 from . import init
 from .module import Module
@@ -27,8 +28,8 @@ class BatchNorm1d(Module):
 
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1,
-        affine: bool = True, track_running_stats: bool = True, device: Any = None,
-        dtype: Any = None, *, bias: bool = True,
+        affine: bool = True, track_running_stats: bool = True, device: DeviceLike = None,
+        dtype: DtypeLike = None, *, bias: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
@@ -37,7 +38,7 @@ class BatchNorm1d(Module):
             new = new_parameter(num_features, device=device, dtype=dtype) if present else None
             self.register_parameter(name, new)
         kept = track_running_stats
-        where = {"device": device, "dtype": dtype}
+        where: dict[str, Any] = {"device": device, "dtype": dtype}
         self.register_buffer("running_mean", zeros(num_features, **where) if kept else None)
         self.register_buffer("running_var", ones(num_features, **where) if kept else None)
         count = zeros((), dtype=int64, device=device) if kept else None

@@ -7,6 +7,8 @@ from typing import Any
 
 from ..functions.conv import single
 from ..tensor import Tensor
+from ..tensor.device import DeviceLike
+from ..tensor.dtypes import DtypeLike
 from . import functional as F
 from . import init
 from .module import Module
@@ -28,7 +30,7 @@ class Conv1d(Module):
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1,
         padding: Any = 0, dilation: Any = 1, groups: int = 1, bias: bool = True,
-        padding_mode: str = "zeros", device: Any = None, dtype: Any = None,
+        padding_mode: str = "zeros", device: DeviceLike = None, dtype: DtypeLike = None,
     ) -> None:  # fmt: skip
         super().__init__()
         if groups <= 0:

@@ -6,6 +6,8 @@ import math
 from typing import Any
 
 from ..tensor import Tensor
+from ..tensor.device import DeviceLike
+from ..tensor.dtypes import DtypeLike
 from . import functional as F
 from . import init
 from .module import Module
@@ -31,8 +33,8 @@ class Linear(Module):
     """
 
     def __init__(
-        self, in_features: int, out_features: int, bias: bool = True, device: Any = None,
-        dtype: Any = None,
+        self, in_features: int, out_features: int, bias: bool = True, device: DeviceLike = None,
+        dtype: DtypeLike = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.in_features = in_features

@@ -20,6 +20,7 @@ from ..autograd.inplace_versions import mark_modified
 from ..functions.creation.filled import empty_like
 from ..tensor import Tensor, dtypes
 from ..tensor import device as Device
+from ..tensor.device import DeviceLike
 from .backward_hooks import ModuleHooks
 from .parameter import Parameter
 from .tree import ModuleTree
@@ -281,7 +282,7 @@ class Module(ModuleTree):
         """Move every parameter and buffer to the CPU."""
         return self.to("cpu")
 
-    def cuda(self: M, device: Any = None) -> M:
+    def cuda(self: M, device: DeviceLike = None) -> M:
         """Move every parameter and buffer to a GPU."""
         return self.to("cuda" if device is None else Device(device))
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..tensor import Tensor
+from ..tensor.device import DeviceLike
+from ..tensor.dtypes import DtypeLike
 from . import functional as F
 from . import init
 from .module import Module
@@ -57,7 +59,8 @@ class LayerNorm(_Norm):
 
     def __init__(
         self, normalized_shape: int | Sequence[int], eps: float = 1e-5,
-        elementwise_affine: bool = True, bias: bool = True, device: Any = None, dtype: Any = None,
+        elementwise_affine: bool = True, bias: bool = True, device: DeviceLike = None,
+        dtype: DtypeLike = None,
     ) -> None:  # fmt: skip
         parameters = {"weight": True, "bias": bias}
         super().__init__(normalized_shape, eps, elementwise_affine, parameters, device, dtype)
@@ -84,7 +87,7 @@ class RMSNorm(_Norm):
 
     def __init__(
         self, normalized_shape: int | Sequence[int], eps: float | None = None,
-        elementwise_affine: bool = True, device: Any = None, dtype: Any = None,
+        elementwise_affine: bool = True, device: DeviceLike = None, dtype: DtypeLike = None,
     ) -> None:  # fmt: skip
         super().__init__(normalized_shape, eps, elementwise_affine, {"weight": True}, device, dtype)
 
@@ -103,7 +106,7 @@ class GroupNorm(Module):
 
     def __init__(
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True,
-        device: Any = None, dtype: Any = None, *, bias: bool = True,
+        device: DeviceLike = None, dtype: DtypeLike = None, *, bias: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
         if num_groups < 1 or num_channels % num_groups:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from ..functions.creation.filled import empty
 from ..tensor import Tensor
+from ..tensor.device import DeviceLike
+from ..tensor.dtypes import DtypeLike
 
 __all__ = ["Parameter", "new_parameter", "whole_numel"]
 
@@ -40,6 +41,6 @@ def whole_numel(parameter: Tensor) -> int:
     return parameter.numel() if shape is None else math.prod(shape)
 
 
-def new_parameter(*shape: int, device: Any = None, dtype: Any = None) -> Parameter:
+def new_parameter(*shape: int, device: DeviceLike = None, dtype: DtypeLike = None) -> Parameter:
     """A parameter of the shape given, its numbers not yet set."""
     return Parameter(empty(shape, dtype=dtype, device=device))

@@ -14,6 +14,8 @@ from typing import Any
 
 from ..functions.creation.filled import full
 from ..tensor import Tensor
+from ..tensor.device import DeviceLike
+from ..tensor.dtypes import DtypeLike
 from . import functional as F
 from . import init
 from .attention import MultiheadAttention
@@ -55,10 +57,11 @@ class _Layer(Module):
     def __init__(
         self, d_model: int, nhead: int, dim_feedforward: int = 2048, dropout: float = 0.1,
         activation: Activation = F.relu, layer_norm_eps: float = 1e-5, batch_first: bool = False,
-        norm_first: bool = False, bias: bool = True, device: Any = None, dtype: Any = None,
+        norm_first: bool = False, bias: bool = True, device: DeviceLike = None,
+        dtype: DtypeLike = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        place = {"device": device, "dtype": dtype}
+        place: dict[str, Any] = {"device": device, "dtype": dtype}
         for name in self.attentions:
             attention = MultiheadAttention(
                 d_model, nhead, dropout=dropout, bias=bias, batch_first=batch_first, **place
@@ -239,10 +242,10 @@ class Transformer(Module):
         num_decoder_layers: int = 6, dim_feedforward: int = 2048, dropout: float = 0.1,
         activation: Activation = F.relu, custom_encoder: Any = None, custom_decoder: Any = None,
         layer_norm_eps: float = 1e-5, batch_first: bool = False, norm_first: bool = False,
-        bias: bool = True, device: Any = None, dtype: Any = None,
+        bias: bool = True, device: DeviceLike = None, dtype: DtypeLike = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        place = {"device": device, "dtype": dtype}
+        place: dict[str, Any] = {"device": device, "dtype": dtype}
         shape = (d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first,
                  norm_first, bias)  # fmt: skip
 
@@ -290,6 +293,8 @@ class Transformer(Module):
         )  # fmt: skip
 
     @staticmethod
-    def generate_square_subsequent_mask(sz: int, device: Any = None, dtype: Any = None) -> Tensor:
+    def generate_square_subsequent_mask(
+        sz: int, device: DeviceLike = None, dtype: DtypeLike = None
+    ) -> Tensor:
         """The causal mask (sz, sz) of numbers: −∞ above the diagonal, 0 elsewhere."""
         return full((sz, sz), float("-inf"), device=device, dtype=dtype).triu(1)

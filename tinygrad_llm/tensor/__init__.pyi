@@ -15,9 +15,12 @@ from ..functions.linear_algebra import Slogdet
 from ..functions.return_types import Aminmax
 from ..functions.return_types import ValuesIndices
 from ..functions.storage import UntypedStorage
+from .device import DeviceLike
 from .device import device as _device
 from .device import device as device
+from .dtypes import DtypeLike
 from .size import Size as Size
+from .size import SizeLike
 
 class Tensor:
     """An array with a gradient."""
@@ -356,8 +359,8 @@ class Tensor:
     def to(
         self,
         *args: Any,
-        dtype: Any = None,
-        device: Any = None,
+        dtype: DtypeLike = None,
+        device: DeviceLike = None,
         copy: builtins.bool = False,
         non_blocking: builtins.bool = False,
         memory_format: Any = None,
@@ -369,7 +372,7 @@ class Tensor:
         """Without an argument the type's name, such as "torch.FloatTensor"; else as .to(dtype)."""
     def cpu(self) -> Tensor:
         """On the CPU."""
-    def cuda(self, device: Any = None, non_blocking: builtins.bool = False) -> Tensor:
+    def cuda(self, device: DeviceLike = None, non_blocking: builtins.bool = False) -> Tensor:
         """On a GPU."""
     def float(self) -> Tensor: ...
     def double(self) -> Tensor: ...
@@ -381,7 +384,7 @@ class Tensor:
     def char(self) -> Tensor: ...
     def byte(self) -> Tensor: ...
     def bool(self) -> Tensor: ...
-    def pin_memory(self, device: Any = None) -> Tensor:
+    def pin_memory(self, device: DeviceLike = None) -> Tensor:
         """The tensor itself: memory is not pinned here."""
     def contiguous(self, memory_format: Any = None) -> Tensor:
         """The tensor itself if its elements lie in row order, else a copy that does."""
@@ -391,35 +394,35 @@ class Tensor:
     # functions/creation/filled.py
     def new_zeros(
         self,
-        *size: Any,
-        dtype: Any = None,
-        device: Any = None,
+        *size: SizeLike,
+        dtype: DtypeLike = None,
+        device: DeviceLike = None,
         requires_grad: builtins.bool = False,
     ) -> Tensor:
         """Zeros of a shape, of this tensor's dtype and device unless given."""
     def new_ones(
         self,
-        *size: Any,
-        dtype: Any = None,
-        device: Any = None,
+        *size: SizeLike,
+        dtype: DtypeLike = None,
+        device: DeviceLike = None,
         requires_grad: builtins.bool = False,
     ) -> Tensor:
         """Ones of a shape, of this tensor's dtype and device unless given."""
     def new_empty(
         self,
-        *size: Any,
-        dtype: Any = None,
-        device: Any = None,
+        *size: SizeLike,
+        dtype: DtypeLike = None,
+        device: DeviceLike = None,
         requires_grad: builtins.bool = False,
     ) -> Tensor:
         """A tensor of a shape, of this one's dtype and device unless given, its numbers not set."""
     def new_full(
         self,
-        size: Any,
+        size: SizeLike,
         fill_value: Any,
         *,
-        dtype: Any = None,
-        device: Any = None,
+        dtype: DtypeLike = None,
+        device: DeviceLike = None,
         requires_grad: builtins.bool = False,
     ) -> Tensor:
         """One number in a shape, of this tensor's dtype and device unless given."""
@@ -427,8 +430,8 @@ class Tensor:
         self,
         data: Any,
         *,
-        dtype: Any = None,
-        device: Any = None,
+        dtype: DtypeLike = None,
+        device: DeviceLike = None,
         requires_grad: builtins.bool = False,
     ) -> Tensor:
         """tensor(data), of this tensor's dtype and device unless given."""
@@ -963,7 +966,7 @@ class Tensor:
         """The least common multiple of integers, element by element."""
     def lcm_(self, other: Tensor) -> Tensor:
         """lcm in place: the result is written into this tensor."""
-    def split_with_sizes(self, split_sizes: Any, dim: builtins.int = 0) -> tuple:
+    def split_with_sizes(self, split_sizes: Any, dim: builtins.int = 0) -> tuple[Tensor, ...]:
         """split into parts of these sizes."""
     def unique_consecutive(
         self,
@@ -974,13 +977,25 @@ class Tensor:
         """The values of runs of equal ones, in their order; with dim, of equal slices along it."""
 
     # functions/reductions.py
-    def sum(self, dim: Any = None, keepdim: builtins.bool = False, *, dtype: Any = None) -> Tensor:
+    def sum(
+        self,
+        dim: builtins.int | Sequence[builtins.int] | None = None,
+        keepdim: builtins.bool = False,
+        *,
+        dtype: DtypeLike = None,
+    ) -> Tensor:
         """The sum over dim (an int, a tuple, or None for all). Integers and booleans become int64."""
-    def mean(self, dim: Any = None, keepdim: builtins.bool = False, *, dtype: Any = None) -> Tensor:
+    def mean(
+        self,
+        dim: builtins.int | Sequence[builtins.int] | None = None,
+        keepdim: builtins.bool = False,
+        *,
+        dtype: DtypeLike = None,
+    ) -> Tensor:
         """The mean over dim (an int, a tuple, or None for all)."""
     def var(
         self,
-        dim: Any = None,
+        dim: builtins.int | Sequence[builtins.int] | None = None,
         unbiased: builtins.bool | None = None,
         keepdim: builtins.bool = False,
         *,
@@ -989,37 +1004,67 @@ class Tensor:
         """The variance over dim: Σ (x − μ)² / (n − correction); unbiased=False is correction=0."""
     def std(
         self,
-        dim: Any = None,
+        dim: builtins.int | Sequence[builtins.int] | None = None,
         unbiased: builtins.bool | None = None,
         keepdim: builtins.bool = False,
         *,
         correction: Any = 1,
     ) -> Tensor:
         """The standard deviation over dim, the root of the variance."""
-    def var_mean(self, dim: Any = None, **options: Any) -> tuple[Tensor, Tensor]:
+    def var_mean(
+        self, dim: builtins.int | Sequence[builtins.int] | None = None, **options: Any
+    ) -> tuple[Tensor, Tensor]:
         """Variance and mean over dim."""
-    def std_mean(self, dim: Any = None, **options: Any) -> tuple[Tensor, Tensor]:
+    def std_mean(
+        self, dim: builtins.int | Sequence[builtins.int] | None = None, **options: Any
+    ) -> tuple[Tensor, Tensor]:
         """Standard deviation and mean over dim."""
-    def max(self, dim: Any = None, keepdim: builtins.bool = False, *, other: Any = None) -> Any:
+    def max(
+        self,
+        dim: builtins.int | Tensor | None = None,
+        keepdim: builtins.bool = False,
+        *,
+        other: Any = None,
+    ) -> Any:
         """The largest element; with dim, (values, indices) along it, the first of equals."""
-    def min(self, dim: Any = None, keepdim: builtins.bool = False, *, other: Any = None) -> Any:
+    def min(
+        self,
+        dim: builtins.int | Tensor | None = None,
+        keepdim: builtins.bool = False,
+        *,
+        other: Any = None,
+    ) -> Any:
         """The smallest element; with dim, (values, indices) along it, the first of equals."""
-    def amax(self, dim: Any = (), keepdim: builtins.bool = False) -> Tensor:
+    def amax(
+        self, dim: builtins.int | Sequence[builtins.int] = (), keepdim: builtins.bool = False
+    ) -> Tensor:
         """The largest elements over dims; equal elements share the gradient."""
-    def amin(self, dim: Any = (), keepdim: builtins.bool = False) -> Tensor:
+    def amin(
+        self, dim: builtins.int | Sequence[builtins.int] = (), keepdim: builtins.bool = False
+    ) -> Tensor:
         """The smallest elements over dims; equal elements share the gradient."""
     def argmax(self, dim: builtins.int | None = None, keepdim: builtins.bool = False) -> Tensor:
         """The position of the largest element along dim, or in row order over all; int64."""
     def argmin(self, dim: builtins.int | None = None, keepdim: builtins.bool = False) -> Tensor:
         """The position of the smallest element along dim, or in row order over all; int64."""
-    def cumsum(self, dim: builtins.int, *, dtype: Any = None) -> Tensor:
+    def cumsum(self, dim: builtins.int, *, dtype: DtypeLike = None) -> Tensor:
         """Running sums along dim."""
-    def cumsum_(self, dim: builtins.int, *, dtype: Any = None) -> Tensor:
+    def cumsum_(self, dim: builtins.int, *, dtype: DtypeLike = None) -> Tensor:
         """cumsum in place: the result is written into this tensor."""
-    def prod(self, dim: Any = None, keepdim: builtins.bool = False, *, dtype: Any = None) -> Tensor:
+    def prod(
+        self,
+        dim: builtins.int | None = None,
+        keepdim: builtins.bool = False,
+        *,
+        dtype: DtypeLike = None,
+    ) -> Tensor:
         """The product of all elements, or along one dim. Integers and booleans become int64."""
     def norm(
-        self, p: Any = 'fro', dim: Any = None, keepdim: builtins.bool = False, dtype: Any = None
+        self,
+        p: Any = 'fro',
+        dim: builtins.int | Sequence[builtins.int] | None = None,
+        keepdim: builtins.bool = False,
+        dtype: DtypeLike = None,
     ) -> Tensor:
         """(Σ |x|ᵖ)^(1/p) over dim: p = 2 (the default, the length), any number, inf or −inf."""
     def dist(self, other: Tensor, p: builtins.float = 2.0) -> Tensor:
@@ -1033,11 +1078,19 @@ class Tensor:
     ) -> Tensor:
         """Differences of neighbours along dim, n times over; prepend and append are joined first."""
     def nansum(
-        self, dim: Any = None, keepdim: builtins.bool = False, *, dtype: Any = None
+        self,
+        dim: builtins.int | Sequence[builtins.int] | None = None,
+        keepdim: builtins.bool = False,
+        *,
+        dtype: DtypeLike = None,
     ) -> Tensor:
         """The sum, in which nan counts as 0."""
     def nanmean(
-        self, dim: Any = None, keepdim: builtins.bool = False, *, dtype: Any = None
+        self,
+        dim: builtins.int | Sequence[builtins.int] | None = None,
+        keepdim: builtins.bool = False,
+        *,
+        dtype: DtypeLike = None,
     ) -> Tensor:
         """The mean of the elements that are not nan; nan if all are."""
 
@@ -1100,9 +1153,9 @@ class Tensor:
     def __rfloordiv__(self, other: Any) -> Tensor: ...
 
     # functions/running.py
-    def cumprod(self, dim: builtins.int, *, dtype: Any = None) -> Tensor:
+    def cumprod(self, dim: builtins.int, *, dtype: DtypeLike = None) -> Tensor:
         """Running products along dim. Integers and booleans become int64."""
-    def cumprod_(self, dim: builtins.int, *, dtype: Any = None) -> Tensor:
+    def cumprod_(self, dim: builtins.int, *, dtype: DtypeLike = None) -> Tensor:
         """cumprod in place: the result is written into this tensor."""
     def cummax(self, dim: builtins.int) -> ValuesIndices:
         """(values, indices): the largest element up to each place along dim, the last of equals."""
@@ -1218,11 +1271,11 @@ class Tensor:
         """nan_to_num in place: the result is written into this tensor."""
 
     # functions/shape/broadcast.py
-    def expand(self, *size: Any) -> Tensor:
+    def expand(self, *size: SizeLike) -> Tensor:
         """With dimensions of size 1 repeated to the sizes given, −1 leaves one as it is; a view."""
     def expand_as(self, other: Tensor) -> Tensor:
         """input.expand(other.shape)."""
-    def broadcast_to(self, size: Any) -> Tensor:
+    def broadcast_to(self, size: SizeLike) -> Tensor:
         """input.expand(size)."""
 
     # functions/shape/reorder.py
@@ -1232,15 +1285,19 @@ class Tensor:
         """With two dimensions exchanged; a view."""
     def swapdims(self, dim0: builtins.int, dim1: builtins.int) -> Tensor:
         """With two dimensions exchanged; a view."""
-    def permute(self, *dims: Any) -> Tensor:
+    def permute(self, *dims: builtins.int | Sequence[builtins.int]) -> Tensor:
         """With the dimensions in the order given; a view."""
     def t(self) -> Tensor:
         """The transpose of a matrix; a 0-d or 1-d tensor as it is."""
     def movedim(self, source: Any, destination: Any) -> Tensor:
         """With the dimensions `source` moved to the positions `destination`."""
-    def flip(self, *dims: Any) -> Tensor:
+    def flip(self, *dims: builtins.int | Sequence[builtins.int]) -> Tensor:
         """In reverse order along dims (none of them for ()); a copy."""
-    def roll(self, shifts: Any, dims: Any = None) -> Tensor:
+    def roll(
+        self,
+        shifts: builtins.int | Sequence[builtins.int],
+        dims: builtins.int | Sequence[builtins.int] | None = None,
+    ) -> Tensor:
         """Moved along dims by shifts; elements that leave at one end enter at the other."""
     @property
     def T(self) -> Tensor:
@@ -1262,9 +1319,9 @@ class Tensor:
         """x.H: the adjoint of a matrix, or a 0-d tensor."""
 
     # functions/shape/repeat.py
-    def repeat(self, *repeats: Any) -> Tensor:
+    def repeat(self, *repeats: SizeLike) -> Tensor:
         """The tensor copied repeats[i] times along dimension i, like tiles."""
-    def tile(self, *dims: Any) -> Tensor:
+    def tile(self, *dims: SizeLike) -> Tensor:
         """As repeat; missing leading repeats count as 1."""
     def repeat_interleave(self, repeats: Any, dim: builtins.int | None = None) -> Tensor:
         """Each element repeated in place: [a, b] twice is [a, a, b, b]."""
@@ -1295,9 +1352,9 @@ class Tensor:
         """The slices along dim, without it."""
 
     # functions/shape/views.py
-    def reshape(self, *shape: Any) -> Tensor:
+    def reshape(self, *shape: SizeLike) -> Tensor:
         """The elements in row order in another shape; one size may be −1. A view where possible."""
-    def view(self, *size: Any, dtype: Any = None) -> Tensor:
+    def view(self, *size: SizeLike | dtypes.dtype, dtype: DtypeLike = None) -> Tensor:
         """As reshape, but always a view; with a dtype the bytes as numbers of that dtype."""
     def view_as(self, other: Tensor) -> Tensor:
         """input.view(other.shape)."""
@@ -1309,18 +1366,24 @@ class Tensor:
         """All elements in row order in one dimension."""
     def unflatten(self, dim: builtins.int, sizes: Any) -> Tensor:
         """One dimension as several; one size may be −1."""
-    def squeeze(self, dim: Any = None) -> Tensor:
+    def squeeze(self, dim: builtins.int | Sequence[builtins.int] | None = None) -> Tensor:
         """Without the dimensions of size 1, all of them or those named."""
     def unsqueeze(self, dim: builtins.int) -> Tensor:
         """With a new dimension of size 1 at position dim."""
 
     # functions/softmax.py
     def softmax(
-        self, dim: builtins.int | None = None, _stacklevel: builtins.int = 3, dtype: Any = None
+        self,
+        dim: builtins.int | None = None,
+        _stacklevel: builtins.int = 3,
+        dtype: DtypeLike = None,
     ) -> Tensor:
         """exp(x)/Σ exp(x) along dim: positive numbers that add up to 1. Pass dim: the default is odd."""
     def log_softmax(
-        self, dim: builtins.int | None = None, _stacklevel: builtins.int = 3, dtype: Any = None
+        self,
+        dim: builtins.int | None = None,
+        _stacklevel: builtins.int = 3,
+        dtype: DtypeLike = None,
     ) -> Tensor:
         """log(softmax(x)) along dim, without the −inf of softmax's zeros. dtype: cast to it first."""
     def logsumexp(self, dim: Any, keepdim: builtins.bool = False) -> Tensor:

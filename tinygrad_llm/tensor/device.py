@@ -80,3 +80,6 @@ class device:
 
     def __hash__(self) -> int:
         return hash(str(self))
+
+
+DeviceLike = device | str | int | None  # what an argument `device` may be; None is the default

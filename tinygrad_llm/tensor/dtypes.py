@@ -69,6 +69,10 @@ class dtype:
         return "bool_" if self.name == "bool" else self.name
 
 
+# What an argument `dtype` may be; None is the default dtype, or that of the input.
+DtypeLike = dtype | np.dtype | type[np.generic] | type[float] | type[int] | type[complex] | None
+
+
 float64 = double = dtype("float64", 8, True, True)
 float32 = dtype("float32", 4, True, True)
 float16 = half = dtype("float16", 2, True, True)

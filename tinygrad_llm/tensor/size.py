@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, SupportsIndex
+
+# What stands for sizes, or for dimensions: zeros(2, 3) and zeros((2, 3)) both have arguments of it.
+SizeLike = SupportsIndex | Sequence[SupportsIndex]
 
 
-class Size(tuple):
+class Size(tuple[int, ...]):
     """The shape of a tensor: a tuple that prints as PyTorch prints it and can count elements."""
 
     def __repr__(self) -> str:

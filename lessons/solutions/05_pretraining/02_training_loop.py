@@ -33,6 +33,7 @@ def windows(n, T, stride):
 n, batch_size = len(train), 8
 for T, stride in ((32, 32), (16, 16), (32, 16)):
     print(f"T = {T}, a window every {stride} tokens: {windows(n, T, stride) // batch_size} steps")
+assert windows(100, 10, 10) == 9 and windows(100, 5, 5) == 19 and windows(100, 10, 5) == 18
 assert abs(windows(n, 16, 16) - 2 * windows(n, 32, 32)) <= 1
 assert abs(windows(n, 32, 16) - 2 * windows(n, 32, 32)) <= 1
 

@@ -75,4 +75,5 @@ for use_cache in (True, False):
     ids = [generate(model, prompt, 25, use_cache=use_cache).tolist() for _ in range(4)]
     results[use_cache] = (time.perf_counter() - began) / 4, ids[0]
 print(f"with the cache {1e3 * results[True][0]:.1f} ms, without {1e3 * results[False][0]:.1f} ms for 25 tokens")
-assert results[True][1] == results[False][1]
+with_cache, without = results[True][1], results[False][1]
+assert with_cache == without

@@ -47,7 +47,9 @@ def probabilities(A):
     return torch.softmax(scores, dim=0)
 
 
-assert torch.allclose(probabilities(A), probabilities(A + 3.0), atol=1e-5)
+p = probabilities(A)
+assert torch.allclose(p, probabilities(A + 3.0), atol=1e-5) and abs(p.sum().item() - 1) < 1e-5
+assert not torch.allclose(p, probabilities(2 * A), atol=1e-5)  # differences within A do count
 
 # %% [markdown]
 # ## 3. More than atoms on earth, and fewer than a photo has pixels

@@ -38,10 +38,11 @@ def softmax(x):
     return e / e.sum()
 
 
-print("softmax:", softmax(scores).round(3), " and 2 less:", softmax(scores - 2.0).round(3))
+once, less = softmax(scores), softmax(scores - 2.0)
+print("softmax:", once.round(3), " and 2 less:", less.round(3))
 sigmoid = 1.0 / (1.0 + np.exp(-scores)), 1.0 / (1.0 + np.exp(-(scores - 2.0)))
 print("sigmoid:", sigmoid[0].round(3), " and 2 less:", sigmoid[1].round(3))
-assert np.allclose(softmax(scores), softmax(scores - 2.0)) and not np.allclose(*sigmoid)
+assert np.allclose(once, less) and abs(once.sum() - 1) < 1e-12 and not np.allclose(*sigmoid)
 
 # %% [markdown]
 # ## 3. Groups stay together

@@ -46,5 +46,11 @@ assert scores.f1[0] > scores.f1[1]
 
 # %%
 N = 500
-print(f"in all: {math.log((N + 1) / (N + 1)):.1f}, in half: {math.log((N + 1) / (N / 2 + 1)):.2f}, in none: {math.log(N + 1):.2f}")
-assert math.log((N + 1) / (N + 1)) == 0.0
+
+
+def weight(n):
+    return math.log((N + 1) / (n + 1))
+
+
+print(f"in all: {weight(N):.1f}, in half: {weight(N / 2):.2f}, in none: {weight(0):.2f}")
+assert weight(N) == 0.0 < weight(N / 2) < weight(0) and abs(weight(0) - math.log(501)) < 1e-12

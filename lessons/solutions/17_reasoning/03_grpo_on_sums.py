@@ -40,3 +40,27 @@ for _ in range(3):
         reason = str(error)
 print(reason)
 assert "no answer of 3 rollouts was finished" in reason and "template" in reason
+
+# %% [markdown]
+# ## 3. A reward for the form
+# The only difference within the group is the box, so the model learns to write boxes: useful if it never does, and all that
+# it learns while nothing is right. If the form counts only with a right answer, this group teaches nothing, and among right
+# answers the boxed one is still preferred.
+
+# %% tags=["package"]
+from tinygrad_llm.finetune.reasoning import rewards_of
+
+
+def advantages_of(texts, only_if_right):
+    right, form = rewards_of(texts, [True] * len(texts), ["7"] * len(texts), boxed=True).T  # (N,) each
+    rewards = right + 0.1 * form * (right if only_if_right else 1.0)  # (N,)
+    return rewards - rewards.mean()
+
+
+no_one_is_right = [r"\boxed{8}", "8", "9", "10"]
+always, only_right = advantages_of(no_one_is_right, False), advantages_of(no_one_is_right, True)
+print("no answer is right:", always.round(3), only_right.round(3))
+assert always[0] > 0 > always[1] == always[2] and not only_right.any()
+one_is_right = advantages_of([r"\boxed{7}", r"\boxed{8}", "9", "10"], True)
+print("one answer is right:", one_is_right.round(3))
+assert one_is_right[0] > 0 > one_is_right[1] == one_is_right[2]

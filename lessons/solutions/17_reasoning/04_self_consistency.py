@@ -40,3 +40,37 @@ for name, second in (("24 of the 28", inside), ("16 of the 28", crossed)):
     print(f"{name}: {paired_difference(second, first)}")
 assert paired_difference(inside, first).low >= 0.0
 assert paired_difference(crossed, first).low < 0.0
+
+# %% [markdown]
+# ## 3. A vote that ends when it is decided
+# More than N/2 votes cannot be caught up with, so the winner is the same. A model that is mostly right is asked less
+# often; one that is mostly wrong, each time differently, is asked nearly as often as before.
+
+# %%
+from collections import Counter
+
+
+def early_vote(answers):
+    """(the answer that wins, how many of the answers were read)"""
+    votes = Counter()
+    for read, answer in enumerate(answers, 1):
+        votes[answer] += 1
+        if votes[answer] > len(answers) / 2:
+            return answer, read
+    return votes.most_common(1)[0][0], len(answers)
+
+
+assert early_vote("aabac") == ("a", 4) and early_vote("abcde") == ("a", 5)
+torch.manual_seed(1)
+mean_read = {}
+for p_right in (0.8, 0.3):
+    reads = []
+    for _ in range(1000):
+        drawn = torch.rand(9) < p_right
+        answers = ["right" if good else f"wrong {i}" for i, good in enumerate(drawn.tolist())]  # all wrong ones differ
+        winner, read = early_vote(answers)
+        assert winner == Counter(answers).most_common(1)[0][0]
+        reads.append(read)
+    mean_read[p_right] = sum(reads) / len(reads)
+print("answers read of 9:", mean_read)
+assert 5.5 < mean_read[0.8] < 6.8 and mean_read[0.3] > 8.5

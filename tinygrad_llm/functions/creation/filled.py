@@ -12,9 +12,11 @@ from ...arrays.layout import empty_as
 from ...arrays.meta import is_meta, without_numbers
 from ...arrays.silence import silently
 from ...tensor import Tensor, dtypes, wrap
-from ...tensor.device import defaults
+from ...tensor.device import DeviceLike, defaults
+from ...tensor.dtypes import DtypeLike
 from ...tensor.formats import order_named
 from ...tensor.numbers import filling
+from ...tensor.size import SizeLike
 from ..convert import as_device, place_of
 from ..method import function, method
 from .arguments import as_number, as_size, placed_tensor
@@ -46,8 +48,9 @@ def _filled(
 # --------------------------------------------------------------------------------- one number
 @function
 def zeros(
-    *args: Any, size: Any = None, dtype: Any = None, device: Any = None,
-    requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
+    *args: SizeLike, size: SizeLike | None = None, dtype: DtypeLike = None,
+    device: DeviceLike = None, requires_grad: bool = False, layout: Any = None,
+    pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Zeros of a shape, zeros(2, 3) or zeros((2, 3)), of the default dtype unless one is given."""
     shape = as_size("zeros", args, size)
@@ -56,8 +59,9 @@ def zeros(
 
 @function
 def ones(
-    *args: Any, size: Any = None, dtype: Any = None, device: Any = None,
-    requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
+    *args: SizeLike, size: SizeLike | None = None, dtype: DtypeLike = None,
+    device: DeviceLike = None, requires_grad: bool = False, layout: Any = None,
+    pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """Ones of a shape, ones(2, 3) or ones((2, 3)), of the default dtype unless one is given."""
     shape = as_size("ones", args, size)
@@ -66,9 +70,9 @@ def ones(
 
 @function
 def empty(
-    *args: Any, size: Any = None, dtype: Any = None, device: Any = None,
-    requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
-    memory_format: Any = None,
+    *args: SizeLike, size: SizeLike | None = None, dtype: DtypeLike = None,
+    device: DeviceLike = None, requires_grad: bool = False, layout: Any = None,
+    pin_memory: bool = False, memory_format: Any = None,
 ) -> Tensor:  # fmt: skip
     """A tensor of a shape whose memory is not initialised: its numbers can be any."""
     shape = as_size("empty", args, size)
@@ -82,7 +86,7 @@ def empty(
 
 @function
 def full(
-    size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None,
+    size: SizeLike, fill_value: Any, *, dtype: DtypeLike = None, device: DeviceLike = None,
     requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """A tensor of a shape (a tuple) filled with one number.
@@ -100,7 +104,7 @@ def full(
     return _filled(as_size("full", (size,)), value, dtype, device, requires_grad)
 
 
-def scalar_tensor(value: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
+def scalar_tensor(value: Any, *, dtype: DtypeLike = None, device: DeviceLike = None) -> Tensor:
     """A 0-d tensor of one number, of the default dtype unless dtype is given."""
     return _filled((), as_number("scalar_tensor", "s", value), dtype, device)
 
@@ -126,8 +130,8 @@ def _like(
 
 @function
 def zeros_like(
-    input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
-    memory_format: Any = None, layout: Any = None,
+    input: Tensor, *, dtype: DtypeLike = None, device: DeviceLike = None,
+    requires_grad: bool = False, memory_format: Any = None, layout: Any = None,
 ) -> Tensor:  # fmt: skip
     """Zeros of input's shape, and of its dtype and device unless given."""
     return _like("zeros_like", input, 0, dtype, device, requires_grad, memory_format)
@@ -135,8 +139,8 @@ def zeros_like(
 
 @function
 def ones_like(
-    input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
-    memory_format: Any = None, layout: Any = None,
+    input: Tensor, *, dtype: DtypeLike = None, device: DeviceLike = None,
+    requires_grad: bool = False, memory_format: Any = None, layout: Any = None,
 ) -> Tensor:  # fmt: skip
     """Ones of input's shape, and of its dtype and device unless given."""
     return _like("ones_like", input, 1, dtype, device, requires_grad, memory_format)
@@ -144,8 +148,8 @@ def ones_like(
 
 @function
 def empty_like(
-    input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
-    memory_format: Any = None, layout: Any = None,
+    input: Tensor, *, dtype: DtypeLike = None, device: DeviceLike = None,
+    requires_grad: bool = False, memory_format: Any = None, layout: Any = None,
 ) -> Tensor:  # fmt: skip
     """A tensor of input's shape, and of its dtype and device unless given, its numbers not set."""
     return _like("empty_like", input, None, dtype, device, requires_grad, memory_format)
@@ -153,7 +157,7 @@ def empty_like(
 
 @function
 def full_like(
-    input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None,
+    input: Tensor, fill_value: Any, *, dtype: DtypeLike = None, device: DeviceLike = None,
     requires_grad: bool = False, memory_format: Any = None, layout: Any = None,
 ) -> Tensor:  # fmt: skip
     """One number in input's shape, and in its dtype and on its device unless given."""
@@ -171,7 +175,11 @@ def _options(self: Tensor, dtype: Any, device: Any) -> dict[str, Any]:
 
 @method
 def new_zeros(
-    self: Tensor, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    self: Tensor,
+    *size: SizeLike,
+    dtype: DtypeLike = None,
+    device: DeviceLike = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Zeros of a shape, of this tensor's dtype and device unless given."""
     return zeros(*size, requires_grad=requires_grad, **_options(self, dtype, device))
@@ -179,7 +187,11 @@ def new_zeros(
 
 @method
 def new_ones(
-    self: Tensor, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    self: Tensor,
+    *size: SizeLike,
+    dtype: DtypeLike = None,
+    device: DeviceLike = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Ones of a shape, of this tensor's dtype and device unless given."""
     return ones(*size, requires_grad=requires_grad, **_options(self, dtype, device))
@@ -187,7 +199,11 @@ def new_ones(
 
 @method
 def new_empty(
-    self: Tensor, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    self: Tensor,
+    *size: SizeLike,
+    dtype: DtypeLike = None,
+    device: DeviceLike = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """A tensor of a shape, of this one's dtype and device unless given, its numbers not set."""
     return empty(*size, requires_grad=requires_grad, **_options(self, dtype, device))
@@ -195,8 +211,8 @@ def new_empty(
 
 @method
 def new_full(
-    self: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None,
-    requires_grad: bool = False,
+    self: Tensor, size: SizeLike, fill_value: Any, *, dtype: DtypeLike = None,
+    device: DeviceLike = None, requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """One number in a shape, of this tensor's dtype and device unless given."""
     return full(size, fill_value, requires_grad=requires_grad, **_options(self, dtype, device))
@@ -204,7 +220,12 @@ def new_full(
 
 @method
 def new_tensor(
-    self: Tensor, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+    self: Tensor,
+    data: Any,
+    *,
+    dtype: DtypeLike = None,
+    device: DeviceLike = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """tensor(data), of this tensor's dtype and device unless given."""
     return tensor(data, requires_grad=requires_grad, **_options(self, dtype, device))
@@ -212,7 +233,7 @@ def new_tensor(
 
 @function
 def eye(
-    n: int, m: int | None = None, *, dtype: Any = None, device: Any = None,
+    n: int, m: int | None = None, *, dtype: DtypeLike = None, device: DeviceLike = None,
     requires_grad: bool = False, layout: Any = None,
 ) -> Tensor:  # fmt: skip
     """The n × m matrix (n × n unless m is given) with ones on its diagonal and zeros elsewhere.

@@ -14,6 +14,8 @@ from ...arrays.ids import INT64
 from ...arrays.memory import is_array
 from ...arrays.silence import silently
 from ...tensor import Tensor, dtypes, wrap
+from ...tensor.device import DeviceLike
+from ...tensor.dtypes import DtypeLike
 from ...tensor.numbers import fitted
 from ..convert import place_of
 from .arguments import placed_tensor
@@ -22,8 +24,8 @@ from .arguments import placed_tensor
 def tensor(
     data: Any,
     *,
-    dtype: Any = None,
-    device: Any = None,
+    dtype: DtypeLike = None,
+    device: DeviceLike = None,
     requires_grad: bool = False,
     pin_memory: bool = False,
 ) -> Tensor:
@@ -44,7 +46,7 @@ def tensor(
     return placed_tensor(_as_array(data, dtype, copy=True), device, requires_grad)
 
 
-def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
+def as_tensor(data: Any, dtype: DtypeLike = None, device: DeviceLike = None) -> Tensor:
     """As `tensor`, but an array or tensor of that dtype and device is not copied."""
     if isinstance(data, Tensor):
         return data.to(dtype=dtype, device=place_of(device))
@@ -54,8 +56,8 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
 def asarray(
     obj: Any,
     *,
-    dtype: Any = None,
-    device: Any = None,
+    dtype: DtypeLike = None,
+    device: DeviceLike = None,
     copy: bool | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
@@ -93,7 +95,7 @@ def from_numpy(ndarray: Any) -> Tensor:
 
 
 def frombuffer(
-    buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False
+    buffer: Any, *, dtype: DtypeLike, count: int = -1, offset: int = 0, requires_grad: bool = False
 ) -> Tensor:
     """The bytes of a buffer (bytes, bytearray, memoryview) as numbers of dtype, not copied: (n).
 

@@ -10,7 +10,8 @@ import numpy as np
 from ...arrays.devices import range_on_gpu
 from ...arrays.silence import quiet
 from ...tensor import Tensor, dtypes, wrap
-from ...tensor.device import defaults
+from ...tensor.device import DeviceLike, defaults
+from ...tensor.dtypes import DtypeLike
 from ..convert import place_of
 from ..method import function
 from .arguments import as_number, placed_tensor
@@ -22,8 +23,9 @@ _MODERATE = 1e30  # what stays in float32's range
 
 @function
 def arange(
-    *args: Any, start: Any = None, end: Any = None, step: Any = None, dtype: Any = None,
-    device: Any = None, requires_grad: bool = False, layout: Any = None, pin_memory: bool = False,
+    *args: Any, start: Any = None, end: Any = None, step: Any = None, dtype: DtypeLike = None,
+    device: DeviceLike = None, requires_grad: bool = False, layout: Any = None,
+    pin_memory: bool = False,
 ) -> Tensor:  # fmt: skip
     """start, start + step, start + 2·step, ... below end (above it for a negative step).
 
@@ -126,7 +128,7 @@ def _evenly_few(first: float, last: float, count: int) -> np.ndarray:
 
 @function
 def linspace(
-    start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None,
+    start: Any, end: Any, steps: int, *, dtype: DtypeLike = None, device: DeviceLike = None,
     requires_grad: bool = False, layout: Any = None,
 ) -> Tensor:  # fmt: skip
     """`steps` numbers at equal distances from start to end, both included."""
@@ -140,8 +142,8 @@ def linspace(
 
 @function
 def logspace(
-    start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any = None, device: Any = None,
-    requires_grad: bool = False, layout: Any = None,
+    start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: DtypeLike = None,
+    device: DeviceLike = None, requires_grad: bool = False, layout: Any = None,
 ) -> Tensor:  # fmt: skip
     """base to the power of `linspace(start, end, steps)`."""
     exponents = _evenly("logspace", start, end, steps, np.dtype(np.float64))

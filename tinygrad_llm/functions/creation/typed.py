@@ -11,8 +11,8 @@ from functools import cache
 from typing import Any
 
 from ...tensor import Size, Tensor, dtypes
+from ...tensor.device import DeviceLike, set_default
 from ...tensor.device import device as Device
-from ...tensor.device import set_default
 from .filled import empty
 from .from_data import tensor
 
@@ -30,7 +30,7 @@ class TypedTensor(type):
     is_cuda: bool
     is_sparse = False
 
-    def __call__(cls, *args: Any, device: Any = None) -> Tensor:
+    def __call__(cls, *args: Any, device: DeviceLike = None) -> Tensor:
         """LongTensor(2, 3) makes a tensor of that shape, its numbers not set; LongTensor([1, 2])
         one of these numbers; LongTensor(x) shows a tensor of this type itself.
 

@@ -7,13 +7,14 @@ from typing import Any
 from ... import ops
 from ...arrays.layout import expanded
 from ...tensor import Size, Tensor
+from ...tensor.size import SizeLike
 from ..method import function, method
 from ..unrecorded import plain, view_of
 from .views import as_shape
 
 
 @method
-def expand(input: Tensor, *size: Any) -> Tensor:
+def expand(input: Tensor, *size: SizeLike) -> Tensor:
     """With dimensions of size 1 repeated to the sizes given, −1 leaves one as it is; a view.
 
     Raises: RuntimeError if there are fewer sizes than dimensions, or a dimension has a size other
@@ -67,7 +68,7 @@ def broadcast_shapes(*shapes: Any) -> Size:
 
 
 @method
-def broadcast_to(input: Tensor, size: Any) -> Tensor:
+def broadcast_to(input: Tensor, size: SizeLike) -> Tensor:
     """input.expand(size)."""
     return expand(input, *as_shape((size,)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ... import ops
@@ -38,7 +39,7 @@ swapaxes = swapdims = transpose
 
 
 @method
-def permute(input: Tensor, *dims: Any) -> Tensor:
+def permute(input: Tensor, *dims: int | Sequence[int]) -> Tensor:
     """With the dimensions in the order given; a view.
 
     Raises: RuntimeError if dims does not name every dimension exactly once.
@@ -89,7 +90,7 @@ moveaxis = movedim
 
 
 @method
-def flip(input: Tensor, *dims: Any) -> Tensor:
+def flip(input: Tensor, *dims: int | Sequence[int]) -> Tensor:
     """In reverse order along dims (none of them for ()); a copy."""
     along = as_shape(dims)
     if along:
@@ -98,7 +99,9 @@ def flip(input: Tensor, *dims: Any) -> Tensor:
 
 
 @method
-def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
+def roll(
+    input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None
+) -> Tensor:
     """Moved along dims by shifts; elements that leave at one end enter at the other.
 
     Raises: RuntimeError if shifts and dims differ in number.

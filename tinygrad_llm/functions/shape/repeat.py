@@ -8,6 +8,7 @@ from ... import ops
 from ...arrays.devices import to_numpy, xp_of
 from ...tensor import Tensor
 from ...tensor.shapes import normal_dim
+from ...tensor.size import SizeLike
 from ..method import method
 from ..printed_names import printed_as
 from .broadcast import expand
@@ -15,7 +16,7 @@ from .views import as_shape, ravel, reshape
 
 
 @method
-def repeat(input: Tensor, *repeats: Any) -> Tensor:
+def repeat(input: Tensor, *repeats: SizeLike) -> Tensor:
     """The tensor copied repeats[i] times along dimension i, like tiles.
 
     Raises: RuntimeError if there are fewer repeats than dimensions.
@@ -35,7 +36,7 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
 
 
 @method
-def tile(input: Tensor, *dims: Any) -> Tensor:
+def tile(input: Tensor, *dims: SizeLike) -> Tensor:
     """As repeat; missing leading repeats count as 1."""
     times = as_shape(dims)
     return repeat(input, *((1,) * (input.array.ndim - len(times)) + times))

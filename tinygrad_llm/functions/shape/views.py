@@ -11,7 +11,9 @@ from ...arrays.memory import ndarray, storage_of
 from ...arrays.meta import is_meta
 from ...autograd.engine import observers, start_observers
 from ...tensor import Tensor, dtypes, wrap
+from ...tensor.dtypes import DtypeLike
 from ...tensor.shapes import normal_dim, normal_dims
+from ...tensor.size import SizeLike
 from ..method import method
 from ..printed_names import printed_as
 from ..unrecorded import plain, recorded, recorded_view, view_of
@@ -20,11 +22,19 @@ _INT = frozenset({int})
 
 
 def as_shape(sizes: Sequence[Any]) -> tuple[int, ...]:
-    """Sizes given as x.view(2, 3) or x.view((2, 3)) as a tuple of Python ints."""
+    """Sizes given as x.view(2, 3) or x.view((2, 3)) as a tuple of Python ints.
+
+    Raises: TypeError if one of them is not an int.
+    """
     if len(sizes) == 1 and isinstance(sizes[0], tuple | list):
         sizes = sizes[0]
     if _INT.issuperset(map(type, sizes)):  # as nearly always
         return tuple(sizes)
+    for position, size in enumerate(sizes, 1):
+        if not hasattr(size, "__index__"):
+            raise TypeError(
+                f"sizes and dimensions must be ints, position {position} is a {type(size).__name__}"
+            )
     return tuple(s if type(s) is int else s.__index__() for s in sizes)
 
 
@@ -78,7 +88,7 @@ def _recorded(input: Tensor, y: Any) -> Tensor:
 
 
 @method
-def reshape(input: Tensor, *shape: Any) -> Tensor:
+def reshape(input: Tensor, *shape: SizeLike) -> Tensor:
     """The elements in row order in another shape; one size may be −1. A view where possible."""
     return _in_shape(input, _inferred(as_shape(shape), input.array))
 
@@ -110,7 +120,7 @@ def _viewed_as(input: Tensor, dtype: Any) -> Tensor:
 
 
 @method
-def view(input: Tensor, *size: Any, dtype: Any = None) -> Tensor:
+def view(input: Tensor, *size: SizeLike | dtypes.dtype, dtype: DtypeLike = None) -> Tensor:
     """As reshape, but always a view; with a dtype the bytes as numbers of that dtype.
 
     Raises: RuntimeError if the order of the memory does not allow a view.
@@ -197,7 +207,7 @@ def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
 
 
 @method
-def squeeze(input: Tensor, dim: Any = None) -> Tensor:
+def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
     """Without the dimensions of size 1, all of them or those named."""
     shape = input.array.shape
     dims: Any = range(len(shape))

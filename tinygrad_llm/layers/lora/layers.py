@@ -14,6 +14,8 @@ from ...nn.linear import Linear
 from ...nn.module import Module
 from ...nn.parameter import Parameter, new_parameter
 from ...tensor import Tensor, wrap
+from ...tensor.device import DeviceLike
+from ...tensor.dtypes import DtypeLike
 from ..quantized import QuantizedLinear
 
 __all__ = ["LinearWithLoRA", "LoRALayer"]
@@ -58,7 +60,7 @@ class LoRALayer(Module):
 
     def __init__(
         self, in_features: int, out_features: int, rank: int = 8, alpha: float = 16.0,
-        dropout: float = 0.0, device: Any = None, dtype: Any = None,
+        dropout: float = 0.0, device: DeviceLike = None, dtype: DtypeLike = None,
     ) -> None:  # fmt: skip
         super().__init__()
         most = max(in_features, out_features, _SMALL_RANK)

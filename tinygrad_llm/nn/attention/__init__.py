@@ -12,6 +12,8 @@ from ...backends.cuda import allowed_kernels
 from ...functions.creation.filled import zeros
 from ...functions.shape.join import cat
 from ...tensor import Tensor
+from ...tensor.device import DeviceLike
+from ...tensor.dtypes import DtypeLike
 from .. import functional as F
 from .. import init
 from ..linear import NonDynamicallyQuantizableLinear
@@ -37,7 +39,8 @@ class MultiheadAttention(Module):
     def __init__(
         self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True,
         add_bias_kv: bool = False, add_zero_attn: bool = False, kdim: int | None = None,
-        vdim: int | None = None, batch_first: bool = False, device: Any = None, dtype: Any = None,
+        vdim: int | None = None, batch_first: bool = False, device: DeviceLike = None,
+        dtype: DtypeLike = None,
     ) -> None:  # fmt: skip
         if embed_dim <= 0 or num_heads <= 0:
             raise ValueError(
@@ -56,7 +59,7 @@ class MultiheadAttention(Module):
             raise AssertionError("embed_dim must be divisible by num_heads")
         self._qkv_same_embed_dim = self.kdim == embed_dim and self.vdim == embed_dim
 
-        place = {"device": device, "dtype": dtype}
+        place: dict[str, Any] = {"device": device, "dtype": dtype}
         for name in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"):
             self.register_parameter(name, None)
         if self._qkv_same_embed_dim:

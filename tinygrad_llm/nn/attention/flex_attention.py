@@ -23,6 +23,7 @@ from ...functions.creation.filled import ones, zeros
 from ...functions.creation.ranges import arange
 from ...functions.shape.join import cat
 from ...tensor import Tensor, dtypes, wrap
+from ...tensor.device import DeviceLike
 from .. import functional as F
 
 __all__ = [
@@ -86,7 +87,7 @@ def _indices(B: int, H: int, rows: slice, columns: Any, device: Any) -> tuple[Te
 
 
 def create_mask(
-    mod_fn: Any, B: int | None, H: int | None, Q_LEN: int, KV_LEN: int, device: Any = None
+    mod_fn: Any, B: int | None, H: int | None, Q_LEN: int, KV_LEN: int, device: DeviceLike = None
 ) -> Tensor:
     """The mask of a mask_mod, or where a score_mod of zeros is not −∞: bool (B, H, Q_LEN, KV_LEN).
 
@@ -173,8 +174,8 @@ def _ordered(blocks: Any) -> tuple[Tensor, Tensor]:
 
 
 def create_block_mask(
-    mask_mod: MaskMod, B: int | None, H: int | None, Q_LEN: int, KV_LEN: int, device: Any = None,
-    BLOCK_SIZE: int | tuple[int, int] = BLOCK, _compile: bool = False,
+    mask_mod: MaskMod, B: int | None, H: int | None, Q_LEN: int, KV_LEN: int,
+    device: DeviceLike = None, BLOCK_SIZE: int | tuple[int, int] = BLOCK, _compile: bool = False,
     separate_full_blocks: bool = True,
 ) -> BlockMask:  # fmt: skip
     """The BlockMask of a mask_mod(b, h, q_idx, kv_idx), which returns True where a query looks.

@@ -20,11 +20,15 @@ import numpy as np
 
 from ... import random
 
-__all__ = ["Missing", "Quiet", "plain", "recorded", "replayed", "seen"]
+__all__ = ["Missing", "Quiet", "Undefined", "plain", "recorded", "replayed", "seen"]
 
 
 class Missing(Exception):
     """The child sent fewer values than the check looks at, or values of another kind."""
+
+
+class Undefined(Exception):
+    """A learner's file lacks the name that a check asks for."""
 
 
 class _Record:
@@ -105,19 +109,30 @@ class Quiet:
     """
 
     def __init__(self, module: Any) -> None:
-        self.module = module  # for what draws no numbers and is called very often
+        self.module = module
+        self.nothing = ""  # the function that was called last, if it returned None
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(self.module, name)
-        return _quiet(value) if callable(value) else value
+        value = self.itself(name)
+        return self._quiet(name, value) if callable(value) else value
 
+    def itself(self, name: str) -> Any:
+        """The value of a name, for what draws no numbers and is called very often.
 
-def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*arguments: Any, **options: Any) -> Any:
-        state = random.get_rng_state()
-        try:
-            return function(*arguments, **options)
-        finally:
-            random.set_rng_state(state)
+        Raises: Undefined if the file has no such name.
+        """
+        if not hasattr(self.module, name):
+            raise Undefined(name)
+        return getattr(self.module, name)
 
-    return call
+    def _quiet(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            state = random.get_rng_state()
+            try:
+                result = function(*arguments, **options)
+            finally:
+                random.set_rng_state(state)
+            self.nothing = name if result is None else ""
+            return result
+
+        return call

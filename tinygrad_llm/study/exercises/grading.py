@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import sys
 import traceback
@@ -16,6 +17,7 @@ import numpy as np
 
 from ...arrays.memory import is_array
 from ...autograd.engine import ENGINE_FIELDS, OPS, Op
+from ...files.program import command_line
 from ..check.diagnose import close, diagnose
 from ..check.samples import Ran, samples
 from ..common.source import input_name
@@ -31,8 +33,8 @@ from . import (  # noqa: F401, they enter their checks
     variant_checks,
 )
 from .catalogue import exercise
-from .evidence import Missing, Quiet, recorded, replayed, seen
-from .task_checks import CHECKS, Wrong
+from .evidence import Missing, Quiet, Undefined, recorded, replayed, seen
+from .task_checks import CHECKS, ENDS, Wrong
 
 __all__ = ["MEMORY_LIMIT", "Row", "graded", "grade", "verdict"]
 
@@ -70,7 +72,9 @@ def graded(name: str, path: Path) -> tuple[list[dict[str, Any]], list[list[Any]]
             row, values = _recorded("values", partial(_op_values, name, _class(name, module)), path)
             rows += [] if row.ok else [row]
         return [asdict(row) for row in rows], [values] + [[] for _ in rows[1:]]
-    pairs = [_recorded(aspect, partial(f, Quiet(module)), path) for aspect, f in CHECKS[name]]
+    if nothing := _defines_nothing(name, module):
+        return [asdict(Row("the file", False, nothing))], [[]]
+    pairs = [_checked(aspect, f, Quiet(module), path) for aspect, f in CHECKS[name]]
     return [asdict(row) for row, _ in pairs], [values for _, values in pairs]
 
 
@@ -173,7 +177,7 @@ def _class(name: str, module: types.ModuleType) -> Any:
 def _grade_op(name: str, module: types.ModuleType, path: Path) -> list[Row]:
     true, cls = OPS[name], _class(name, module)
     if not (isinstance(cls, type) and issubclass(cls, Op)):
-        return [Row("the file", False, f"it defines no class {true.__name__}(Op)")]
+        return [Row("the file", False, _lacks(name, f"class {true.__name__}(Op)"))]
     if "backward" not in vars(cls):
         return [Row("the file", False, f"the class {true.__name__} has no backward")]
     for sample in samples(name):
@@ -181,6 +185,8 @@ def _grade_op(name: str, module: types.ModuleType, path: Path) -> list[Row]:
             ran, expected = sample.run(cls), sample.run(true)
         except Exception as error:
             return [Row("forward", False, f"forward {words_of(error, path)}")]
+        if any(np.asarray(a.array).dtype == object for a in ran.outputs):  # an array of None
+            return [Row("forward", False, f"forward returned no array: {ENDS}")]
         for a, b in zip(ran.outputs, expected.outputs, strict=True):
             if a.shape != b.shape or not np.allclose(a.array, b.array, equal_nan=True):
                 return [Row("forward", False, "forward was changed: it returns something else")]
@@ -309,6 +315,30 @@ def _saved_bytes(op: Op) -> int:
 
 
 # ------------------------------------------------------------------------------- things to build
+def _defines_nothing(name: str, module: types.ModuleType) -> str:
+    """What is wrong with a file that defines nothing of what the exercise asks for, else ""."""
+    tree = ast.parse(exercise(name).solution())
+    asked = [x.name for x in tree.body if isinstance(x, ast.FunctionDef | ast.ClassDef)]
+    if any(hasattr(module, one) for one in asked):
+        return ""
+    return _lacks(name, " and no ".join(asked))
+
+
+def _lacks(name: str, what: str) -> str:
+    again = command_line("exercise", "start", name, "--again")
+    return f"it defines no {what}: {again} writes the file to fill in"
+
+
+def _checked(
+    aspect: str, check: Callable[[Any], None], quiet: Quiet, path: Path
+) -> tuple[Row, list[Any]]:
+    """The row of a check that runs with the learner's module, and the values that it saw."""
+    row, values = _recorded(aspect, partial(check, quiet), path)
+    if not row.ok and quiet.nothing and "None" in row.text:
+        row = Row(aspect, False, f"{quiet.nothing} returned None: {ENDS}")
+    return row, values
+
+
 def _recorded(aspect: str, check: Callable[[], None], path: Path) -> tuple[Row, list[Any]]:
     """The row of a check that runs with the learner's code, and the values that it saw."""
     with recorded() as values:
@@ -316,6 +346,16 @@ def _recorded(aspect: str, check: Callable[[], None], path: Path) -> tuple[Row, 
             check()
         except Wrong as error:
             return Row(aspect, False, str(error)), values
+        except Undefined as error:
+            return Row(aspect, False, f"the file defines no {error}"), values
         except Exception as error:
-            return Row(aspect, False, f"the code {words_of(error, path)}"), values
+            return Row(aspect, False, _failed(error, path)), values
     return Row(aspect, True), values
+
+
+def _failed(error: Exception, path: Path) -> str:
+    """What an exception says of the learner's code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if "NoneType" in str(error) and not any(f.filename == str(path) for f in frames):
+        return f"the code returned None where a value is needed: {ENDS}"
+    return f"the code {words_of(error, path)}"

@@ -9,6 +9,7 @@ import numpy as np
 
 from .evidence import seen
 
+ENDS = "does the function or method end with `return ...`?"
 CHECKS: dict[str, list[tuple[str, Callable[[Any], None]]]] = {}
 
 
@@ -30,7 +31,7 @@ def same(got: Any, expected: Any, what: str, hint: str = "") -> None:
     """Raises: Wrong, with both values, unless they are equal except for rounding."""
     got = seen(got)
     if got is None:
-        raise Wrong(f"{what}: None was returned")
+        raise Wrong(f"{what}: None was returned: {ENDS}")
     a, b = (np.asarray(getattr(x, "array", x), dtype=np.float64) for x in (got, expected))
     if a.shape != b.shape:
         raise Wrong(f"{what}: shape {a.shape}, should be {b.shape}{_hint(hint)}")
@@ -50,11 +51,11 @@ def _order(module: Any, inputs: list[tuple[int, ...]]) -> None:
     """Check the order of a graph whose node i was made from the nodes inputs[i], all before it."""
     nodes: list[Any] = []
     for numbers in inputs:
-        nodes.append(module.module.Node(*(nodes[n] for n in numbers)))
+        nodes.append(module.itself("Node")(*(nodes[n] for n in numbers)))
     number = {id(node): i for i, node in enumerate(nodes)}
     returned = module.topological_order(nodes[-1])
     if returned is None:
-        raise Wrong("None was returned: return the list")
+        raise Wrong(f"None was returned: {ENDS}")
     order = seen(np.array([number.get(id(node), -1) for node in returned], np.int64)).tolist()
     place = {n: i for i, n in enumerate(order)}
     if len(place) < len(order):
