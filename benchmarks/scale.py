@@ -1,7 +1,7 @@
 """A GPT's training step on several ranks, against one process with as many threads.
 
     python -m benchmarks scale                                  1 and 2 ranks on two cores, char
-    python -m benchmarks scale --config gpt2 --ranks 1 2 4 8
+    python -m benchmarks scale --config gpt2 --ranks 1 2 4 8 --batch 8
     python -m benchmarks scale --table benchmarks/scale.txt     writes the table too
     python -m benchmarks scale --device cuda --help             on GPUs
 
@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from . import common, machine
-from .configs import CONFIGS
+from .configs import CONFIGS, Config
 
 SIDES = ("threads", "ddp", "zero1")
 WARM_UP, LIMIT = 2, 300.0  # steps; seconds for one side
@@ -40,7 +40,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any] | None:
     """Seconds of each step, and the share of waiting; None on ranks other than the first."""
     from .our_gpt import training
 
-    config = CONFIGS[options.config]
+    config = config_of(options)
     torch, model, optimizer, idx, targets = training(config)
     if options.side == "threads":
         return {"times": _timed(_step_of(model.loss, optimizer, idx, targets), options.steps)}
@@ -81,6 +81,12 @@ def measure(options: argparse.Namespace) -> dict[str, Any] | None:
     return {"times": times, "waiting": waiting} if rank == 0 else None
 
 
+def config_of(options: argparse.Namespace) -> Config:
+    """The model, with the texts of a step that were asked for."""
+    config = CONFIGS[options.config]
+    return config._replace(batch_size=options.batch or config.batch_size)
+
+
 def _step_of(loss_of: Any, optimizer: Any, *given: Any) -> Any:
     def step() -> None:
         loss_of(*given).backward()
@@ -112,7 +118,8 @@ def run_side(side: str, ranks: int, threads: int, options: argparse.Namespace) -
     from tinygrad_llm.distributed.mpi_library import find_mpiexec
 
     command = [sys.executable, "-m", "benchmarks", "scale", "--side", side,
-               "--config", options.config, "--steps", str(options.steps)]  # fmt: skip
+               "--config", options.config, "--steps", str(options.steps),
+               "--batch", str(options.batch)]  # fmt: skip
     if side != "threads":
         mpiexec = find_mpiexec()
         if mpiexec is None:
@@ -129,14 +136,16 @@ def run_side(side: str, ranks: int, threads: int, options: argparse.Namespace) -
 def on_cpu(options: argparse.Namespace) -> dict[str, Any]:
     """The table of a CPU."""
     cores = options.cores or len(os.sched_getaffinity(0))
-    config = CONFIGS[options.config]
+    config = config_of(options)
     runs: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for _ in range(options.rounds):
-        for side in SIDES:
+        for side in ("threads", *options.sides):
             for ranks in [1] if side == "threads" else options.ranks:
                 threads = max(1, cores // ranks)
                 result = run_side(side, ranks, threads, options)
                 runs.setdefault((side, ranks), []).append(result)
+                ms = statistics.median(result["times"]) * 1e3
+                sys.stderr.write(f"{side} on {ranks} x {threads} threads: {ms:.1f} ms per step\n")
     lines = [
         f"{options.config}: {config.n_tokens} tokens per step, {cores} cores; {machine.describe()}",
         "",
@@ -170,6 +179,8 @@ def main(argv: list[str]) -> dict[str, Any] | None:
         return scale_gpu.main(parser.parse_args(argv))
     parser.add_argument("--config", choices=CONFIGS, default="char")
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--sides", nargs="+", choices=SIDES[1:], default=SIDES[1:])
+    parser.add_argument("--batch", type=common.whole_number(0), default=0, help="texts of a step")
     parser.add_argument("--cores", type=int, help="in all; those of this process if not given")
     parser.add_argument("--steps", type=int, default=0, help="timed in each process")
     parser.add_argument("--rounds", type=int, default=3)

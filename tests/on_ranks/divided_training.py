@@ -5,7 +5,9 @@ With the environment variable LONG more schemes, dtypes and steps.
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 
 import numpy as np
 import pytest
@@ -18,9 +20,12 @@ from on_ranks.shared_batches import ADAMW, SGD, ragged, same_numbers, shared_fol
 from on_ranks.training import model_of
 from tinygrad_llm import optim
 from tinygrad_llm.distributed.fsdp import whole_model
-from tinygrad_llm.training import Trainer, find_checkpoint
+from tinygrad_llm.distributed.traffic import watching
+from tinygrad_llm.training import Trainer, checkpoint, divided_checkpoint, find_checkpoint
+from tinygrad_llm.training.checkpoint import StorageError
 from tinygrad_llm.training.ranks import AnotherRankError, Ranks
 from tinygrad_llm.training.sharding import shard_model
+from tinygrad_llm.training.storage import Storage
 from tinygrad_llm.training.weight_decay import decay_groups
 from tinygrad_llm.weights import load_file
 
@@ -87,6 +92,66 @@ def check_a_checkpoint_is_that_of_one_process():
     dist.barrier()
     if LONG:
         assert run("fsdp", 3 * n + 3)[1].step == 3 * n + 3  # of what one process wrote
+
+
+def saved_by(folder, steps, **options):
+    """The trainer of a run, and what its ranks sent for its checkpoint: bytes."""
+    exchanges = []
+    save = Storage.save
+
+    def watched(self, *args, **kwargs):
+        with watching(exchanges.append):
+            save(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Storage, "save", watched)
+        trainer, result = trained(
+            torch.float32, decayed, "fsdp", steps, folder=folder, checkpoint_every=100, **options
+        )  # fmt: skip
+    sent = sum(n for e in exchanges for n in e.sent().values())
+    return trainer, result, sent
+
+
+def files_of(result):
+    return [
+        (result.checkpoint / name).read_bytes()
+        for name in ("model.safetensors", "training.safetensors")
+    ]
+
+
+def check_each_rank_writes_its_rows():
+    """Nothing is sent but small things; the files are those that rank 0 writes alone."""
+    first, second = shared_folder("rows"), shared_folder("joined")
+    trainer, result, sent = saved_by(first, 2)
+    parameters = sum(4 * p.numel() for p in trainer.model.parameters())  # of this rank
+    with pytest.MonkeyPatch.context() as patch:  # as on machines without a common file system
+        if dist.get_rank() == dist.get_world_size() - 1:
+            patch.setattr(divided_checkpoint.os.path, "isdir", lambda path: False)
+        _, joined, sent_to_first = saved_by(second, 2)
+    assert sent + 2 * parameters < sent_to_first, (sent, sent_to_first, parameters)
+    dist.barrier()
+    assert files_of(result) == files_of(joined)
+    find_checkpoint(result.checkpoint)  # sizes and sums are right
+    assert not [p for p in result.checkpoint.parent.iterdir() if p.name.startswith(".")]
+
+
+def check_a_rank_whose_disk_is_full():
+    """No checkpoint of that name is left, and rank 0 says which rank it was."""
+    folder, last = shared_folder("full"), dist.get_world_size() - 1
+
+    def refuses(path, tensors):
+        raise OSError(errno.ENOSPC, "full", str(path))
+
+    with pytest.MonkeyPatch.context() as patch:
+        if dist.get_rank() == last:
+            patch.setattr(checkpoint, "write_parts", refuses)
+        with pytest.raises((StorageError, AnotherRankError)) as caught:
+            saved_by(folder, 2)
+    if dist.get_rank() == 0:
+        message = rf"checkpoint of step 2 was not written: rank {last}: .*the disk is full"
+        assert re.search(message, str(caught.value)), caught.value
+    dist.barrier()
+    assert not list((folder / "checkpoints").iterdir())
 
 
 def check_a_loss_that_is_not_finite_is_reported_by_its_rank():

@@ -13,6 +13,7 @@ import tinygrad_llm as torch
 import tinygrad_llm.distributed as dist
 from on_ranks.collectives import everyones, in_rank_order
 from on_ranks.models import TOLERANCE, Net, all_near, batches, equal_on_all_ranks, mine, near
+from on_ranks.sharded import gathered_ahead
 from tinygrad_llm import nn, optim, study
 from tinygrad_llm.nn.parallel import DistributedDataParallel as DDP
 
@@ -296,6 +297,10 @@ def check_fully_shard():
         ours, one = trained(dtype, make, shard)
         for a, b in zip(ours.parameters(), one.parameters(), strict=True):
             near(a.full_tensor().cpu(), b.detach().cpu(), 10 * TOLERANCE[dtype])
+
+
+def check_the_next_unit_is_gathered_ahead():
+    gathered_ahead(on_gpu)
 
 
 class Pair(nn.Module):

@@ -73,7 +73,7 @@ def check_memory_as_the_closed_forms_say():
     V = whole.words.weight.numel()
     del whole
     for reshard, between, most in (
-        (True, 12 * P / size, 16 * P / size + 4 * (3 * U + 2 * V)),
+        (True, 12 * P / size, 16 * P / size + 4 * (4 * U + 2 * V)),
         (False, 12 * P / size + 4 * P, 16 * P / size + 4 * (P + U)),
     ):
         tracemalloc.start()

@@ -13,6 +13,7 @@ import tinygrad_llm.distributed as dist
 from on_ranks.models import TOLERANCE, Net, all_near, batches, equal_on_all_ranks, mine
 from tinygrad_llm import nn, optim
 from tinygrad_llm.distributed.sharded import joined_parts
+from tinygrad_llm.distributed.traffic import watching
 from tinygrad_llm.nn.parallel import DistributedDataParallel as DDP
 
 mse = nn.functional.mse_loss
@@ -323,6 +324,116 @@ def check_whole_parameters_are_dropped_after_forward():
         loss.backward()
         assert len(made) == reshard and unit.again is None
     assert alive[True] == 0 < alive[False], alive
+
+
+class Told(Block):
+    """A block that says when its forward pass begins, and when its backward pass does."""
+
+    def __init__(self, dtype, say, number):
+        super().__init__(dtype)
+        self.__dict__["say"] = say
+        self.number = number
+
+    def forward(self, x):
+        self.say(f"forward {self.number}")
+        y = super().forward(x)
+        if y.requires_grad:
+            y.register_hook(lambda g: self.say(f"backward {self.number}"))
+        return y
+
+
+class Path(Blocks):
+    """Blocks of which a call may leave some out."""
+
+    def __init__(self, dtype, say=lambda line: None, numbers=range(3)):
+        super().__init__(dtype)
+        self.blocks = nn.ModuleList(Told(dtype, say, i) for i in numbers)
+
+    def forward(self, ids, numbers=(0, 1, 2)):
+        x = self.words(ids)
+        for i in numbers:
+            x = self.blocks[i](x)
+        return self.head(self.norm(x))
+
+
+def told_step(model, ids, log, numbers=(0, 1, 2)):
+    """A step without an optimizer: what was exchanged, and what the blocks said, in order."""
+    log.clear()
+    with watching(lambda exchange: log.append(exchange.what.partition(" of ")[0])):
+        logits = model(ids, numbers)
+        (logits * logits).mean().backward()
+    return list(log)
+
+
+def gathered_ahead(move=lambda model: model):
+    """Each unit's parameters are on their way before the unit before it computes."""
+    log: list[str] = []
+    model = sharded(move(Path(torch.float32, log.append)))
+    ids = move(torch.arange(6).view(1, 6))
+    first, second, third = (told_step(model, ids, log) for _ in range(3))
+    ends = ["average", "backward 1", "unshard", "average", "backward 0", "average", "average"]
+    assert first == [
+        "unshard", "unshard", "forward 0", "unshard", "forward 1", "unshard", "forward 2",
+        "unshard", "backward 2", "unshard", "average", "backward 1", "unshard", "average",
+        "backward 0", "unshard", "average", "average",
+    ]  # fmt: skip
+    assert second == third == [
+        "unshard", "unshard", "unshard", "forward 0", "unshard", "forward 1", "forward 2",
+        "unshard", "unshard", "backward 2", "unshard", *ends,
+    ]  # fmt: skip
+
+
+def check_the_next_unit_is_gathered_ahead():
+    gathered_ahead()
+
+
+def check_units_that_are_called_in_another_order():
+    dtype = torch.float64
+    ours, one = sharded(Path(dtype)), Path(dtype)
+    ids = torch.arange(12 * 5).view(12, 5) % 17
+    paths = [(0, 1, 2), (0, 1, 2), (0, 2), (0, 2), (2, 1, 1, 0), (2, 1, 1, 0), (0, 1, 2), (1,)]
+    for numbers in paths:
+        told_step(ours, mine(ids), [], numbers)
+        told_step(one, ids, [], numbers)
+        for (name, p), (_, q) in zip(ours.named_parameters(), one.named_parameters(), strict=True):
+            assert (p.grad is None) == (q.grad is None), (numbers, name)
+            if q.grad is not None:
+                assert torch.allclose(gradient(p) * 1.0, q.grad, rtol=1e-11, atol=1e-13), (
+                    numbers, name,
+                )  # fmt: skip
+                with torch.no_grad():
+                    p -= 0.1 * p.grad
+                    q -= 0.1 * q.grad
+                p.grad = q.grad = None
+        with torch.no_grad():
+            assert torch.allclose(ours(ids, numbers), one(ids, numbers), rtol=1e-11)
+
+
+def check_a_step_after_one_that_failed():
+    """What the failed one had gathered is not used: the numbers have changed since."""
+    dtype = torch.float64
+    ours, one = sharded(Path(dtype)), Path(dtype)
+    ids = torch.arange(12 * 5).view(12, 5) % 17
+    for _ in range(2):
+        told_step(ours, mine(ids), [])
+
+    def fails(line):
+        if line == failing:
+            raise KeyError(line)
+
+    for failing in ("forward 1", "backward 1"):
+        ours.blocks[1].__dict__["say"] = fails
+        with pytest.raises(KeyError, match=failing):
+            told_step(ours, mine(ids), [])
+        ours.blocks[1].__dict__["say"] = lambda line: None
+        with torch.no_grad():
+            for p in (*ours.parameters(), *one.parameters()):
+                p *= 1.25
+                p.grad = None
+        told_step(ours, mine(ids), [])
+        told_step(one, ids, [])
+        for (name, p), (_, q) in zip(ours.named_parameters(), one.named_parameters(), strict=True):
+            assert torch.allclose(gradient(p), q.grad, rtol=1e-11, atol=1e-13), (failing, name)
 
 
 def check_what_fully_shard_refuses():

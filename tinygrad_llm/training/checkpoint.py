@@ -20,10 +20,11 @@ import errno
 import math
 import os
 import re
+import secrets
 import shutil
 import zlib
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,15 +38,20 @@ from ..layers.value import VALUE_HEAD, add_value_head
 from ..nn import Module
 from ..tensor import device
 from ..weights import SafeTensorsError, SafeTensorsFile, load_file, pack, unpack
-from ..weights.formats.safetensors import load_model, save_file, save_state
+from ..weights.formats.safetensors import load_model, save_file, save_state, write_parts
 
 __all__ = [
     "Checkpoint",
     "StorageError",
+    "begin_checkpoint",
     "checkpoints_in",
+    "discard_checkpoint",
     "explain_os_error",
     "find_checkpoint",
+    "finish_checkpoint",
+    "not_written",
     "save_checkpoint",
+    "write_rows",
 ]
 
 _NAME = re.compile(r"step-(\d+)(?:-(\d+))?")
@@ -333,9 +339,23 @@ def save_checkpoint(
     Returns the new folder.
     Raises: StorageError if the disk refuses; the checkpoints that were there before stay.
     """
+    temporary = begin_checkpoint(folder, step, model, state, config, files=files, weights=weights)
+    return finish_checkpoint(temporary, step, keep)
+
+
+def begin_checkpoint(
+    folder: str | Path, step: int, model: Module, state: Mapping[str, Any],
+    config: Mapping[str, Any], *, files: Mapping[str, bytes] | None = None,
+    weights: Mapping[str, Any] | None = None,
+) -> Path:  # fmt: skip
+    """The files of a checkpoint, under a temporary name, which is returned.
+
+    Of tensors that are a Part (see weights/formats/parts.py) there is only the room in them:
+    `write_rows` fills it. Raises: as save_checkpoint.
+    """
     folder = local_path(folder)
-    temporary = folder / f".writing-{os.getpid()}"
-    try:
+    temporary = folder / f".writing-{os.getpid()}-{secrets.token_hex(4)}"
+    with _discarded_if_refused(temporary, step):
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
         temporary.mkdir()
@@ -348,22 +368,60 @@ def save_checkpoint(
         contents = {"step": step, "config": config, "state": tree}
         for name, data in {"state.json": _json(contents), **(files or {})}.items():
             _write(temporary / name, data)
+    return temporary
+
+
+def write_rows(temporary: Path, state: Mapping[str, Any], weights: Mapping[str, Any]) -> None:
+    """Write this rank's rows of weights and state into the files that rank 0 has begun.
+
+    Raises: OSError from the disk.
+    """
+    write_parts(temporary / "model.safetensors", weights)
+    write_parts(temporary / "training.safetensors", pack(state)[1])
+
+
+def finish_checkpoint(temporary: Path, step: int, keep: int = 3) -> Path:
+    """The checkpoint under its name, after all files in the temporary folder are written.
+
+    Raises: as save_checkpoint.
+    """
+    folder = temporary.parent
+    with _discarded_if_refused(temporary, step):
         names = sorted(path.name for path in temporary.iterdir())
         sums = {name: [(temporary / name).stat().st_size, _crc(temporary / name)] for name in names}
         _write(temporary / "manifest.json", _json({"format": _FORMAT, "files": sums}))
         sync_folder(temporary)
         final = _free_name(folder, step)
         os.rename(temporary, final)
-    except BaseException as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, OSError):
-            line = explain_os_error(error, temporary)
-            raise StorageError(f"the checkpoint of step {step} was not written: {line}") from error
-        raise
     sync_folder(folder)
     for path in checkpoints_in(folder)[: -max(1, keep)]:
         _remove(path)
     return final
+
+
+def discard_checkpoint(temporary: Path) -> None:
+    """Remove what begin_checkpoint has written."""
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _discarded_if_refused(temporary: Path, step: int) -> Iterator[None]:
+    """A block after whose errors the temporary folder is gone.
+
+    Raises: StorageError in place of an OSError.
+    """
+    try:
+        yield
+    except BaseException as error:
+        discard_checkpoint(temporary)
+        if isinstance(error, OSError):
+            raise StorageError(not_written(step, explain_os_error(error, temporary))) from error
+        raise
+
+
+def not_written(step: int, line: str) -> str:
+    """The message for a checkpoint that the disk refused."""
+    return f"the checkpoint of step {step} was not written: {line}"
 
 
 def _json(value: Any) -> bytes:

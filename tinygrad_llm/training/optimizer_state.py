@@ -1,27 +1,33 @@
 """Weights and an optimizer's state over ranks, as one process would have them.
 
-Of divided parameters the parts are joined one parameter after the other, in the CPU's memory of
-rank 0: no GPU holds the whole model.
+Of divided parameters either each rank's rows, for files that all ranks write; or the parts joined
+one parameter after the other, in the CPU's memory of rank 0: no GPU holds the whole model.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..arrays.devices import to_numpy
+from ..distributed.parts import own_slice
 from ..distributed.sharded import joined_parts
 from ..nn import Module
 from ..optim import Optimizer
 from ..tensor import Tensor, wrap
+from ..weights.formats.parts import Part
 from .ranks import Ranks
 
 __all__ = [
+    "are_rows",
     "averaged",
     "at_gradients",
     "inner",
     "load_own_state",
     "load_whole_state",
+    "own_rows",
     "own_state",
+    "state_of_rows",
     "whole_state",
     "whole_weights",
 ]
@@ -105,6 +111,38 @@ def whole_weights(model: Module, ranks: Ranks) -> dict[str, Any] | None:
     return whole if ranks.first else {}
 
 
+def are_rows(model: Module, ranks: Ranks) -> bool:
+    """Whether each divided parameter is divided once, by rows, among all ranks."""
+    divided: list[Any] = [p for p in model.parameters() if _is_divided(p)]
+    return all(
+        p.division.dim == 0 and not p.earlier and p.division.group.size() == ranks.size
+        for p in divided
+    )
+
+
+def own_rows(model: Module) -> dict[str, Any]:
+    """The state dict with this rank's rows of divided parameters."""
+    divided = dict(model.named_parameters(remove_duplicate=False))
+    return {
+        name: _rows(value.array, divided.get(name)) if _is_divided(divided.get(name)) else value
+        for name, value in model.state_dict().items()
+    }
+
+
+def state_of_rows(optimizer: Optimizer) -> dict[str, Any]:
+    """The optimizer's state with this rank's rows of what has a divided parameter's shape."""
+    return _with_parts(optimizer, lambda parameter, value: _rows(value.array, parameter))
+
+
+def _rows(array: Any, parameter: Any) -> Part:
+    group, _, length = parameter.division
+    return Part(array, own_slice(group, length).start, parameter.whole_shape)
+
+
+def _is_divided(parameter: Any) -> bool:
+    return hasattr(parameter, "division")
+
+
 def _parameters(optimizer: Any) -> list[Any]:
     """The parameters, by their numbers in a state_dict()."""
     return [p for group in inner(optimizer).param_groups for p in group["params"]]
@@ -118,16 +156,22 @@ def _on_first(parameter: Any, part: Tensor, ranks: Ranks) -> Tensor | None:
 
 def _joined(optimizer: Optimizer, ranks: Ranks) -> dict[str, Any]:
     """The state with what has a divided parameter's shape joined, on rank 0."""
+    state = _with_parts(optimizer, lambda parameter, value: _on_first(parameter, value, ranks))
+    return state if ranks.first else {}
+
+
+def _with_parts(optimizer: Optimizer, change: Callable[[Any, Tensor], Any]) -> dict[str, Any]:
+    """The state with change(parameter, value) of each value of a divided parameter's shape."""
     state, parameters = own_state(optimizer), _parameters(optimizer)
     entries: dict[Any, Any] = {}
     for number, entry in state["state"].items():
         parameter = parameters[number]
         entries[number] = {
-            name: _on_first(parameter, value, ranks)
-            if hasattr(parameter, "division") and _like(value, parameter.array.shape) else value
+            name: change(parameter, value)
+            if _is_divided(parameter) and _like(value, parameter.array.shape) else value
             for name, value in entry.items()
         }  # fmt: skip
-    return {**state, "state": entries} if ranks.first else {}
+    return {**state, "state": entries}
 
 
 def _own_parts(entry: Any, parameter: Any) -> Any:

@@ -120,7 +120,7 @@ class Ranks:
     def together(self) -> Iterator[None]:
         """A block after which all ranks go on or none: they wait for each other at its end.
 
-        Ranks exchange nothing inside it.
+        Inside it ranks exchange nothing, or all exchange the same before any has an error.
         Raises: the error of this rank, if no rank before it has one; AnotherRankError otherwise
         where any rank has an error.
         """

@@ -22,10 +22,11 @@ from .checkpoint import (
     find_checkpoint,
     save_checkpoint,
 )
+from .divided_checkpoint import save_divided
 from .live import LiveFiles
 from .loggers import make_logger
 from .metrics import Metrics
-from .optimizer_state import load_whole_state, whole_state, whole_weights
+from .optimizer_state import load_whole_state, whole_state
 from .options import TrainingOptions, blame
 from .progress import Progress
 from .ranks import ALONE, Ranks
@@ -98,7 +99,6 @@ class Storage:
             "seconds": counters.seconds,
             "last_loss": counters.last_loss,
             "val_loss": counters.val_loss,
-            "optimizer": whole_state(setup.optimizer, self.ranks),
             "scheduler": None if setup.scheduler is None else setup.scheduler.state_dict(),
             "average": None if setup.average is None else setup.average.state_dict(),
             "noise_scale": None if setup.noise is None else setup.noise.state_dict(),
@@ -106,27 +106,39 @@ class Storage:
             "random_of_ranks": self.ranks.random_states(),
             "data": setup.stream.state_dict(),
         }
-        weights = whole_weights(setup.model, self.ranks)
+        if not self.ranks.sharded:
+            state["optimizer"] = whole_state(setup.optimizer, self.ranks)
         with self.ranks.together():
-            if self.ranks.first:
-                self._write(setup, counters, state, weights, final)
+            if self.ranks.sharded or self.ranks.first:
+                self._write(setup, counters, state, final)
         written = self.ranks.same(None if self.checkpoint is None else str(self.checkpoint))
         self.checkpoint = None if written is None else Path(written)
 
+    def _files(self, setup: Setup, counters: Counters, state: Mapping[str, Any]) -> Path | None:
+        """Writes the files of a checkpoint; its folder, on the ranks that know it.
+
+        Raises: StorageError from the disk.
+        """
+        folder, keep, config = self.checkpoint_folder, self.options.keep, self._config(setup)
+        assert folder is not None
+        if self.ranks.sharded:
+            return save_divided(
+                self.ranks, folder, counters.step, setup.model, setup.optimizer, state, config,
+                self.files, keep,
+            )  # fmt: skip
+        return save_checkpoint(
+            folder, counters.step, setup.model, state, config, files=self.files, keep=keep
+        )
+
     def _write(
-        self, setup: Setup, counters: Counters, state: Mapping[str, Any],
-        weights: Mapping[str, Any] | None, final: bool,
-    ) -> None:  # fmt: skip
-        """Writes the files of a checkpoint.
+        self, setup: Setup, counters: Counters, state: Mapping[str, Any], final: bool
+    ) -> None:
+        """Writes a checkpoint; all ranks call it where the parameters are divided.
 
         Raises: StorageError if `final` and it could not be written.
         """
-        assert self.checkpoint_folder is not None
         try:
-            self.checkpoint = save_checkpoint(
-                self.checkpoint_folder, counters.step, setup.model, state, self._config(setup),
-                files=self.files, keep=self.options.keep, weights=weights,
-            )  # fmt: skip
+            self.checkpoint = self._files(setup, counters, state)
             self.metrics.recover()
             if self.metrics.problem is not None:
                 line = explain_os_error(self.metrics.problem, self.folder or "")

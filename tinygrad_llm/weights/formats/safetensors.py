@@ -12,6 +12,7 @@ contiguous first, and replaces the file in one step (see files/atomic.py).
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ from ...files.paths import local_path
 from ...files.untrusted import element_count
 from ...tensor import wrap
 from .numbers import extended_dtype, itemsize, widened
+from .parts import Part
 
 __all__ = [
     "SafeTensorsError",
@@ -37,6 +39,7 @@ __all__ = [
     "save",
     "save_file",
     "save_model",
+    "write_parts",
 ]
 
 _PLAIN = {
@@ -123,7 +126,8 @@ class SafeTensorsFile(Mapping[str, np.ndarray]):
         texts = isinstance(self.metadata, dict) and all(map(_is_text, self.metadata.values()))
         if not texts:
             raise SafeTensorsError(f"{where}: its __metadata__ does not map names to texts")
-        self._data = raw[8 + length :]
+        self._start = 8 + length
+        self._data = raw[self._start :]
         self._where = where
         self._entries = {name: _entry(where, name, entry) for name, entry in header.items()}
         self._check_layout()
@@ -162,6 +166,10 @@ class SafeTensorsFile(Mapping[str, np.ndarray]):
     def dtype(self, name: str) -> str:
         """The dtype of an array as the file names it: "F32", "BF16", "I64" ..."""
         return self._entries[name][0]
+
+    def place(self, name: str) -> int:
+        """Where the bytes of an array begin in the file."""
+        return int(self._start) + self._entries[name][2]
 
     def __repr__(self) -> str:
         return f"SafeTensorsFile({self._where}, {len(self)} arrays, {len(self._data):,} bytes)"
@@ -246,8 +254,11 @@ def _as_array(name: str, value: Any) -> np.ndarray:
 def _write(
     file: BinaryIO, tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write the whole of a safetensors file into an open file."""
-    arrays = {name: _as_array(name, value) for name, value in tensors.items()}
+    """Write the whole of a safetensors file into an open file; room for what is a Part."""
+    arrays: dict[str, Any] = {
+        name: value if isinstance(value, Part) else _as_array(name, value)
+        for name, value in tensors.items()
+    }
     for key, value in (metadata or {}).items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise TypeError(f"metadata maps texts to texts, but {key!r} has {value!r}")
@@ -270,7 +281,11 @@ def _write(
     text += b" " * (-len(text) % 8)
     file.write(len(text).to_bytes(8, "little") + text)
     for name in order:
-        file.write(arrays[name].reshape(-1).view(np.uint8).data)  # without a copy
+        array = arrays[name]
+        if isinstance(array, Part):
+            file.truncate(file.seek(array.nbytes, io.SEEK_CUR))
+        else:
+            file.write(array.reshape(-1).view(np.uint8).data)  # without a copy
 
 
 def save_file(
@@ -284,6 +299,26 @@ def save_file(
     """
     with atomic_write(path) as file:
         _write(file, tensors, metadata)
+
+
+def write_parts(path: str | Path, tensors: Mapping[str, Any]) -> None:
+    """Write the rows of each Part into a file that save_file has made with the same names.
+
+    Every rank calls it; a name that the file lacks is that of a tied weight, stored once.
+    Raises: OSError from the disk; as SafeTensorsFile.
+    """
+    file = SafeTensorsFile(path)
+    places = {
+        name: file.place(name) + part.offset
+        for name, part in tensors.items() if isinstance(part, Part) and name in file
+    }  # fmt: skip
+    del file  # on Windows nothing else may have it open
+    with open(path, "r+b") as out:
+        for name, place in places.items():
+            out.seek(place)
+            out.write(_as_array(name, tensors[name].array).reshape(-1).view(np.uint8).data)
+        out.flush()
+        os.fsync(out.fileno())
 
 
 def save(tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> bytes:
@@ -314,7 +349,7 @@ def save_state(
         array = getattr(value, "array", value)
         original = first.setdefault(memory_key(array), name) if array.size else name
         if original == name:
-            kept[name] = array
+            kept[name] = value if isinstance(value, Part) else array
         else:
             shared[name] = original
     save_file(kept, path, {**(metadata or {}), **shared})

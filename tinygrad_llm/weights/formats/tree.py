@@ -16,6 +16,7 @@ import numpy as np
 from ...arrays.memory import is_array
 from ...files.untrusted import check_nesting, describe, is_flat
 from ...tensor import wrap
+from .parts import Part
 
 __all__ = ["pack", "unpack"]
 
@@ -42,6 +43,8 @@ def _pack(value: Any, path: str, arrays: dict[str, Any]) -> Any:
         return {"$scalar": _keep(np.asarray(value), path, arrays)}
     if is_array(value):
         return {"$array": _keep(value, path, arrays)}
+    if isinstance(value, Part):
+        return {"$tensor": _keep(value, path, arrays)}
     if is_array(getattr(value, "array", None)):
         return {"$tensor": _keep(value.array, path, arrays)}
     if isinstance(value, (list, tuple)):
