@@ -216,14 +216,14 @@ class GGUFRows(QuantizedMatrix):
         self.format, self.kind, self.rows = kind, kind.name.lower(), min(TILE, shape[0])
 
     def on(self, kind: str, index: int | None = None) -> QuantizedMatrix:
-        """Also raises: RuntimeError if the format has no integers, which a GPU needs."""
+        """Also raises: NotImplementedError for a GPU if the format has no integers."""
         if kind != "cuda":
             return self
         parts = integers(self.arrays["raw"].reshape(-1).view(self.format.dtype), self.format)
         if parts is None:
-            raise RuntimeError(
-                f"weights in {self.kind} are computed on a CPU only: load the model in another "
-                'format, such as quantize="q8_0"'
+            raise NotImplementedError(
+                f"weights in {self.kind} are computed on a CPU only: take another format for a "
+                "GPU, such as q8_0"
             )
         return of_integers(*parts, self.shape, self.kind).on(kind, index)
 
