@@ -370,6 +370,7 @@ def test_a_config_that_does_not_fit(folder, change, message):
     edit(folder, **change)
     with pytest.raises(ValueError, match=message) as error:
         from_pretrained(folder)
+    assert "safetensors" not in str(error.value)
     assert str(folder) in str(error.value)
 
 
