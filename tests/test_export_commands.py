@@ -195,6 +195,18 @@ def test_quantize_keeps_metadata_and_says_what_is_lost(tmp_path):
         np.testing.assert_array_equal(GGUFFile(same).raw(name), after.raw(name))
 
 
+def test_quantize_of_a_run_says_what_is_lost(tmp_path):
+    folder, model = run(tmp_path, "Llama")
+    out = tmp_path / "r.gguf"
+    code, output, _ = invoke("quantize", folder, out, "--kind", "Q4_1")
+    error, old, new = compare(model, GGUFFile(out))
+    assert code == 0 and f"changed by {error:.2%} of their size (root mean square)" in output
+    assert old == sum(p.nbytes for p in model.parameters()) and new < 0.3 * old
+    exact = save_gguf(model, tmp_path / "e.gguf", "F32")
+    assert compare(GGUFFile(exact), GGUFFile(out))[0] == pytest.approx(error, rel=1e-6)
+    assert 0.01 < error < 0.1
+
+
 def test_what_cannot_be_exported_is_one_line(tmp_path):
     folder, model = run(tmp_path, "Llama")
     path = save_gguf(model, tmp_path / "m.gguf")

@@ -731,6 +731,29 @@ def test_a_qlora_run_resumes_as_if_nothing_had_happened(published, kind):
     assert (code, err) == (0, ""), err
 
 
+def test_qlora_on_a_gpu_has_the_losses_of_a_cpu(published, other_device):
+    """Trained, stored, resumed and asked with --device cuda."""
+    options = [
+        "finetune", "instruct", "entries.json", "--base", "llama", "--lora", "--quantize", "nf4",
+        "--style", "alpaca", "--steps", 2, "--answers", 0,
+    ]  # fmt: skip
+    losses = {}
+    for device in ("cpu", other_device):
+        run = f"runs/{device}"
+        code, out, err = published(*options, "--device", device, "--out", run)
+        assert (code, err) == (0, ""), err
+        code, out, err = published("finetune", "instruct", "--resume", run, "--steps", 4)
+        assert (code, err) == (0, ""), err
+        rows = [json.loads(line) for line in Path(run, "metrics.jsonl").read_text().splitlines()]
+        losses[device] = [row[k] for row in rows for k in ("loss", "val_loss") if k in row]
+    assert len(losses["cpu"]) >= 6
+    np.testing.assert_allclose(losses[other_device], losses["cpu"], rtol=1e-5)
+    code, out, err = published(
+        "finetune", "ask", f"runs/{other_device}", "Hello", "--device", other_device
+    )
+    assert (code, err) == (0, ""), err
+
+
 @pytest.mark.parametrize("options, message", [
     (["--quantize", "q9"], "--quantize must be int8, q8_0, q4_0, q4_1, nf4, gguf, got 'q9'"),
     (["--quantize", "nf4"], "--quantize freezes the base: add --lora"),

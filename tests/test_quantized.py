@@ -11,16 +11,20 @@ from tinygrad_llm.layers.quantized import (
     QuantizedEmbedding,
     QuantizedLinear,
     dequantize,
+    load,
     matrices,
     quantize,
+    save,
 )
 from tinygrad_llm.models import registry
 from tinygrad_llm.models.exporting import save_gguf
 from tinygrad_llm.models.pretrained import from_pretrained, save_pretrained
+from tinygrad_llm.tensor import wrap
 from tinygrad_llm.training.plan import Measured, make_plan
 from tinygrad_llm.weights import quantized
 from tinygrad_llm.weights.formats.gguf import KINDS, GGUFFile, encode
 from tinygrad_llm.weights.formats.gguf.decode import decode
+from tinygrad_llm.weights.quantized.blocks import Blocks8
 from tinygrad_llm.weights.quantized.nf4 import NF4_VALUES, dynamic_values
 
 SHAPES = [(1, 64), (3, 64), (40, 128), (257, 64), (600, 192)]
@@ -175,7 +179,7 @@ def test_layers_compute_with_the_dequantised_weight():
     close(small(x).detach().array, linear(x).detach().array)
     assert "q4_1" in repr(small) and "12, 64, q8_0" in repr(rows)
     assert [name for name, _ in small.named_parameters()] == ["bias"]
-    with pytest.raises(IndexError, match="ids must be from 0 to 11, got 3 to 12"):
+    with pytest.raises(IndexError, match="index out of range: 12, expected 0 <= index < 12"):
         rows(torch.tensor([3, 12]))
     with pytest.raises(ValueError, match="got 'q9'"):
         QuantizedLinear(linear.weight, None, "q9")
@@ -305,3 +309,169 @@ def test_a_wrong_format_of_loading(tmp_path):
         from_pretrained(tmp_path, quantize="q5")
     with pytest.raises(ValueError, match='quantize="gguf" keeps the formats of a GGUF file'):
         from_pretrained(tmp_path, quantize="gguf")
+
+
+# --------------------------------------------------------------------------------- on a GPU
+@pytest.mark.parametrize("kind", quantized.FORMATS)
+@pytest.mark.parametrize("shape", [(3, 64), (257, 64), (600, 192)])
+def test_a_gpu_computes_as_a_cpu_does(kind, shape, other_device):
+    w = drawn(*shape)
+    w[0, :32] = 0
+    matrix = quantized.quantize(w, kind)
+    there = matrix.on(other_device)
+    assert there.on(other_device) is there is not matrix and matrix.on_cpu and not there.on_cpu
+    assert there.nbytes == matrix.nbytes and there.device == ("cuda", 0)
+    assert all(there.arrays[n].dtype == a.dtype for n, a in matrix.arrays.items())
+    np.testing.assert_allclose(there.dequantize().get(), matrix.dequantize(), rtol=1e-6)
+    for n, dtype in ((1, "f4"), (3, "f4"), (70, "f4"), (3, "f8")):
+        x, g = (drawn(n, m, seed=m).astype(dtype) for m in (shape[1], shape[0]))
+        gx, gg = (torch.from_numpy(a).to(other_device).array for a in (x, g))
+        y, back = there.product(gx), there.product_back(gg)
+        assert y.dtype == back.dtype == x.dtype
+        close(y.get(), matrix.product(x), 1e-5)
+        close(back.get(), matrix.product_back(g), 1e-5)
+    ids = np.array([0, shape[0] - 1, 0])
+    np.testing.assert_allclose(
+        there.take(torch.from_numpy(ids).to(other_device).array).get(), matrix.take(ids), rtol=1e-6
+    )
+    here = there.on("cpu")
+    for name, array in matrix.arrays.items():
+        np.testing.assert_array_equal(here.arrays[name], array)
+    np.testing.assert_array_equal(here.dequantize(), matrix.dequantize())
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precisions_multiply_in_float32(dtype, device):
+    matrix = quantized.quantize(drawn(40, 64), "q4_0").on(device)
+    x = torch.from_numpy(drawn(5, 64)).to(getattr(torch, dtype)).to(device)
+    exact = x.float().cpu().numpy() @ matrix.on("cpu").dequantize().T
+    got = wrap(matrix.product(x.array))
+    assert got.dtype == x.dtype
+    close(got.float().cpu().numpy(), exact, 2e-3 if dtype == "float16" else 1e-2)
+    back = wrap(matrix.product_back(got.array))
+    assert back.dtype == x.dtype and back.shape == x.shape
+
+
+def test_tiles_of_a_gpu_are_smaller_than_a_large_matrix(other_device, monkeypatch):
+    from tinygrad_llm.weights.quantized import matrix as matrix_module
+
+    monkeypatch.setattr(matrix_module, "GPU_TILE", 300 * 64)
+    for kind in ("nf4", "q4_1", "int8"):
+        matrix = quantized.quantize(drawn(1100, 64), kind)
+        there = matrix.on(other_device)
+        assert 3 <= there.n_tiles <= 5
+        x, g = drawn(4, 64), drawn(4, 1100)
+        gx, gg = (torch.from_numpy(a).to(other_device).array for a in (x, g))
+        close(there.product(gx).get(), matrix.product(x), 1e-5)
+        close(there.product_back(gg).get(), matrix.product_back(g), 1e-5)
+
+
+@pytest.mark.parametrize("name", ["Q4_0", "Q5_0", "Q2_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL"])
+def test_formats_of_gguf_on_a_gpu(name, other_device):
+    kind = KINDS[name]
+    rng = np.random.default_rng(0)
+    blocks = rng.integers(0, 256, (70, 2 * kind.n_bytes), np.uint8).view(kind.dtype)
+    for field in {"d", "m"} & set(kind.dtype.names):
+        blocks[field] = 0.01
+    raw = blocks.view(np.uint8).reshape(-1)
+    matrix = quantized.from_gguf(raw, kind, (70, 2 * kind.weights))
+    if name == "IQ4_NL":
+        with pytest.raises(NotImplementedError, match="iq4_nl are computed on a CPU only: take an"):
+            matrix.on(other_device)
+        return
+    there = matrix.on(other_device)
+    close(there.dequantize().get(), matrix.dequantize(), 1e-6)
+    assert there.kind == name.lower()
+
+
+def test_stacked_rows_on_a_gpu(other_device):
+    both = quantized.stack(
+        [quantized.quantize(drawn(n, 64, seed=n), k) for n, k in ((5, "q8_0"), (3, "nf4"))]
+    )
+    there = both.on(other_device)
+    assert there.on(other_device) is there
+    x, g, ids = drawn(2, 64), drawn(2, 8), np.array([7, 0, 4, 5])
+    gx, gg, gids = (torch.from_numpy(a).to(other_device).array for a in (x, g, ids))
+    close(there.dequantize().get(), both.dequantize(), 1e-6)
+    close(there.product(gx).get(), both.product(x), 1e-5)
+    close(there.product_back(gg).get(), both.product_back(g), 1e-5)
+    close(there.take(gids).get(), both.take(ids), 1e-6)
+    np.testing.assert_array_equal(there.on("cpu").dequantize(), both.dequantize())
+
+
+@pytest.mark.parametrize("kind", ["int8", "q4_1", "nf4"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_qlora_on_a_gpu_has_the_gradients_of_a_cpu(kind, tied, other_device, tmp_path):
+    model = llama(tie_weights=tied)
+    quantize(model, kind)
+    lora.add(model, rank=4, names=["att.*", "ff.*"])
+    for p in lora.parameters(model):
+        p.array[...] = drawn(*p.shape, seed=p.shape[0]) * 0.1
+    ids = torch.tensor([[1, 5, 9, 2, 33, 7, 8, 4]])
+
+    def gradients(device):
+        model.zero_grad()
+        given = ids.to(device)
+        loss = model.loss(given[:, :-1], given[:, 1:])
+        loss.backward()
+        return [loss.item()] + [p.grad.cpu().numpy() for p in lora.parameters(model)]
+
+    expected = gradients("cpu")
+    before = [m.dequantize() for m in matrices(model)]
+    size = sum(m.nbytes for m in matrices(model))
+    model.to(other_device)
+    assert {m.device for m in matrices(model)} == {("cuda", 0)}
+    assert (model.tok_emb.matrix is model.out_head.matrix) == tied
+    for mine, theirs in zip(gradients(other_device), expected, strict=True):
+        close(mine, theirs, 2e-5)
+    with pytest.raises(RuntimeError, match="input on cpu and quantised weights on cuda: move the"):
+        model.trf_blocks[0].ff.down(torch.zeros(1, 128))
+    with pytest.raises(IndexError, match="index out of range: 96, expected 0 <= index < 96"):
+        model.tok_emb(torch.tensor([96]).to(other_device))
+    save(model, tmp_path / "q.safetensors")
+    load(model, tmp_path / "q.safetensors")
+    assert {m.device for m in matrices(model)} == {("cuda", 0)}
+    model.cpu()
+    assert sum(m.nbytes for m in matrices(model)) <= 1.5 * size
+    for mine, theirs in zip(matrices(model), before, strict=True):
+        np.testing.assert_array_equal(mine.dequantize(), theirs)
+    for mine, theirs in zip(gradients("cpu"), expected, strict=True):
+        close(mine, theirs, 1e-5)
+
+
+def test_generating_on_a_gpu_with_a_quantised_model(other_device):
+    from tinygrad_llm.generation import generate
+
+    model = llama()
+    quantize(model, "nf4")
+    expected = generate(model, IDS.tolist(), 12).tolist()
+    assert generate(model.to(other_device), IDS.tolist(), 12).tolist() == expected
+
+
+def test_quantising_a_model_that_is_on_a_gpu(other_device):
+    expected, model = llama(), llama().to(other_device)
+    quantize(expected, "nf4")
+    quantize(model, "nf4")
+    assert {m.device for m in matrices(model)} == {("cuda", 0)}
+    added = lora.add(model, names=["qkv"])
+    assert added and {p.device.type for p in lora.parameters(model)} == {"cuda"}
+    dequantize(model)
+    assert model.out_head.weight.device.type == "cuda"
+    with torch.no_grad():
+        got = model(IDS.to(other_device)).cpu().numpy()
+    close(got, logits(expected), 1e-5)
+
+
+def test_a_module_that_does_not_fit_stays_where_it_is(other_device, monkeypatch):
+    """Matrices and parameters are moved together: an error leaves all of them in place."""
+    model = llama()
+    quantize(model, "q8_0")
+    monkeypatch.setattr(Blocks8, "on", refuses)
+    with pytest.raises(MemoryError):
+        model.to(other_device)
+    assert {p.device.type for p in model.parameters()} == {"cpu"}
+    assert all(m.on_cpu for m in matrices(model))
+
+
+def refuses(*args):
+    raise MemoryError

@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import io
+import re
 import sys
 import zipfile
 
@@ -137,6 +138,12 @@ def test_models_are_listed_and_shown(folders):
     assert "smollm2-135m-instruct" in listed and "Apache-2.0" in listed and "gpt2-xl" in listed
     row = next(line for line in listed.splitlines() if line.startswith("tiny "))
     assert row.endswith("not here")
+    rows = listed.split("\n\n")[0].splitlines()
+    starts = {name: place for line in rows for name in ("on this machine", "not here")
+              if (place := line.find(name)) > 0}  # fmt: skip
+    assert len(set(starts.values())) == 1 and any("size unknown" in line for line in rows)
+    ends = {re.search("MB|unknown", line).end() for line in rows}
+    assert len(ends) == 1
     install(folders)
     shown = CliRunner().invoke(app, ["models", "show", "tiny"]).output
     assert "licence          Open" in shown and "w.part1" in shown

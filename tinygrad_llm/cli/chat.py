@@ -80,7 +80,8 @@ def chat(
     from ..generation import Calculator, Conversation
 
     loaded, tokenizer = read_model(model, **weights)
-    loaded.to(device)
+    with blame("--quantize", NotImplementedError):
+        loaded.to(device)
     if calculator:
         system = " ".join(part for part in (system, Calculator().instruction) if part)
     with blame("--system" if system is not None else "MODEL", ValueError):

@@ -168,16 +168,14 @@ def quantize(
     kind: str = typer.Option("Q8_0", help=f"Of the matrices: {_KIND}"),
 ) -> None:
     """Raises: BadValue if MODEL, OUT or --kind cannot be used."""
-    _to_gguf(model, local_path(out), kind)
+    loaded, _ = _to_gguf(model, local_path(out), kind)
+    from ..models.exporting import compare
     from ..weights.formats.gguf import GGUFFile
 
     path = _gguf_of(model)
-    if path is not None:
-        from ..models.exporting import compare
-
-        error, before, after = compare(GGUFFile(path), GGUFFile(out))
-        say(f"{before / 1e6:,.1f} MB became {after / 1e6:,.1f} MB; the weights changed by "
-              f"{error:.2%} of their size (root mean square)")  # fmt: skip
+    error, before, after = compare(loaded if path is None else GGUFFile(path), GGUFFile(out))
+    say(f"{before / 1e6:,.1f} MB became {after / 1e6:,.1f} MB; the weights changed by "
+        f"{error:.2%} of their size (root mean square)")  # fmt: skip
 
 
 def _to_gguf(model: str, out: Path, kind: str) -> tuple[Any, Checkpoint | None]:

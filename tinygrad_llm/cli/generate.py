@@ -94,8 +94,6 @@ def check_weights(options: dict[str, Any], device: str) -> dict[str, Any]:
     weights = {name: options.pop(name) for name in WEIGHT_FLAGS}
     must_be("dtype", weights["dtype"] in DTYPES, f"one of {', '.join(DTYPES)}", weights["dtype"])
     check_device(device)
-    if weights["quantize"] is not None and device != "cpu":
-        raise BadValue("--quantize works on a CPU only: leave out --device")
     return weights
 
 
@@ -148,7 +146,8 @@ def generate(
     from ..generation import stream_text
 
     model, tokenizer = read_model(checkpoint, **weights)
-    model.to(device)
+    with blame("--quantize", NotImplementedError):
+        model.to(device)
     with blame("--prompt", ValueError):
         ids = _prompt_ids(tokenizer, prompt, chat)
     drafts = _drafts(draft, draft_tokens, device, tokenizer, prompt, weights["dtype"])

@@ -62,9 +62,14 @@ def _size(n_bytes: int | None) -> str:
 
 def list_models() -> None:
     """The function of `models list`."""
-    for name, model in _known().items():
-        here = "on this machine" if _places(model) else "not here"
-        say(f"{name:24} {_size(model.n_bytes):>9}  {model.licence:20} {here}")
+    rows = [
+        (name, _size(model.n_bytes), model.licence,
+         "on this machine" if _places(model) else "not here")
+        for name, model in _known().items()
+    ]  # fmt: skip
+    a, b, c, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
+    for name, size, licence, here in rows:
+        say(f"{name:{a}}  {size:>{b}}  {licence:{c}}  {here}")
     say("\ntinygrad-llm models show NAME   says more")
 
 

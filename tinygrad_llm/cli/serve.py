@@ -194,7 +194,8 @@ def _service(known: str, model: str, weights: dict[str, Any], device: str, limit
     from ..serve.service import Service
 
     made, tokenizer = read_model(model, **weights)
-    made.to(device)
+    with blame("--quantize", NotImplementedError):
+        made.to(device)
     engine = Engine(made, tokenizer, limits)
     engine.start()
     return Service(engine, known, end_tokens(made, tokenizer))

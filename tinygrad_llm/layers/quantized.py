@@ -3,7 +3,8 @@
     quantize(model, "q4_1")        every Linear and Embedding of a model, in place
     lora.add(model, names=["qkv"]) QLoRA: a frozen 4-bit base, and LoRA layers that are trained
 
-Formats: see tinygrad_llm/weights/quantized. On a CPU only.
+Formats: see tinygrad_llm/weights/quantized. They are quantised on a CPU; model.to("cuda") moves the
+codes as they are, and a GPU widens a matrix at every use.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.devices import device_of, follow, gpus, to_numpy, xp_of
+from ..arrays.ids import check_ids
 from ..autograd.function import Function
 from ..files.json_files import parse_json
 from ..files.untrusted import describe
@@ -49,21 +52,30 @@ class QuantizedProduct(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, matrix: QuantizedMatrix) -> Tensor:
         ctx.matrix = matrix
-        rows = _numpy(x.array).reshape(-1, matrix.shape[1])  # (..., I) -> (N, I)
+        _check_place(x.array, matrix)
+        rows = x.array.reshape(-1, matrix.shape[1])  # (..., I) -> (N, I)
         return wrap(matrix.product(rows).reshape(*x.shape[:-1], matrix.shape[0]))  # (..., O)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         O, I = ctx.matrix.shape
-        rows = np.ascontiguousarray(g.array).reshape(-1, O)  # (..., O) -> (N, O)
+        rows = xp_of(g.array).ascontiguousarray(g.array).reshape(-1, O)  # (..., O) -> (N, O)
         return wrap(ctx.matrix.product_back(rows).reshape(*g.shape[:-1], I)), None  # (..., I)
 
 
-def _numpy(array: Any) -> np.ndarray:
-    """Raises: RuntimeError if the array is not NumPy's."""
-    if not isinstance(array, np.ndarray):
-        raise RuntimeError("quantised weights are computed on a CPU: move the model and its input")
-    return array
+def _check_place(array: Any, matrix: QuantizedMatrix) -> None:
+    """Let CuPy work on the GPU that has an input and a matrix, if they are on one.
+
+    Raises: RuntimeError if they are on different devices.
+    """
+    if device_of(array)[0] != matrix.device[0]:
+        raise RuntimeError(
+            "Expected all tensors to be on the same device, but found an input on "
+            f"{device_of(array)[0]} and quantised weights on {matrix.device[0]}: move the model "
+            "with model.to(device) and its input with .to(device)"
+        )
+    if gpus.several:
+        follow([array, *matrix.arrays.values()], "quantised weights")
 
 
 class QuantizedLinear(Module):
@@ -74,6 +86,8 @@ class QuantizedLinear(Module):
     kind     the format if weight is not quantised yet: "int8", "q8_0", "q4_0", "q4_1" or "nf4"
     Raises: ValueError for another format, or rows that do not fill its blocks.
     """
+
+    _movable = ("matrix",)
 
     def __init__(self, weight: Any, bias: Tensor | None = None, kind: str = "q8_0") -> None:
         super().__init__()
@@ -105,6 +119,8 @@ class QuantizedEmbedding(Module):
     outside of the table.
     """
 
+    _movable = ("matrix",)
+
     def __init__(self, weight: Any, kind: str = "q8_0") -> None:
         super().__init__()
         self.matrix = _quantized(weight, kind)
@@ -115,11 +131,9 @@ class QuantizedEmbedding(Module):
 
         Raises: IndexError for an id outside of the table.
         """
-        ids = _numpy(input.array)
-        if ids.size and not 0 <= ids.min() <= ids.max() < self.num_embeddings:
-            raise IndexError(
-                f"ids must be from 0 to {self.num_embeddings - 1}, got {ids.min()} to {ids.max()}"
-            )
+        ids = input.array
+        _check_place(ids, self.matrix)
+        check_ids(ids, self.num_embeddings, "embedding")
         rows = self.matrix.take(ids.reshape(-1))  # (...) -> (N) -> (N, embedding_dim)
         return wrap(rows.reshape(*ids.shape, self.embedding_dim))  # (..., embedding_dim)
 
@@ -130,7 +144,12 @@ class QuantizedEmbedding(Module):
 def _quantized(weight: Any, kind: str) -> QuantizedMatrix:
     if isinstance(weight, QuantizedMatrix):
         return weight
-    return quantize_matrix(_numpy(getattr(weight, "array", weight)), kind)
+    return _quantized_array(getattr(weight, "array", weight), kind)
+
+
+def _quantized_array(array: Any, kind: str) -> QuantizedMatrix:
+    """A matrix of floats in a format, on the array's device."""
+    return quantize_matrix(to_numpy(array), kind).on(*device_of(array))
 
 
 # ------------------------------------------------------------------------------ whole models
@@ -174,7 +193,7 @@ def quantize(model: Module, kind: str, names: Sequence[str] = ("*",)) -> list[st
         array = module.weight.array
         if id(array) not in made:
             own = chosen_kind(array.shape[1], kind, id(array) in tables)
-            made[id(array)] = quantize_matrix(array, own)
+            made[id(array)] = _quantized_array(array, own)
     for name, module in chosen:
         model.set_submodule(name, replacement(module, made[id(module.weight.array)]))
     model.requires_grad_(False)
@@ -249,7 +268,9 @@ def save(model: Module, path: str | Path) -> None:
     own = matrices(model)
     number = {id(matrix): i for i, matrix in enumerate(own)}
     layers = {name: number[id(layer.matrix)] for name, layer in _named(model).items()}
-    arrays = {f"{i}.{k}": a for i, matrix in enumerate(own) for k, a in matrix.arrays.items()}
+    arrays = {
+        f"{i}.{k}": to_numpy(a) for i, matrix in enumerate(own) for k, a in matrix.arrays.items()
+    }
     about = {"matrices": [described(matrix) for matrix in own], "layers": layers}
     save_file(arrays, path, {"quantized": json.dumps(about)})
 
@@ -282,6 +303,7 @@ def load(model: Module, path: str | Path) -> None:
         shape = _shape(module)
         if made[i].shape != shape:
             raise ValueError(f"{path}: {name} has shape {made[i].shape}, the model expects {shape}")
+        made[i] = made[i].on(*_device(module))
         model.set_submodule(name, replacement(module, made[i]))
     for layer in _named(model).values():
         for parameter in layer.parameters():
@@ -299,6 +321,14 @@ def _about(file: SafeTensorsFile, where: str) -> dict[str, Any]:
     if not isinstance(matrices, list) or not isinstance(layers, dict):
         raise ValueError(f"{where} should say which matrices and layers it holds")
     return {"matrices": matrices, "layers": layers}
+
+
+def _device(module: Any) -> tuple[str, int]:
+    """Where the weight of a Linear, an Embedding, or their quantised forms is."""
+    if isinstance(module, QuantizedLinear | QuantizedEmbedding):
+        return module.matrix.device
+    kind, index = device_of(module.weight.array)
+    return ("cpu", 0) if kind == "meta" else (kind, index)
 
 
 def _shape(module: Any) -> tuple[int, int]:

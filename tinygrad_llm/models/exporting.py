@@ -56,18 +56,10 @@ def save_gguf(
     has to change first; OSError if the disk refuses.
     """
     file_type = _file_type(kind)
-    family = of(model)
-    if family is None or family.names is None or not isinstance(model, LanguageModel):
-        raise ValueError(f"save_gguf: there is no table of names for a {type(model).__name__}")
-    weights, config = published(family, model)
-    state = model.state_dict()
-    config = {"num_key_value_heads": config.get("num_attention_heads"), **config}
-    metadata, tensors = to_gguf(
-        config, {name: weight.shape for name, weight in weights.items()}, _reader(weights, state)
-    )
+    metadata, tensors = _parts(model)
     entries = {
         **metadata,
-        "general.name": family.name,
+        "general.name": type(model).__name__,
         "general.file_type": file_type,
         "general.quantization_version": 2,
         **_filled(tokenizer or {"tokenizer.ggml.model": "no_vocab"}, model.config.vocab_size),
@@ -77,6 +69,20 @@ def save_gguf(
         for name, tensor in tensors.items()
     }
     return gguf.write(path, entries, stored)
+
+
+def _parts(model: LanguageModel) -> tuple[dict[str, Any], Any]:
+    """The metadata and the tensors of a model's GGUF file, each with its shape and how to read it.
+
+    Raises: ValueError for a model that llama.cpp does not know.
+    """
+    family = of(model)
+    if family is None or family.names is None or not isinstance(model, LanguageModel):
+        raise ValueError(f"save_gguf: there is no table of names for a {type(model).__name__}")
+    weights, config = published(family, model)
+    config = {"num_key_value_heads": config.get("num_attention_heads"), **config}
+    shapes = {name: weight.shape for name, weight in weights.items()}
+    return to_gguf(config, shapes, _reader(weights, model.state_dict()))
 
 
 def _filled(entries: Mapping[str, Any], n: int) -> Mapping[str, Any]:
@@ -138,13 +144,25 @@ def rewrite(source: str | Path, path: str | Path, kind: str) -> Path:
     return gguf.write(path, metadata, tensors)
 
 
-def compare(before: gguf.GGUFFile, after: gguf.GGUFFile) -> tuple[float, int, int]:
-    """(root mean square of the change over that of the weights, bytes before, bytes after)."""
+def compare(before: gguf.GGUFFile | LanguageModel, after: gguf.GGUFFile) -> tuple[float, int, int]:
+    """(root mean square of the change over that of the weights, bytes before, bytes after).
+
+    Of the weights that have another format in the second file. before: a file, or the model whose
+    weights were written
+    """
+    tensors: dict[str, Any] = {}
+    if isinstance(before, gguf.GGUFFile):
+        names = [name for name in before if name in after and before.kind(name) != after.kind(name)]
+        n_bytes = sum(len(before.raw(name)) for name in before)
+    else:
+        tensors = _parts(before)[1]
+        names = [name for name in tensors if after.kind(name).name != "F32"]
+        n_bytes = sum(p.nbytes for p in before.parameters())
     change = size = 0.0
-    for name in before:
-        if name in after and before.kind(name) != after.kind(name):
-            old, new = before[name].astype(np.float64), after[name]
-            change += float(((new - old) ** 2).sum())
-            size += float((old**2).sum())
-    stored = [sum(len(file.raw(name)) for name in file) for file in (before, after)]
-    return (change / size) ** 0.5 if size else 0.0, stored[0], stored[1]
+    for name in names:
+        own: Any = tensors[name].read() if tensors else before[name]  # type: ignore[index]
+        old, new = own.astype(np.float64), after[name]
+        change += float(((new - old) ** 2).sum())
+        size += float((old**2).sum())
+    error = (change / size) ** 0.5 if size else 0.0
+    return error, n_bytes, sum(len(after.raw(name)) for name in after)

@@ -205,6 +205,21 @@ class Module(ModuleTree):
             names[name] = buffer
         return self
 
+    def _others_on(self, place: Device) -> list[tuple[dict[str, Any], str, Any]]:
+        """What modules have beside tensors (`_movable`), on a device: (attributes, name, value).
+
+        What several modules share is moved once.
+        """
+        known: dict[int, Any] = {}
+        result = []
+        for module in self.modules():
+            for name in module._movable:
+                value = module.__dict__[name]
+                if id(value) not in known:
+                    known[id(value)] = value.on(place.type, place.index)
+                result.append((module.__dict__, name, known[id(value)]))
+        return result
+
     def to(self: M, *args: Any, **kwargs: Any) -> M:
         """Move every parameter and buffer to a device and cast the floating ones to a dtype.
 
@@ -246,7 +261,11 @@ class Module(ModuleTree):
                 tensor = tensor.to(memory_format=format)
             return tensor
 
-        return self._apply(moved)
+        others = [] if place is None else self._others_on(place)
+        self._apply(moved)
+        for names, name, value in others:
+            names[name] = value
+        return self
 
     def to_empty(self: M, *, device: Any, recurse: bool = True) -> M:
         """Move every parameter and buffer to a device without its numbers: they can be any.

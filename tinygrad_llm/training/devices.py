@@ -8,7 +8,7 @@ from .. import backends, cuda, distributed
 from ..amp import autocast
 from ..nn import Module
 from .loop import Trainer
-from .options import OptionError, Options, Rule, option
+from .options import OptionError, Options, Rule, blame, option
 from .ranks import ALONE, Ranks
 
 __all__ = [
@@ -95,12 +95,14 @@ def on_device(model: Module, device: str, ranks: Ranks = ALONE) -> Module:
 
     That is much faster than to draw them on the CPU; the masks are not the same. Several ranks take
     a GPU each.
-    Raises: OptionError if this machine has fewer GPUs than ranks.
+    Raises: OptionError if this machine has fewer GPUs than ranks, or a format of the weights is
+    computed on a CPU only.
     """
     device = device_of_rank(device, ranks)
     if device != "cpu":
         cuda.fast_dropout()
-    return model.to(device)
+    with blame("`quantize`", NotImplementedError):
+        return model.to(device)
 
 
 def set_precision(trainer: Trainer, precision: str) -> None:

@@ -320,8 +320,7 @@ def model_config(options: PretrainOptions, vocab_size: int) -> ModelConfig:
     families = {**trainable(), **masked()}
     if options.model not in families:
         raise OptionError(
-            f"`model`: there is no model {options.model}{did_you_mean(options.model, families)}; "
-            f"there are {', '.join(families)}"
+            f"`model`: there is no model {options.model}{did_you_mean(options.model, families)}"
         )
     names = ["context_length", "emb_dim", "n_heads", "n_layers", "drop_rate", "tie_weights"]
     if options.model == "gpt":

@@ -213,7 +213,7 @@ def open_huggingface(path: str | Path) -> Source:
     Raises: FileNotFoundError if there is no such file; ValueError if a file is cut short, damaged,
     or not what it should be.
     """
-    path = local_path(path)
+    path = given = local_path(path)
     if path.is_dir():
         names = [WHOLE_FILES[0], INDEX_FILES[0], WHOLE_FILES[1], INDEX_FILES[1]]
         present = [path / name for name in names if (path / name).is_file()]
@@ -224,4 +224,4 @@ def open_huggingface(path: str | Path) -> Source:
         raise FileNotFoundError(f"there is no file {path}")
     if path.name in INDEX_FILES:
         return HuggingFaceFolder(path)
-    return ArraySource(open_arrays(path), read_config(path.parent), str(path))
+    return ArraySource(open_arrays(path), read_config(path.parent), str(given))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ...arrays.devices import to_numpy
 from ...files.paths import local_path
 from ...layers import quantized
 from ...text.pretrained import is_pretrained
@@ -48,7 +49,7 @@ class Base:
         for matrix in quantized.matrices(self.model):
             for name, array in matrix.arrays.items():
                 digest.update(name.encode())
-                digest.update(array.tobytes())
+                digest.update(to_numpy(array).tobytes())
         return digest.hexdigest()
 
 

@@ -254,8 +254,6 @@ class Finetuning(ABC):
                     "runs/python-reference-1), or gpt2"
                 )
             return
-        if o.quantize is not None and o.device != "cpu":
-            raise OptionError("`quantize` works on a CPU only: leave `device` out")
         self.base = load_base(o.base, self.note, o.quantize, self.base_kinds)
         self.tokenizer = self.base.tokenizer
         o.base, self.published = self.base.name, self.base.published

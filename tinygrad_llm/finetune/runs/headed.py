@@ -74,10 +74,7 @@ def _new_model(name: str, sizes: dict[str, Any], drop_rate: float) -> Any:
     """
     known = {**registry.trainable(), **registry.masked()}
     if name not in known:
-        raise OptionError(
-            f"`model`: there is no model {name}{did_you_mean(name, known)}; there are "
-            f"{', '.join(known)}"
-        )
+        raise OptionError(f"`model`: there is no model {name}{did_you_mean(name, known)}")
     with blame("`model`", ValueError):
         if name == "gpt":
             return GPT(GPTConfig(**sizes, drop_rate=drop_rate))

@@ -116,6 +116,8 @@ class LinearWithLoRA(Module):
         like: dict[str, Any] = {}
         if isinstance(linear, Linear):
             like = {"device": linear.weight.device, "dtype": linear.weight.dtype}
+        elif not linear.matrix.on_cpu:
+            like = {"device": "{}:{}".format(*linear.matrix.device)}
         self.lora = LoRALayer(
             linear.in_features, linear.out_features, rank, alpha, dropout, **like
         )  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...arrays.stages import Weights
 from ..formats.gguf import KINDS, Kind, encode
-from ..formats.gguf.decode import decode
+from ..formats.gguf.decode import decode, integers
 from .matrix import FEW, GROUP, TILE, QuantizedMatrix, as_rows, group_rows, picked, tiled
 
 __all__ = ["Blocks4", "Blocks8", "GGUFRows", "Int8Rows", "of_integers"]
@@ -32,20 +32,20 @@ class Int8Rows(QuantizedMatrix):
         C = group_rows(len(w), w)
         return cls(w.shape, {"codes": tiled(codes, C), "scales": tiled(scale, C)})
 
-    def tile(self, t: int) -> np.ndarray:
+    def tile(self, t: int) -> Any:
         wide = self._together("codes", t).astype(np.float32)
         wide *= self._together("scales", t)  # (I, rows) * (rows)
         return wide
 
     def packed(self) -> list[Weights]:
-        if self.group != GROUP:
+        if not self.in_loops:
             return []
         codes, scales = self.arrays["codes"], self.arrays["scales"]
         return [Weights("bits8", self.shape, codes, scales, block=self.shape[1])]
 
-    def product(self, x: np.ndarray) -> np.ndarray:
+    def product(self, x: Any) -> Any:
         codes, scales = self.arrays["codes"], self.arrays["scales"]
-        if len(x) > FEW or x.dtype != np.float32 or self.group == GROUP:
+        if len(x) > FEW or x.dtype != np.float32 or self.group == GROUP or not self.on_cpu:
             return super().product(x)
         wide, C = np.empty(codes.shape[1:], np.float32), self.group
         y = np.empty((len(x), len(codes) * C), x.dtype)
@@ -54,7 +54,7 @@ class Int8Rows(QuantizedMatrix):
             y[:, t * C : (t + 1) * C] = (x @ wide) * scales[t]  # (N, C)
         return y[:, : self.shape[0]]
 
-    def take(self, ids: np.ndarray) -> np.ndarray:
+    def take(self, ids: Any) -> Any:
         scales = picked(self.arrays["scales"], ids)[:, None]  # (N, 1)
         return picked(self.arrays["codes"], ids).astype(np.float32) * scales
 
@@ -94,7 +94,7 @@ class _Blocks(QuantizedMatrix):
         return cls.of_gguf(encode(w, kind), KINDS[kind], w.shape)
 
     def packed(self) -> list[Weights]:
-        if self.group != GROUP:
+        if not self.in_loops:
             return []
         arrays, middle = self.arrays, float(self.middle)
         scales, offsets = arrays["scales"], arrays.get("offsets")
@@ -102,21 +102,21 @@ class _Blocks(QuantizedMatrix):
         return [Weights(self.bits, self.shape, codes, scales, offsets, self.block, middle)]
 
     @abstractmethod
-    def widened(self, t: int) -> np.ndarray:
+    def widened(self, t: int) -> Any:
         """The codes of tile t as floats: (I/32, 32, rows)."""
 
-    def scale(self, name: str, t: int) -> np.ndarray:
+    def scale(self, name: str, t: int) -> Any:
         """Scales or offsets of tile t: float32 (I/32, 1, rows)."""
         return self._together(name, t).astype(np.float32)[:, None]
 
-    def tile(self, t: int) -> np.ndarray:
+    def tile(self, t: int) -> Any:
         out = self.widened(t)
         out *= self.scale("scales", t)
         if "offsets" in self.arrays:
             out += self.scale("offsets", t)
         return out.reshape(self.shape[1], -1)  # (I/32, 32, rows) -> (I, rows)
 
-    def take(self, ids: np.ndarray) -> np.ndarray:
+    def take(self, ids: Any) -> Any:
         codes = self.wide_rows(picked(self.arrays["codes"], ids))  # (N, I/32, 32)
         codes *= picked(self.arrays["scales"], ids).astype(np.float32)[:, :, None]
         if "offsets" in self.arrays:
@@ -124,13 +124,13 @@ class _Blocks(QuantizedMatrix):
         return codes.reshape(len(ids), self.shape[1])  # (N, I/32, 32) -> (N, I)
 
     @abstractmethod
-    def wide_rows(self, codes: np.ndarray) -> np.ndarray:
+    def wide_rows(self, codes: Any) -> Any:
         """Codes (N, I/32, bytes of a block) as floats (N, I/32, 32)."""
 
-    def product(self, x: np.ndarray) -> np.ndarray:
+    def product(self, x: Any) -> Any:
         """For few rows of x a block's scale multiplies its partial sum: one number, not 32."""
         N, nb = len(x), self.shape[1] // 32
-        if N > FEW or x.dtype != np.float32 or self.group == GROUP:
+        if N > FEW or x.dtype != np.float32 or self.group == GROUP or not self.on_cpu:
             return super().product(x)
         blocks = np.ascontiguousarray(
             x.reshape(N, nb, 32).swapaxes(0, 1)
@@ -152,10 +152,10 @@ class Blocks8(_Blocks):
     kind = "q8_0"
     bits = "bits8"
 
-    def widened(self, t: int) -> np.ndarray:
+    def widened(self, t: int) -> Any:
         return self._together("codes", t).astype(np.float32)
 
-    def wide_rows(self, codes: np.ndarray) -> np.ndarray:
+    def wide_rows(self, codes: Any) -> Any:
         return codes.astype(np.float32)
 
 
@@ -168,20 +168,20 @@ class Blocks4(_Blocks):
     kind = "q4_1"
     bits = "bits4"
 
-    def widened(self, t: int) -> np.ndarray:
+    def widened(self, t: int) -> Any:
         codes = self._together("codes", t)  # (I/32, 16, rows)
         half = codes.shape[1]
-        out = np.empty((len(codes), 2 * half, codes.shape[-1]), np.float32)
-        np.copyto(out[:, :half], codes & np.uint8(15))
-        np.copyto(out[:, half:], codes >> np.uint8(4))
+        out = self.xp.empty((len(codes), 2 * half, codes.shape[-1]), np.float32)
+        out[:, :half] = codes & 15
+        out[:, half:] = codes >> 4
         if self.middle:
-            out -= np.float32(self.middle)
+            out -= float(self.middle)
         return out
 
-    def wide_rows(self, codes: np.ndarray) -> np.ndarray:
-        halves = [codes & np.uint8(15), codes >> np.uint8(4)]
-        wide = np.concatenate(halves, axis=2).astype(np.float32)  # (N, I/32, 16) twice -> 32
-        wide -= np.float32(self.middle)
+    def wide_rows(self, codes: Any) -> Any:
+        wide = self.xp.concatenate([codes & 15, codes >> 4], axis=2)  # (N, I/32, 16) twice -> 32
+        wide = wide.astype(np.float32)
+        wide -= float(self.middle)
         return wide
 
 
@@ -215,11 +215,23 @@ class GGUFRows(QuantizedMatrix):
         super().__init__(shape, arrays)
         self.format, self.kind, self.rows = kind, kind.name.lower(), min(TILE, shape[0])
 
-    def tile(self, t: int) -> np.ndarray:
+    def on(self, kind: str, index: int | None = None) -> QuantizedMatrix:
+        """Also raises: NotImplementedError for a GPU if the format has no integers."""
+        if kind != "cuda":
+            return self
+        parts = integers(self.arrays["raw"].reshape(-1).view(self.format.dtype), self.format)
+        if parts is None:
+            raise NotImplementedError(
+                f"weights in {self.kind} are computed on a CPU only: take another format for a "
+                "GPU, such as q8_0"
+            )
+        return of_integers(*parts, self.shape, self.kind).on(kind, index)
+
+    def tile(self, t: int) -> Any:
         raw = self.arrays["raw"][t * self.rows : (t + 1) * self.rows]
         return self._decoded(raw).T  # (rows, I) -> (I, rows)
 
-    def take(self, ids: np.ndarray) -> np.ndarray:
+    def take(self, ids: Any) -> Any:
         return self._decoded(self.arrays["raw"][ids])
 
     def _decoded(self, raw: np.ndarray) -> np.ndarray:

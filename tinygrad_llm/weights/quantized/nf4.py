@@ -7,8 +7,11 @@ are those of Dettmers et al. (2022), "8-bit Optimizers via Block-wise Quantizati
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from ...arrays.devices import move
 from ...arrays.stages import Weights
 from .matrix import GROUP, QuantizedMatrix, as_rows, group_rows, picked, tiled
 
@@ -61,14 +64,24 @@ class NF4(QuantizedMatrix):
 
     kind = "nf4"
     _wide: np.ndarray | None = None  # scales (G, I/64, 32) in float32, for the compiled loops
+    _values: Any = NF4_VALUES  # the two tables, where the codes are
+    _numbers: Any = _DYNAMIC
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays, and of the scales in float32 once a loop has needed them."""
         return super().nbytes + (0 if self._wide is None else self._wide.nbytes)
 
+    def on(self, kind: str, index: int | None = None) -> QuantizedMatrix:
+        other = super().on(kind, index)
+        if isinstance(other, NF4) and other is not self:
+            other._wide = None
+            other._values = move(self._values, kind, index)
+            other._numbers = move(self._numbers, kind, index)
+        return other
+
     def packed(self) -> list[Weights]:
-        if self.group != GROUP:
+        if not self.in_loops:
             return []
         if self._wide is None:
             self._wide = tiled(self._scales(0, self.shape[0]), GROUP)  # (O, I/64) -> (G, I/64, 32)
@@ -93,31 +106,35 @@ class NF4(QuantizedMatrix):
         arrays = {"codes": tiled(packed, group_rows(O, w)), **_double(scale.reshape(-1))}
         return cls(w.shape, arrays)
 
-    def _scales(self, start: int, stop: int) -> np.ndarray:
+    def _scales(self, start: int, stop: int) -> Any:
         """The scales of rows start to stop: float32 (rows, I/64)."""
         nb = self.shape[1] // BLOCK
-        places = np.arange(start * nb, min(stop, self.shape[0]) * nb)
+        places = self.xp.arange(start * nb, min(stop, self.shape[0]) * nb)
         return self._scales_at(places).reshape(-1, nb)
 
-    def _scales_at(self, places: np.ndarray) -> np.ndarray:
-        numbers = _DYNAMIC[self.arrays["scales"][places]]
+    def _scales_at(self, places: Any) -> Any:
+        numbers = self._numbers[self.arrays["scales"][places]]
         return numbers * self.arrays["outer"][places // SCALES] + self.arrays["mean"]
 
-    def tile(self, t: int) -> np.ndarray:
+    def tile(self, t: int) -> Any:
         codes = self._together("codes", t)  # (I/64, 32, rows)
-        out = np.empty((len(codes), BLOCK, codes.shape[-1]), np.float32)
-        out[:, :32] = NF4_VALUES.take(codes & np.uint8(15), mode="clip")
-        out[:, 32:] = NF4_VALUES.take(codes >> np.uint8(4), mode="clip")
+        out = self.xp.empty((len(codes), BLOCK, codes.shape[-1]), np.float32)
+        out[:, :32] = self._looked_up(codes & 15)
+        out[:, 32:] = self._looked_up(codes >> 4)
         scales = self._scales(t * self.rows, (t + 1) * self.rows)  # (rows, I/64)
         out[:, :, : len(scales)] *= scales.T[:, None]  # (I/64, 1, rows)
         return out.reshape(self.shape[1], -1)  # (I/64, 64, rows) -> (I, rows)
 
-    def take(self, ids: np.ndarray) -> np.ndarray:
+    def _looked_up(self, codes: Any) -> Any:
+        """The values of codes from 0 to 15, float32; NumPy is faster if it need not check them."""
+        return self._values.take(codes, mode="clip") if self.on_cpu else self._values[codes]
+
+    def take(self, ids: Any) -> Any:
         nb = self.shape[1] // BLOCK
         codes = picked(self.arrays["codes"], ids)  # (N, I/64, 32)
-        values = [NF4_VALUES[codes & np.uint8(15)], NF4_VALUES[codes >> np.uint8(4)]]
-        rows = np.concatenate(values, axis=2)  # (N, I/64, 64)
-        scales = self._scales_at(ids[:, None] * nb + np.arange(nb))  # (N, I/64)
+        values = [self._looked_up(codes & 15), self._looked_up(codes >> 4)]
+        rows = self.xp.concatenate(values, axis=2)  # (N, I/64, 64)
+        scales = self._scales_at(ids[:, None] * nb + self.xp.arange(nb))  # (N, I/64)
         return (rows * scales[:, :, None]).reshape(len(ids), self.shape[1])  # (N, I)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ...arrays.stages import Weights
@@ -26,28 +28,33 @@ class Stacked(QuantizedMatrix):
         self.kind = " and ".join(dict.fromkeys(part.kind for part in parts))
         self._starts = np.cumsum([0, *(part.shape[0] for part in parts)]).tolist()
 
+    def on(self, kind: str, index: int | None = None) -> QuantizedMatrix:
+        parts = [part.on(kind, index) for part in self.parts]
+        same = all(new is old for new, old in zip(parts, self.parts, strict=True))
+        return self if same else Stacked(parts)
+
     def packed(self) -> list[Weights]:
         parts = [part.packed() for part in self.parts]
         return [w for part in parts for w in part] if all(parts) else []
 
-    def tile(self, t: int) -> np.ndarray:
+    def tile(self, t: int) -> Any:
         """Raises: TypeError: the parts have tiles of different sizes."""
         raise TypeError("rows of several formats have no tiles in common")
 
-    def dequantize(self) -> np.ndarray:
-        return np.concatenate([part.dequantize() for part in self.parts])  # (O, I)
+    def dequantize(self) -> Any:
+        return self.xp.concatenate([part.dequantize() for part in self.parts])  # (O, I)
 
-    def product(self, x: np.ndarray) -> np.ndarray:
-        return np.concatenate([part.product(x) for part in self.parts], axis=1)  # (N, O)
+    def product(self, x: Any) -> Any:
+        return self.xp.concatenate([part.product(x) for part in self.parts], axis=1)  # (N, O)
 
-    def product_back(self, g: np.ndarray) -> np.ndarray:
-        gx = np.zeros((len(g), self.shape[1]), g.dtype)
+    def product_back(self, g: Any) -> Any:
+        gx = self.xp.zeros((len(g), self.shape[1]), g.dtype)
         for part, start, stop in self._placed():
             gx += part.product_back(g[:, start:stop])  # (N, rows) -> (N, I)
         return gx
 
-    def take(self, ids: np.ndarray) -> np.ndarray:
-        out = np.empty((len(ids), self.shape[1]), np.float32)
+    def take(self, ids: Any) -> Any:
+        out = self.xp.empty((len(ids), self.shape[1]), np.float32)
         for part, start, stop in self._placed():
             own = (ids >= start) & (ids < stop)
             out[own] = part.take(ids[own] - start)
