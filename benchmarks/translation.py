@@ -21,6 +21,7 @@ only; the batches and the initial weights of whole runs are still the same.
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 import warnings
@@ -164,17 +165,25 @@ def whole_run(run: Any, seed: int, note: Any = print) -> dict[str, Any]:
     return {"losses": losses, "seconds": seconds, **translated(run)}
 
 
+def _texts(path: str) -> dict[str, list[str]]:
+    """The translations in a --json file of --run, by the way of writing."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)["texts"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"{path} is not a file that `--run ours` or `--run torch` wrote with --json: {error!r}"
+        ) from error
+
+
 def compared(ours: str, theirs: str) -> None:
     """Prints the BLEU of two runs' --json files, and the paired difference of each way."""
     from tinygrad_llm.data import corpora
     from tinygrad_llm.evaluation.bleu import bleu_score, corpus_bleu
     from tinygrad_llm.evaluation.intervals import paired_difference
 
+    texts = [_texts(path) for path in (ours, theirs)]
     references = corpora.path("enja-test.en").read_text(encoding="utf-8").splitlines()
-    texts = []
-    for path in (ours, theirs):
-        with open(path, encoding="utf-8") as file:
-            texts.append(json.load(file)["texts"])
     print(f"| written by | {ours} | {theirs} | difference |\n|---|---|---|---|")
     for way in texts[0]:
         scores = [corpus_bleu(side[way], references, cut="spaces") for side in texts]
@@ -189,8 +198,8 @@ def main(argv: list[str]) -> None:
     parser = common.parser("translation", __doc__)
     parser.add_argument("--compare", nargs=2, metavar="FILE", help="two --json files of --run")
     parser.add_argument("--run", choices=("steps", "twice", "torch", "ours"), default="steps")
-    parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--threads", type=int, default=None, help="of PyTorch")
+    parser.add_argument("--steps", type=common.whole_number(1), default=100)
+    parser.add_argument("--threads", type=common.whole_number(1), default=None, help="of PyTorch")
     parser.add_argument("--device", default=None, help="cpu, the default, or cuda")
     parser.add_argument("--seed", type=int, default=None, help="of weights, data order, dropout")
     parser.add_argument("--float64", action="store_true")
@@ -199,10 +208,21 @@ def main(argv: list[str]) -> None:
     for name, kind in RECIPE.items():
         parser.add_argument(f"--{name}", type=kind, help="as finetune translate")
     o = parser.parse_args(argv)
+    try:
+        measured(o)
+    except (ValueError, OSError) as error:  # an option, a file or a device
+        parser.error(str(error))
+
+
+def measured(o: argparse.Namespace) -> None:
+    """What these options ask for, printed and written.
+
+    Raises: ValueError if an option or a file of --compare is not usable.
+    """
     if o.compare:
         return compared(*o.compare)
-    if o.device not in (None, "cpu") and o.run in ("steps", "twice") and o.drop_rate != 0:
-        parser.error("on a GPU each side draws its own dropout masks: add --drop-rate 0")
+    if str(o.device).startswith("cuda") and o.run in ("steps", "twice") and o.drop_rate != 0:
+        raise ValueError("on a GPU each side draws its own dropout masks: add --drop-rate 0")
     import torch
 
     if o.threads:
