@@ -30,6 +30,14 @@ def test_each_source_has_a_licence_and_python_and_numpy_are_there(monkeypatch, t
     assert all(sum(len(data) for _, data in files) > 300_000 for files in there.values())
 
 
+def test_help_names_every_package(capsys):
+    with pytest.raises(SystemExit):
+        main(["prepare", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    for _, _, title in free_texts._PACKAGES:
+        assert title in shown
+
+
 def test_plays_are_left_out_without_a_network(monkeypatch):
     def fetch(*args, **more):
         raise free_texts.DownloadError("no network\nmore")

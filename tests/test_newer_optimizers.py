@@ -151,6 +151,31 @@ def test_newton_schulz_brings_singular_values_near_1(shape):
     np.testing.assert_allclose(x, (u * s) @ v, atol=0.03)
 
 
+# What σ ← 3.4445·σ − 4.7750·σ³ + 2.0315·σ⁵ makes of a singular value in 1 to 5 steps
+STEPS_OF_JORDAN = {
+    1.0: (0.7010, 1.1136, 0.7207, 1.0900, 0.6964),
+    0.5: (1.1889, 0.8962, 0.8244, 0.9379, 0.7654),
+    0.1: (0.3397, 0.9921, 0.7071, 1.1066, 0.7121),
+    0.03: (0.1032, 0.3503, 1.0120, 0.6932, 1.1223),
+    0.01: (0.0344, 0.1184, 0.4001, 1.0931, 0.6989),
+}
+
+
+@pytest.mark.parametrize("tall", [False, True])
+@pytest.mark.parametrize("value", STEPS_OF_JORDAN)
+def test_newton_schulz_moves_singular_values_step_by_step(value, tall):
+    """Each step alone, on a matrix whose two singular values are known."""
+    rng = np.random.default_rng(1)
+    u, v = (np.linalg.qr(rng.standard_normal((n, 2)))[0] for n in (6, 9))
+    other = np.sqrt(1.0 - value**2)  # the matrix has norm 1, and dividing by it changes nothing
+    g = ((u * [value, other]) @ v.T).astype(np.float32)
+    for n, expected in enumerate(STEPS_OF_JORDAN[value], 1):
+        x = newton_schulz(g.T if tall else g, steps=n)
+        x = x.T if tall else x
+        assert abs(u[:, 0] @ x @ v[:, 0] - expected) < 0.02 * max(0.1, expected), n
+        assert abs(u[:, 1] @ x @ v[:, 0]) < 0.02, n  # the vectors stay
+
+
 def test_muon_with_adamw_is_each_of_them():
     start, *gradients = drawn((5, 3), 5, dtype=np.float32)
     options = {"lr": 0.02, "weight_decay": 0.1}

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_shards import documents, write
 
 import tinygrad_llm as torch
 import tinygrad_llm.distributed as dist
 from on_ranks.models import TOLERANCE, all_near, equal_on_all_ranks
 from on_ranks.training import model_of
 from tinygrad_llm import optim
+from tinygrad_llm.data.shard_batches import PACKINGS, ShardBatches
+from tinygrad_llm.data.shards import Shards
 from tinygrad_llm.training import Trainer
 from tinygrad_llm.training.ranks import AnotherRankError, Ranks, part_of_rows
 from tinygrad_llm.training.sharding import shard_model
@@ -119,6 +122,51 @@ def check_dropout_differs_and_a_resumed_run_is_bit_exact():
         one, ended = trained(torch.float32, ADAMW, None, 12, folder=folder / "cut", **options)
         assert ended.step == 12  # one process resumes what several wrote
     dist.barrier()
+
+
+def rows_of_a_run(folder, packing, ranks, steps, state=None):
+    """(the rows of ids that this process computed with, where its batches are afterwards)."""
+    seen = []
+
+    def loss(model, batch):
+        seen.append(np.concatenate([each.numpy() for each in batch], axis=1))
+        return model.loss(batch[0], batch[-1])
+
+    batches = ShardBatches([Shards(folder)], 5, 6, packing=packing, seed=2)
+    if state is not None:
+        batches.load_state_dict(state)
+    model = model_of(torch.float32)
+    trainer = Trainer(
+        model, SGD(model.parameters()), batches, loss=loss, steps=steps, progress=False
+    )
+    if ranks is not None:
+        trainer.join(ranks)
+    trainer.run(plan=False)
+    return np.concatenate(seen) if seen else np.zeros((0, 0), int), batches.state_dict()
+
+
+def check_ranks_take_disjoint_parts_of_shards():
+    """An epoch over R ranks has the windows of one process, each on one rank alone."""
+    ranks = Ranks.here()
+    folder = shared_folder("shards")
+    if ranks.first:
+        texts = [[*(i % 10 for i in text[:-1]), 10] for text in documents(1, 12)]
+        write(folder, {"train": [texts], "val": [texts[:2]]}, end=10, vocab_size=11)
+    dist.barrier()
+    for packing in PACKINGS:
+        steps = len(ShardBatches([Shards(folder)], 5, 6, packing=packing)) - 1
+        mine, state = rows_of_a_run(folder, packing, ranks, steps)
+        alone, expected = rows_of_a_run(folder, packing, None, steps)
+        assert state == expected
+        parts = [[tuple(row) for row in each.tolist()] for each in ranks.everyones(mine)]
+        every = [row for part in parts for row in part]
+        assert sorted(every) == sorted(map(tuple, alone.tolist()))
+        assert len(set(every)) == len(every) == 5 * steps  # no row twice, and so on two ranks
+        # Another number of processes goes on where these stopped
+        mine, _ = rows_of_a_run(folder, packing, ranks, 3, state)
+        alone, _ = rows_of_a_run(folder, packing, None, 3, expected)
+        every = [row for each in ranks.everyones(mine) for row in each.tolist()]
+        assert sorted(every) == sorted(alone.tolist())
 
 
 def check_zero_redundancy():

@@ -61,6 +61,21 @@ def test_ten_steps(name, options, dtype):
         assert repr(ours) == repr(theirs)
 
 
+@pytest.mark.parametrize("shape", [(12, 12), (7, 20), (20, 7), (64, 64)])
+def test_each_step_of_newton_schulz(shape):
+    """PyTorch's function, after 1 to 6 steps: the same up to two roundings to bfloat16."""
+    from torch.optim._muon import _zeropower_via_newtonschulz
+
+    from tinygrad_llm.optim.muon import newton_schulz
+
+    g = np.random.default_rng(5).standard_normal(shape).astype(np.float32)
+    for n in range(1, 7):
+        coefficients = (3.4445, -4.7750, 2.0315)
+        theirs = _zeropower_via_newtonschulz(torch.from_numpy(g), coefficients, n, 1e-7)
+        ours = newton_schulz(g, coefficients, n, 1e-7)
+        assert np.abs(ours - theirs.float().numpy()).max() <= 2**-6 * np.abs(ours).max(), n
+
+
 def test_defaults_are_pytorchs():
     for name in ("Muon", "Adafactor"):
         ours, theirs = (
