@@ -20,6 +20,8 @@ from tinygrad_llm.arrays.twins import twins
 from tinygrad_llm.models import GPT, GPTConfig
 from tinygrad_llm.nn import functional as F
 from tinygrad_llm.training import NonFiniteError
+from tinygrad_llm.training.graphed_step import graphable, obstacle
+from tinygrad_llm.training.step import model_loss
 
 gpu = pytest.mark.skipif(not real_gpu(), reason="needs CuPy and a GPU")
 TOKENS = np.random.default_rng(0).integers(0, 65, (16, 4, 33)) % 9
@@ -59,6 +61,41 @@ def test_without_the_kernels_it_is_one_clear_line(device, monkeypatch):
     with pytest.raises(RuntimeError, match="CuPy") as error, cuda.graph(cuda.CUDAGraph()):
         pass
     assert "\n" not in str(error.value)
+
+
+def test_an_update_parameter_by_parameter_is_not_captured(other_device, monkeypatch):
+    """Muon beside AdamW is an AdamW; amsgrad is an option of it."""
+    monkeypatch.setattr(twins, "gpu", twins.gpu or object())  # as if the kernels were there
+    model = small_gpt(drop_rate=0.0).to(other_device)
+    loss, weights = model_loss, list(model.parameters())
+    assert graphable(model, optim.AdamW(weights), loss)
+    assert graphable(model, optim.MuonWithAdamW([{"params": weights}]), loss)  # AdamW alone
+    groups = [
+        {"params": [p for p in weights if p.ndim == 2], "use_muon": True},
+        {"params": [p for p in weights if p.ndim != 2]},
+    ]
+    for refused, reason in (
+        (optim.MuonWithAdamW(groups), "Muon changes one matrix after another"),
+        (optim.AdamW(weights, amsgrad=True), "AdamW with amsgrad changes one parameter"),
+    ):
+        assert not graphable(model, refused, loss)
+        assert reason in obstacle(refused)
+
+
+def test_a_trainer_says_why_there_is_no_graph(other_device, capsys):
+    """graph=True is an error that names the reason; without it the usual step runs, with a note."""
+    for graph in (True, None):
+        run = trainer(steps=2, graph=graph, progress=True)
+        run.setup.model.to(other_device)
+        run.setup.optimizer = optim.AdamW(run.setup.model.parameters(), amsgrad=True)
+        run.setup.scheduler = None
+        if graph:
+            with pytest.raises(ValueError, match="graph=True does not go with this optimizer: Ada"):
+                run.run(plan=False)
+        else:
+            run.run(plan=False)
+            note = "without a CUDA graph: AdamW with amsgrad changes one parameter after another"
+            assert capsys.readouterr().out.count(note) == 1
 
 
 @contextlib.contextmanager

@@ -11,10 +11,12 @@ import numpy as np
 from . import blas
 from .devices import xp_of
 from .parallel import each, row_blocks, thread_count
+from .twins import cpu_twins
 
 __all__ = ["concurrent_products", "product", "products"]
 
-FEW_ROWS = 16  # up to so many rows the library's own threads multiply faster
+FEW_ROWS = 16  # up to so many rows are multiplied without packing the other matrix
+LARGE = 1 << 18  # numbers of a matrix that takes longer to read than another core takes to wake up
 MIN_SHARED = 1 << 22  # multiplications: smaller products are not shared among the cores
 TINY = 1 << 16  # multiplications
 FEW_PRODUCTS = 1 << 15  # multiplications that take less time than a choice of how to do them
@@ -25,11 +27,12 @@ def product(a: Any, b: Any, bias: Any = None, out: Any = None) -> Any:
     """a @ b + bias of two matrices: (N, K) @ (K, M) + (M) -> (N, M), in `out` if it is given.
 
     A large product is cut along its longer side into a piece for each core. Few rows, as in
-    generation, are left to the library's own threads: bᵀ·aᵀ reads b once, while a·b first copies b
-    into packed blocks.
+    generation, read b once: by a compiled loop, or by the library's own threads as bᵀ·aᵀ, for a·b
+    would first copy b into packed blocks. Its threads keep their cores busy for a while after a
+    product, which is what a loop on every core then waits for.
     """
     if len(a) <= FEW_ROWS and out is None and isinstance(a, np.ndarray):
-        y = _dot(a, b) if len(a) == 1 else np.ascontiguousarray(_dot(b.T, a.T).T)
+        y = _few_rows(a, b)
         return y if bias is None else y + bias
     if out is None and bias is None and _is_tiny(a, b):
         return _dot(a, b)
@@ -63,6 +66,14 @@ def concurrent_products(*tasks: Any, add_to: Any = None) -> list:
             work += _pieces(a, b, outs[i], max(1, thread_count() // 2))
     each(_call, work, next((t[0] for t in tasks if isinstance(t, tuple)), None))
     return outs
+
+
+def _few_rows(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a @ b for few rows of a: (R, K) @ (K, M) -> (R, M)."""
+    loops = cpu_twins(b) if b.size >= LARGE and len(a) else None
+    if loops is not None and loops.few_rows_product and loops.takes_few_rows(a, b.T):  # type: ignore
+        return loops.few_rows_product(a, b.T)
+    return _dot(a, b) if len(a) == 1 else np.ascontiguousarray(_dot(b.T, a.T).T)
 
 
 def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -66,6 +66,12 @@ class Adam(Optimizer):
             if amsgrad:
                 state["max_exp_avg_sq"] = zeros_like(p)
 
+    def obstacle_to_capture(self) -> str | None:
+        """What keeps a step from being captured in a CUDA graph, or None."""
+        if any(group["amsgrad"] for group in self.param_groups):
+            return f"{type(self).__name__} with amsgrad changes one parameter after another"
+        return None
+
     def update_together(self, params: list[Tensor], group: dict[str, Any]) -> bool:
         """On a GPU, change all parameters with the same number of steps in one launch."""
         if twins.gpu is None or group["amsgrad"] or not all(p.is_cuda for p in params):

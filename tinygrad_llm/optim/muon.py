@@ -100,6 +100,12 @@ class MuonWithAdamW(AdamW):
         if self.param_groups[-1]["use_muon"]:
             _check_matrices(self.param_groups[-1]["params"])
 
+    def obstacle_to_capture(self) -> str | None:
+        """What keeps a step from being captured in a CUDA graph, or None."""
+        if any(group["use_muon"] for group in self.param_groups):
+            return "Muon changes one matrix after another, by a learning rate that Python reads"
+        return super().obstacle_to_capture()
+
     def update_together(self, params: list[Tensor], group: dict[str, Any]) -> bool:
         """As AdamW, for its groups."""
         return not group["use_muon"] and super().update_together(params, group)

@@ -17,7 +17,7 @@ from ..optim import Adam, Optimizer
 from ..tensor import Tensor, wrap
 from .step import Loss, Setup
 
-__all__ = ["GraphedStep", "graphable"]
+__all__ = ["GraphedStep", "graphable", "obstacle"]
 
 _SHAPES = 16  # graphs at most: batches of other shapes are computed without one
 
@@ -25,8 +25,8 @@ _SHAPES = 16  # graphs at most: batches of other shapes are computed without one
 def graphable(model: Module, optimizer: Optimizer, loss: Loss, accumulation: int = 1) -> bool:
     """Whether a step of training can be captured.
 
-    That takes a model on a GPU with our kernels, Adam or AdamW, one batch in a step, no gradient
-    checkpointing, and a loss that does not say `can_be_captured = False`.
+    That takes a model on a GPU with our kernels, Adam or AdamW without an obstacle, one batch in a
+    step, no gradient checkpointing, and a loss that does not say `can_be_captured = False`.
     """
     device = device_of(model)
     return (
@@ -35,9 +35,15 @@ def graphable(model: Module, optimizer: Optimizer, loss: Loss, accumulation: int
         and twins.gpu is not None
         and accumulation == 1
         and isinstance(optimizer, Adam)
+        and obstacle(optimizer) is None
         and not getattr(model, "gradient_checkpointing", False)
         and getattr(loss, "can_be_captured", True)
     )
+
+
+def obstacle(optimizer: Optimizer) -> str | None:
+    """What keeps the update of an Adam, or of Muon beside it, out of a graph; None if nothing."""
+    return optimizer.obstacle_to_capture() if isinstance(optimizer, Adam) else None
 
 
 class GraphedStep:
@@ -47,7 +53,8 @@ class GraphedStep:
     targets: how many of it count. There is a graph for each of the first 16 shapes of batches, so
     pad texts to a few lengths. Reading the two numbers from the GPU is the step's only wait. If one
     of them is not finite the weights stay as they were.
-    Raises: RuntimeError if the model is not on a GPU, or a part of the step can't be captured.
+    Raises: RuntimeError if the model is not on a GPU, or a part of the step can't be captured;
+    ValueError if the optimizer's update can't.
     """
 
     def __init__(self, setup: Setup) -> None:
@@ -55,6 +62,8 @@ class GraphedStep:
         device = next(iter(setup.model.parameters())).device
         if device.type == "cpu":
             raise RuntimeError("graph=True needs the model on a GPU: model.to('cuda') comes first")
+        if why := obstacle(setup.optimizer):
+            raise ValueError(f"graph=True does not go with this optimizer: {why}; leave graph out")
         self.names: list[str] | None = None  # of the tensors, where a batch is a dict
         self.graphed = graphed(self._step, device=device, max_graphs=_SHAPES)
 

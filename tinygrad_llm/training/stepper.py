@@ -12,7 +12,7 @@ from .. import random
 from ..models.base import undisturbed
 from ..nn.utils import clip_grad_norm_
 from .autopsy import NonFiniteError, diagnose_gradient, diagnose_loss, diagnose_weights
-from .graphed_step import GraphedStep, graphable
+from .graphed_step import GraphedStep, graphable, obstacle
 from .ranks import AnotherRankError
 from .step import (
     AnotherRanksLossError,
@@ -95,6 +95,10 @@ class Stepper:
             graph = False
         if graph is None:
             graph = graphable(s.model, s.optimizer, s.loss, s.accumulation)
+            why = obstacle(s.optimizer)
+            if why and next(s.model.parameters()).is_cuda:
+                self.note(f"without a CUDA graph: {why}")
+                self.graph = False
         if not graph:
             return self._eager_step(), False
         try:

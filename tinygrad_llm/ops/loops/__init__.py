@@ -82,6 +82,7 @@ from .arithmetic import LoopAdd, LoopDropout, LoopMul, LoopRelu, LoopSigmoid, Lo
 from .attention import LoopAttention
 from .compiling import missing
 from .decoding import Program, packed_product, packed_tile
+from .few_rows import few_rows_product, takes_few_rows
 from .loss import LoopCrossEntropy
 from .norm import LoopLayerNorm, LoopRmsNorm
 from .optimizers import adagrad, adam, rmsprop, scale, sgd, square_sum, takes_update
@@ -114,6 +115,8 @@ def install() -> str | None:
             scatter_add_rows=scatter_add_rows,
             takes_update=takes_update,
             adam=adam,
+            takes_few_rows=takes_few_rows,
+            few_rows_product=few_rows_product,
             decoder=Program,
             packed_product=packed_product,
             packed_tile=packed_tile,

@@ -18,6 +18,7 @@ import numpy as np
 
 from ...arrays import blas
 from ...arrays.parallel import each, thread_count
+from . import wide
 
 __all__ = [
     "Helper", "Kernel", "exact_kernel", "fused", "helper", "kernel", "missing",
@@ -65,7 +66,7 @@ def _stamp() -> str:
     here = Path(__file__).parent
     text = b"".join(
         (here / f"{name}.py").read_bytes()
-        for name in ("elementary", "compiling", "products", "lanes", "packed", "few_rows")
+        for name in ("elementary", "compiling", "products", "lanes", "packed", "few_rows", "wide")
     )
     integers = [p and p[1] for p in map(blas.product, "fd")]  # as wide as BLAS's
     return f"{zlib.crc32(text + repr(integers).encode()):08x}"
@@ -101,7 +102,8 @@ class Helper:
         if char not in self.by_dtype:
             options = {"fastmath": self.fast, "error_model": "numpy", "nogil": True}
             options["forceinline"] = True  # LLVM would leave large ones as calls, which end a loop
-            self.by_dtype[char] = numba.njit(**options)(_for_dtype(self.function, char))
+            compiled = numba.njit(**options, **wide.options())  # one with a loop needs it too
+            self.by_dtype[char] = compiled(_for_dtype(self.function, char))
         return self.by_dtype[char]
 
 
@@ -170,7 +172,7 @@ class Kernel:
         kinds = "".join(type(a).__name__[0] for a in args)  # n for an array, f, i
         function = _for_dtype(self.function, char, f"{char}_{kinds}")
         signature = numba.void(*[numba.typeof(a) for a in args])
-        options = {"fastmath": self.fast, "error_model": "numpy", "nogil": True}
+        options = {"fastmath": self.fast, "error_model": "numpy", "nogil": True, **wide.options()}
         try:
             made = numba.njit(signature, cache=True, **options)(function)
         except (OSError, RuntimeError):  # no folder that can be written

@@ -1,4 +1,4 @@
-"""The parts of a decoder's block for few rows: norms, products with floats, attention of a head.
+"""A matrix times few rows, and the parts of a decoder's block for them: norms, attention of a head.
 
 Few rows are multiplied with every weight, so that the time is that of reading the weights. Each is
 read once, for all rows.
@@ -12,10 +12,14 @@ from typing import Any
 import numpy as np
 
 from ...arrays.special import CDF_COEFFICIENTS
-from .compiling import helper
+from .compiling import helper, kernel, shared
 from .elementary import exp, largest, sigmoid
+from .twin import dense
 
-__all__ = ["activated", "attended", "normed", "one_row", "products", "turned"]
+__all__ = [
+    "activated", "attended", "few_rows_product", "normed", "one_row", "products",
+    "takes_few_rows", "turned",
+]  # fmt: skip
 
 f: Any = np.float64  # in a compiled copy the arrays' dtype
 DOUBLE = True
@@ -147,6 +151,26 @@ def products(w, x, y):
             four_rows(w[i:e], x[r : r + 4], y[r : r + 4, i:e])
         for r in range(R // 4 * 4, R):
             one_row(w[i:e], x[r], y[r, i:e])
+
+
+@kernel
+def strips_times(w, x, y, start, stop):
+    """y = x·Wᵀ for the strips start … stop of W: x (R, C), w (N, C), y (R, N)."""
+    for s in range(start, stop):
+        i, e = s * STRIP, min(s * STRIP + STRIP, w.shape[0])
+        products(w[i:e], x, y[:, i:e])
+
+
+def takes_few_rows(x: Any, w: Any) -> bool:
+    """Whether `few_rows_product` serves x (R, C) and W (N, C)."""
+    return x.size > 0 and dense(x, w)
+
+
+def few_rows_product(x: Any, w: Any) -> Any:
+    """x·Wᵀ on every core, in strips of W that do not depend on their number: (R, C) -> (R, N)."""
+    y = np.empty((len(x), len(w)), x.dtype)
+    shared(strips_times, -(-len(w) // STRIP), w.size, w, x, y)
+    return y
 
 
 @helper
