@@ -6,7 +6,8 @@
     python docs/build.py --lessons 00_ 03_        only some lessons (their chapters' pages say so)
 
 Settings, from the environment: TINYGRAD_LLM_REPOSITORY, the address of the repository on its host
-("https://github.com/OWNER/NAME"); with it source files and notebooks get links, without it none.
+("https://github.com/OWNER/NAME"); with it source files and notebooks get links (and wheels their
+addresses: project_urls.py), without it none.
 Nothing is downloaded, and the pages load nothing from elsewhere.
 """
 

@@ -2,6 +2,7 @@
 
 import html
 import re
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from tinygrad_llm import nn, optim, study
 from tinygrad_llm.evaluation import bootstrap
 from tinygrad_llm.study.common.html import InNotebooks
 from tinygrad_llm.text import BPETokenizer
+from tinygrad_llm.training import Result
 from tinygrad_llm.training.plan import Plan
 
 
@@ -68,6 +70,17 @@ def test_texts_and_intervals_in_a_notebook(objects):
     table = objects["Trace"].table()
     assert table._repr_html_() == f"<pre>{html.escape(table)}</pre>"
     assert "<b>0.500</b>, 95% interval 0.250 to" in bootstrap([0.0, 1.0] * 6)._repr_html_()
+
+
+def test_the_result_of_a_run_is_a_table_with_its_plot(tmp_path):
+    plot = tmp_path / "loss.png"
+    result = Result(1200, 1.5, None, 34_000, 61.0, Path("a<b"), plot)
+    shown = result._repr_html_()
+    assert "<th>steps</th><td>1,200</td>" in shown and "<td>a&lt;b</td>" in shown
+    assert "<th>validation loss</th><td>none</td>" in shown and "<img" not in shown
+    plot.write_bytes(b"png")
+    picture = '<img alt="the losses of the run" src="data:image/png;base64,cG5n">'
+    assert result._repr_html_() == shown + picture
 
 
 def test_a_plan_shows_its_lines():

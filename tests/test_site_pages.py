@@ -161,7 +161,7 @@ def test_no_line_of_the_map_passes_behind_a_box():
     number = r"(-?[\d.]+)"
     size = f'width="{course_pages.WIDTH}" height="{course_pages.HEIGHT}"'
     boxes = [
-        tuple(map(float, found)) for found in re.findall(f'x="{number}" y="{number}" {size}', svg)
+        tuple(map(float, corner)) for corner in re.findall(f'x="{number}" y="{number}" {size}', svg)
     ]
     assert len(boxes) == len(course)
     lines = re.findall(r'<path d="([^"]+)"', svg)
@@ -174,9 +174,9 @@ def test_no_line_of_the_map_passes_behind_a_box():
                 continue  # a bend, which stays between two rows
             straight += 1
             for left, upper in boxes:
-                beside = not left < float(x) < left + course_pages.WIDTH
+                outside = not left < float(x) < left + course_pages.WIDTH
                 apart = float(bottom) <= upper or float(top) >= upper + course_pages.HEIGHT
-                assert beside or apart, line
+                assert outside or apart, line
     assert straight > 10
 
 

@@ -26,7 +26,9 @@ def test_a_page_has_its_diagram(name):
     explanation = study.explain(name)
     svg, words = explanation._diagram()
     root = ElementTree.fromstring(svg)
-    assert svg.partition(">")[2] in explanation.html() and words
+    page = explanation.html()
+    assert svg.partition(">")[2] in page and words
+    assert page.index("<svg") < page.index("What it does")
     assert paths(root, "edge") and len(paths(root, "tip")) == len(paths(root, "edge"))
     back = paths(root, "edge back")
     assert len(paths(root, "tip back")) == len(back)

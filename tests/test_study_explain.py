@@ -27,6 +27,7 @@ from tinygrad_llm.study.explain.names import (
     optimizers,
     schedules,
 )
+from tinygrad_llm.study.explain.picture import picture
 from tinygrad_llm.study.memory.at_size import letters_of, letters_of_both, size_at
 
 OWN_OPS = sorted(n for n, op in OPS.items() if op.__module__.startswith("tinygrad_llm."))
@@ -386,3 +387,42 @@ def test_a_layer_with_a_setting_has_its_own_example(name, shown):
 )  # fmt: skip
 def test_a_setting_is_a_name(name, meant):
     assert example_name(name) == meant
+
+
+def test_a_picture_comes_before_the_formulas():
+    lines = explained("ops.layer_norm").text(width=100).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("In a picture"))
+    assert [line.rstrip() for line in lines[start + 1 : start + 8]] == [
+        "forward   x (2, 3) ─┐",
+        "          w (3) ────┼─▶ layer_norm ──▶ y (2, 3)",
+        "          b (3) ────┘",
+        "backward  ∂L/∂x (2, 3) ◀──┐",
+        "          ∂L/∂w (3) ◀─────┼─ layer_norm ─◀─ ∂L/∂y (2, 3)",
+        "          ∂L/∂b (3) ◀─────┘",
+        "saved     xhat (2, 3), r (2, 1), w (3)",
+    ]
+    assert "What it does" not in "".join(lines[1:start])
+
+
+@pytest.mark.parametrize("name", [*OWN_OPS, *sorted(LAYERS)])
+def test_every_picture_has_all_inputs_and_gradients_or_how_many_more(name):
+    explanation = explained(f"{'ops' if name in OPS else 'nn'}.{name}")
+    example, shown = explanation.data["example"], picture(explanation.data)
+    lines = shown.splitlines()
+    assert max(map(len, lines)) <= 100, shown
+    back = [f"∂L/∂{g['name']} " for g in example["gradients"]]
+    for names in ([f"{x['name']} " for x in example["inputs"]], back):
+        there = [word for word in names if word in shown]
+        assert len(there) == len(names) or f"{len(names) - len(there)} more" in shown, shown
+    assert back or lines[-1] == "backward  no gradient"
+
+
+def test_the_pictures_of_what_has_no_graph():
+    assert picture(explained("optim.AdamW").data).splitlines() == [
+        "parameter p ──────────────────────────────┐         ┌─▶ p after the step",
+        "gradient g = ∂L/∂p ───────────────────────┼─▶ AdamW ┴─▶ the same, changed",
+        "what it keeps: step, exp_avg, exp_avg_sq ─┘",
+    ]
+    bars = picture(study.explain("StepLR").data).splitlines()[0].split()[-1]
+    assert bars == "█" * 10 + "▅" * 10 + "▃" * 10 + "▂" * 10
+    assert "∂L/∂x on rank 1 ◀" in picture(study.explain("all_gather").data)

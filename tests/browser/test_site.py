@@ -23,7 +23,8 @@ pytestmark = [
 ]
 ALWAYS = (
     "index", "reference/ops", "explain/index", "course/index", "guide/find", "ja/index",
-    "all-pages", "play/training", "play/masks", "examples/index", "guide/lora-csv",
+    "all-pages", "play/training", "play/masks", "examples/index", "guide/lora-csv", "api/optim",
+    "explain/steps/AdamW", "explain/steps/WarmupCosineLR", "course/map",
 )  # fmt: skip
 
 

@@ -13,7 +13,9 @@ resumes, and plan.py measures what a run will cost.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import html
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
@@ -36,7 +38,7 @@ from .lr_finder import FoundRate, search_rates
 from .noise import NoiseScale
 from .options import TrainingOptions, did_you_mean, from_keywords
 from .plan import Measured, Plan, make_plan, measure
-from .progress import Progress
+from .progress import Progress, duration
 from .ranks import Ranks, part_of_rows
 from .reporting import Pace, Reporter, Reports
 from .sharding import shard_model
@@ -58,6 +60,23 @@ class Result:
     seconds: float
     checkpoint: Path | None = None
     plot: Path | None = None
+
+    def _repr_html_(self) -> str:
+        """A table in a notebook, and the plot of the losses if there is one."""
+        rows = [
+            ("steps", f"{self.step:,}"),
+            ("training loss", f"{self.loss:.4f}"),
+            ("validation loss", "none" if self.val_loss is None else f"{self.val_loss:.4f}"),
+            ("tokens", f"{self.tokens:,}"),
+            ("time", duration(self.seconds)),
+            ("checkpoint", "none" if self.checkpoint is None else str(self.checkpoint)),
+        ]
+        cells = "".join(f"<tr><th>{name}</th><td>{html.escape(v)}</td></tr>" for name, v in rows)
+        picture = ""
+        if self.plot is not None and self.plot.is_file():
+            encoded = base64.b64encode(self.plot.read_bytes()).decode("ascii")
+            picture = f'<img alt="the losses of the run" src="data:image/png;base64,{encoded}">'
+        return f"<table>{cells}</table>{picture}"
 
 
 def _names(kind: type) -> list[str]:

@@ -10,7 +10,7 @@ from .base import LRScheduler, each_group, for_group
 
 
 class CosineAnnealingLR(LRScheduler):
-    """lr = eta_min + (initial lr − eta_min)·(1 + cos(π·step / T_max)) / 2.
+    """lr = eta_min + (lr₀ − eta_min)·(1 + cos(π·step/T_max))/2, lr₀ the initial rate.
 
     It falls for T_max steps and then rises again (Loshchilov and Hutter, 2017).
     """

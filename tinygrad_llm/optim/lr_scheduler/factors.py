@@ -44,7 +44,7 @@ class _Lambda(LRScheduler):
 
 
 class LambdaLR(_Lambda):
-    """lr = initial lr · lr_lambda(step); lr_lambda is a function, or a list with one per group."""
+    """lr = lr₀·lr_lambda(step), lr₀ the initial rate; lr_lambda: a function, or one per group."""
 
     def get_lr(self) -> list[Any]:
         return [
@@ -65,7 +65,7 @@ class MultiplicativeLR(_Lambda):
 
 
 class StepLR(LRScheduler):
-    """lr ← lr · gamma every step_size steps."""
+    """lr ← lr·gamma, every step_size steps."""
 
     def __init__(
         self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
@@ -84,7 +84,7 @@ class StepLR(LRScheduler):
 
 
 class MultiStepLR(LRScheduler):
-    """lr ← lr · gamma at each of the steps in milestones."""
+    """lr ← lr·gamma, at each of the steps in milestones."""
 
     def __init__(
         self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1,
@@ -104,7 +104,7 @@ class MultiStepLR(LRScheduler):
 
 
 class ConstantLR(LRScheduler):
-    """lr = initial lr · factor for total_iters steps, the initial lr after that."""
+    """lr = lr₀·factor for total_iters steps, then the initial rate lr₀."""
 
     def __init__(
         self, optimizer: Optimizer, factor: float = 1.0 / 3, total_iters: int = 5,
@@ -167,7 +167,7 @@ class LinearLR(LRScheduler):
 
 
 class ExponentialLR(LRScheduler):
-    """lr ← lr · gamma at every step."""
+    """lr ← lr·gamma, at every step."""
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
         self.gamma = gamma
@@ -181,7 +181,7 @@ class ExponentialLR(LRScheduler):
 
 
 class PolynomialLR(LRScheduler):
-    """lr = initial lr · (1 − step / total_iters)^power, zero from total_iters on."""
+    """lr = lr₀·(1 − step/total_iters)^power, zero from total_iters on; lr₀ is the initial rate."""
 
     def __init__(
         self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1

@@ -25,7 +25,7 @@ OPTIMIZER_WORDS = {
     "result; no schedule has to know when the training ends.",
 }
 SCHEDULE_WORDS = {
-    "ChainedScheduler": "Several schedules act at once: the rate is multiplied by the factors of "
+    "ChainedScheduler": "Several schedules act together: the rate is multiplied by the factors of "
     "all of them.",
     "ConstantLR": "The rate is reduced at the beginning and then jumps to its full size.",
     "CosineAnnealingLR": "The rate falls like a hill: slowly at first, fastest in the middle, and "

@@ -34,12 +34,12 @@ def page(
         f"<p>{with_formulas(data['title'])}</p>",
         f'<p class="soft mono">{escape(data["file"])}</p>',
     ]
+    if diagram[0]:  # a picture before the formulas
+        parts.append(_figure(FIGURES.get(data["kind"], FIGURE), *diagram))
     for section in sections(data):
         parts.append(f"<section>\n<h2>{escape(section.title)}</h2>")
         parts += [_shown(part) for part in section.parts]
         parts.append("</section>")
-        if section.title.startswith("What it does") and diagram[0]:
-            parts.append(_figure(FIGURES.get(data["kind"], FIGURE), *diagram))
     parts.append("</main>")
     title, body = f"{data['name']} · tinygrad_llm", "\n".join(parts)
     return whole(title, body, styles=("explain.css",), scripts=("formulas.js",))

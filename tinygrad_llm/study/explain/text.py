@@ -6,6 +6,7 @@ from typing import Any
 
 from ..common.terminal import Text, render, terminal_width
 from .names import catalogue
+from .picture import picture
 from .sections import Code, Grid, Lines, Prose, Section, Sides, Voices, sections
 
 __all__ = ["listing", "text"]
@@ -18,7 +19,8 @@ def text(data: dict[str, Any], width: int | None = None, color: bool = False) ->
 
     width = width or terminal_width()
     parts: list[Any] = [Line(f"{data['name']}   {data['title']}", style="bold"), data["file"]]
-    for section in sections(data):
+    drawn = Section("In a picture", [Prose(shown)] if (shown := picture(data)) else [])
+    for section in [*([drawn] if drawn.parts else []), *sections(data)]:
         parts += ["", Rule(Line(section.title, style="bold cyan"), align="left", style="cyan")]
         parts += _parts(section, width)
     return render(*parts, width=width, color=color)
