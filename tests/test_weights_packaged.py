@@ -6,6 +6,7 @@ import io
 import re
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 from http_server import serving
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 
 from tinygrad_llm.cli import app
 from tinygrad_llm.files.downloads import DownloadError, RemoteFile
-from tinygrad_llm.models.pretrained import download_notice
+from tinygrad_llm.models.pretrained import PRETRAINED, download_notice
 from tinygrad_llm.weights import packaged
 from tinygrad_llm.weights.packaged import PACKAGED, Packaged, find, locate
 
@@ -205,3 +206,14 @@ def test_the_ways_to_a_folder(folders, monkeypatch):
     monkeypatch.setitem(PACKAGED, "tiny", folder_model()[0])
     with pytest.raises(DownloadError, match="put a folder tiny with config.json, w.bin into"):
         find("tiny")
+
+
+def test_commands_of_the_pages_name_weights_that_there_are():
+    """A name such as smollm2-135m is a size, not weights: a command with it would fail."""
+    root = Path(__file__).parent.parent
+    named = set()
+    for page in [*root.glob("README*.md"), *(root / "docs/pages").glob("*.md")]:
+        text = page.read_text(encoding="utf-8")
+        named |= set(re.findall(r"(?<![\w./-])(?:smollm2|gemma-3|all-minilm|gpt2)-[\w.-]*\w", text))
+    assert {"smollm2-135m-instruct", "all-minilm-l6-v2"} <= named
+    assert named <= {*PACKAGED, *PRETRAINED}, named - {*PACKAGED, *PRETRAINED}

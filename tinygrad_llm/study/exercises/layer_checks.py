@@ -112,7 +112,7 @@ def _(m):
 @check("dropout_layer", "in training some are, and the others are scaled up")
 def _(m):
     torch = _torch()
-    layer, x = m.Dropout(0.4), torch.ones(20_000)
+    layer, x = m.Dropout(0.4), torch.ones(200, 100)
     y = seen(layer(x))
     if y is None:
         raise Wrong("forward: None was returned")
@@ -121,6 +121,8 @@ def _(m):
         raise Wrong(f"p = 0.4, and {dropped:.0%} were dropped")
     same(y[y != 0], np.full((y != 0).sum(), 1 / 0.6), "what was kept",
          "it is scaled by 1/(1 − p)")  # fmt: skip
+    if (y == y[0]).all():
+        raise Wrong("the mask is the same in every row: draw one of x's whole shape")
     if (seen(layer(x)) == y).all():
         raise Wrong("the mask is the same at every call")
 
@@ -344,6 +346,13 @@ def _(m):
     mean, square = np.zeros(2), np.zeros(2)
     m.adamw_step(w, g, mean, square, 1, 0.1, decay=0.0)
     same(w, [0.9, -1.9], "after one step of 0.1", "corrected, the first step is lr·sign(g)")
+
+
+@check("adamw_step", "a gradient of zero")
+def _(m):
+    w, mean, square = np.array([1.0]), np.zeros(1), np.zeros(1)
+    m.adamw_step(w, np.zeros(1), mean, square, 1, 0.1, decay=0.0)
+    same(w, [1.0], "the weight after a gradient of 0", "ε keeps 0/√0 from being nan")
 
 
 @check("adamw_step", "ten steps with decay")
