@@ -45,7 +45,8 @@ cuda
 backends  distributions  jit  overrides  profiler  special  types
 nn  optim  utils  linalg
 serialization  testing  optim.swa_utils
-distributed.optim  distributed.device_mesh  distributed.sharded  distributed.unit
+distributed.optim  distributed.device_mesh  distributed.sharded
+distributed.unit
 distributed.fsdp  distributed.tensor  distributed.pipelining
 layers
 weights.families  text
