@@ -46,6 +46,7 @@ backends  distributions  jit  overrides  profiler  special  types
 nn  optim  utils  linalg
 serialization  testing  optim.swa_utils
 distributed.optim  distributed.device_mesh  distributed.sharded
+distributed.unit
 distributed.fsdp  distributed.tensor  distributed.pipelining
 layers
 weights.families  text

@@ -330,9 +330,10 @@ def newest():
     return (checkpoints_in("cut/checkpoints") or [None])[-1]
 
 
-def kills_and_resumes(text, kills, steps, seed):
+def kills_and_resumes(text, kills, steps, seed, shard="none"):
     draw = random.Random(seed)
-    made = ["pretrain", text, *LIVELY, "--steps", str(steps), "--ranks", "2", "--out"]
+    made = ["pretrain", text, *LIVELY, "--steps", str(steps), "--ranks", "2", "--shard", shard,
+            "--out"]  # fmt: skip
     code, output = command(*made, "whole")
     assert code == 0, output
     reached, resume = 0, ["pretrain", "--resume", "cut"]
@@ -373,8 +374,9 @@ def kills_and_resumes(text, kills, steps, seed):
 @pytest.mark.slow
 @pytest.mark.ci
 @pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="looks into /proc")
-def test_killed_three_times(text):
-    kills_and_resumes(text, 3, 150, random.randrange(10**6))
+@pytest.mark.parametrize("shard", ["none", "fsdp"])
+def test_killed_three_times(text, shard):
+    kills_and_resumes(text, 3, 150, random.randrange(10**6), shard)
 
 
 @pytest.mark.slow

@@ -406,6 +406,7 @@ def test_what_cannot_be_written_or_cut():
         ({"ema": 1.0}, "`ema` must be between 0 and 1"),
         ({"ema": 0.9, "optimizer": "schedule-free"}, "has an average of the weights already"),
         ({"ema": 0.9, "shard": "fsdp"}, "needs whole weights"),
+        ({"ema": 0.9, "shard": "zero2"}, "needs whole weights on each rank, not `shard` zero2"),
         ({"noise_scale": True}, "needs several batches in a step"),
         ({"batch_ramp": 0.5}, "needs several batches in a step"),
         ({"noise_scale": True, "accumulation": 2, "shard": "zero2"}, "needs whole gradients"),

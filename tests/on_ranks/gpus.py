@@ -61,6 +61,30 @@ def check_all_reduce_of_every_dtype():
                 compare(x, expected)
 
 
+def check_deterministic_sums_are_in_rank_order():
+    """To the last bit those of a loop over the ranks, which NCCL's own need not be."""
+    rank, size = dist.get_rank(), dist.get_world_size()
+    torch.use_deterministic_algorithms(True)
+    try:
+        for dtype in FLOATS:
+            for op in (dist.ReduceOp.SUM, dist.ReduceOp.AVG):
+                tensors = everyones((size * 3001,), dtype)
+                expected = in_rank_order(tensors, op).array
+                x = on_gpu(tensors[rank].clone())
+                dist.all_reduce(x, op=op, async_op=True).wait()
+                assert (x.cpu().array == expected).all(), (dtype, op)
+                part = on_gpu(torch.zeros(3001, dtype=dtype))
+                dist.reduce_scatter_tensor(part, on_gpu(tensors[rank].clone()), op=op)
+                own = expected[3001 * rank : 3001 * (rank + 1)]
+                assert (part.cpu().array == own).all(), (dtype, op)
+        log = getattr(sys.modules.get("nccl_stand_in"), "log", [])
+        log.clear()
+        dist.all_reduce(on_gpu(torch.ones(9)))
+        assert not [entry for entry in log if entry[0].startswith("all_reduce")]
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 def check_views_are_written_in_place():
     tensors = everyones((4, 6))
     total = in_rank_order(tensors, dist.ReduceOp.SUM)

@@ -326,28 +326,28 @@ def check_whole_parameters_are_dropped_after_forward():
     assert alive[True] == 0 < alive[False], alive
 
 
-class Told(Block):
-    """A block that says when its forward pass begins, and when its backward pass does."""
+class Logged(Block):
+    """A block that logs when its forward pass begins, and when its backward pass does."""
 
-    def __init__(self, dtype, say, number):
+    def __init__(self, dtype, write, number):
         super().__init__(dtype)
-        self.__dict__["say"] = say
+        self.__dict__["write"] = write
         self.number = number
 
     def forward(self, x):
-        self.say(f"forward {self.number}")
+        self.write(f"forward {self.number}")
         y = super().forward(x)
         if y.requires_grad:
-            y.register_hook(lambda g: self.say(f"backward {self.number}"))
+            y.register_hook(lambda g: self.write(f"backward {self.number}"))
         return y
 
 
 class Path(Blocks):
     """Blocks of which a call may leave some out."""
 
-    def __init__(self, dtype, say=lambda line: None, numbers=range(3)):
+    def __init__(self, dtype, write=lambda line: None, numbers=range(3)):
         super().__init__(dtype)
-        self.blocks = nn.ModuleList(Told(dtype, say, i) for i in numbers)
+        self.blocks = nn.ModuleList(Logged(dtype, write, i) for i in numbers)
 
     def forward(self, ids, numbers=(0, 1, 2)):
         x = self.words(ids)
@@ -356,8 +356,8 @@ class Path(Blocks):
         return self.head(self.norm(x))
 
 
-def told_step(model, ids, log, numbers=(0, 1, 2)):
-    """A step without an optimizer: what was exchanged, and what the blocks said, in order."""
+def logged_step(model, ids, log, numbers=(0, 1, 2)):
+    """A step without an optimizer: what was exchanged, and what the blocks logged, in order."""
     log.clear()
     with watching(lambda exchange: log.append(exchange.what.partition(" of ")[0])):
         logits = model(ids, numbers)
@@ -370,7 +370,7 @@ def gathered_ahead(move=lambda model: model):
     log: list[str] = []
     model = sharded(move(Path(torch.float32, log.append)))
     ids = move(torch.arange(6).view(1, 6))
-    first, second, third = (told_step(model, ids, log) for _ in range(3))
+    first, second, third = (logged_step(model, ids, log) for _ in range(3))
     ends = ["average", "backward 1", "unshard", "average", "backward 0", "average", "average"]
     assert first == [
         "unshard", "unshard", "forward 0", "unshard", "forward 1", "unshard", "forward 2",
@@ -393,8 +393,8 @@ def check_units_that_are_called_in_another_order():
     ids = torch.arange(12 * 5).view(12, 5) % 17
     paths = [(0, 1, 2), (0, 1, 2), (0, 2), (0, 2), (2, 1, 1, 0), (2, 1, 1, 0), (0, 1, 2), (1,)]
     for numbers in paths:
-        told_step(ours, mine(ids), [], numbers)
-        told_step(one, ids, [], numbers)
+        logged_step(ours, mine(ids), [], numbers)
+        logged_step(one, ids, [], numbers)
         for (name, p), (_, q) in zip(ours.named_parameters(), one.named_parameters(), strict=True):
             assert (p.grad is None) == (q.grad is None), (numbers, name)
             if q.grad is not None:
@@ -415,23 +415,23 @@ def check_a_step_after_one_that_failed():
     ours, one = sharded(Path(dtype)), Path(dtype)
     ids = torch.arange(12 * 5).view(12, 5) % 17
     for _ in range(2):
-        told_step(ours, mine(ids), [])
+        logged_step(ours, mine(ids), [])
 
     def fails(line):
         if line == failing:
             raise KeyError(line)
 
     for failing in ("forward 1", "backward 1"):
-        ours.blocks[1].__dict__["say"] = fails
+        ours.blocks[1].__dict__["write"] = fails
         with pytest.raises(KeyError, match=failing):
-            told_step(ours, mine(ids), [])
-        ours.blocks[1].__dict__["say"] = lambda line: None
+            logged_step(ours, mine(ids), [])
+        ours.blocks[1].__dict__["write"] = lambda line: None
         with torch.no_grad():
             for p in (*ours.parameters(), *one.parameters()):
                 p *= 1.25
                 p.grad = None
-        told_step(ours, mine(ids), [])
-        told_step(one, ids, [])
+        logged_step(ours, mine(ids), [])
+        logged_step(one, ids, [])
         for (name, p), (_, q) in zip(ours.named_parameters(), one.named_parameters(), strict=True):
             assert torch.allclose(gradient(p), q.grad, rtol=1e-11, atol=1e-13), (failing, name)
 

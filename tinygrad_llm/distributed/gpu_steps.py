@@ -1,4 +1,9 @@
-"""Reductions over NCCL, as steps: half precisions in float32, all others in their own dtype."""
+"""Reductions over NCCL, as steps: half precisions in float32, all others in their own dtype.
+
+NCCL adds in an order that depends on the number of ranks, the links and the length of the message.
+After use_deterministic_algorithms(True), on all ranks, the ranks' arrays are exchanged in place of
+that, and each part is added in rank order, as on CPUs: the same bits on any machine.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +13,13 @@ from typing import Any
 import numpy as np
 
 from ..arrays.devices import xp_of
+from ..functions.settings import are_deterministic_algorithms_enabled
 from .reductions import ReduceOp
 from .transport import Steps
 
 __all__ = ["native_on_gpu", "reduced_on_gpu", "reduced_part_on_gpu", "unfinished"]
+
+ADDS = (ReduceOp.SUM, ReduceOp.AVG, ReduceOp.PRODUCT)  # where the order changes the last bits
 
 
 def _wide(dtype: Any) -> Any:
@@ -22,9 +30,11 @@ def _wide(dtype: Any) -> Any:
 
 
 def native_on_gpu(flat: Any, op: ReduceOp) -> bool:
-    """Whether NCCL has the reduction; the ranks' arrays are exchanged and joined here if not."""
+    """Whether NCCL computes the reduction; the ranks' arrays are exchanged and joined if not."""
     from .nccl import native
 
+    if op in ADDS and are_deterministic_algorithms_enabled():
+        return False
     return native(_wide(flat.dtype), op)
 
 

@@ -86,7 +86,10 @@ _deterministic = {"enabled": False, "warn_only": False}
 
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
-    """Accept the wish for the same numbers in every run, which a CPU returns anyway."""
+    """Ask for the same numbers in every run, which a CPU returns anyway.
+
+    On GPUs distributed sums over NCCL then add in rank order; every rank calls this.
+    """
     _deterministic.update(enabled=bool(mode), warn_only=bool(warn_only))
 
 

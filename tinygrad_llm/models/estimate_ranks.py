@@ -175,7 +175,7 @@ def estimate_ranks(
         d = [mesh.dp if divided else 1 for divided in (weights, gradients, state)]
         once = part * w * (mesh.dp - 1) / mesh.dp  # a reduce-scatter or an all-gather
         sent_dp = once * _times(gradients, weights, mesh.micro_batches)
-        layer = 2 * w * part / (L / mesh.pp) if weights else 0.0  # one whole, and its gradient
+        layer = 2 * w * part / (L / mesh.pp) if weights else 0.0  # one computes, one is gathered
         seconds = (sent_dp + sent_pp) / (mesh.link * 1e9) + sent_tp / (mesh.tp_link * 1e9)
         costs.append(
             RankCost(scheme, part * w / d[0] + layer, part * g / d[1], part * o / d[2],

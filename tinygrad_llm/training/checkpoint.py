@@ -351,7 +351,8 @@ def begin_checkpoint(
     """The files of a checkpoint, under a temporary name, which is returned.
 
     Of tensors that are a Part (see weights/formats/parts.py) there is only the room in them:
-    `write_rows` fills it. Raises: as save_checkpoint.
+    `write_rows` fills it.
+    Raises: as save_checkpoint.
     """
     folder = local_path(folder)
     temporary = folder / f".writing-{os.getpid()}-{secrets.token_hex(4)}"

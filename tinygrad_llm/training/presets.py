@@ -215,8 +215,8 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
         """Raises: OptionError for an average, a noise scale or µP that does not fit the others."""
         if self.ema is not None and self.optimizer == "schedule-free":
             raise OptionError("`ema`: schedule-free has an average of the weights already")
-        if self.ema is not None and self.shard == "fsdp":
-            raise OptionError("`ema` needs whole weights on each rank, not `shard` fsdp")
+        if self.ema is not None and self.shard in ("zero2", "fsdp"):
+            raise OptionError(f"`ema` needs whole weights on each rank, not `shard` {self.shard}")
         if self.noise_scale and self.shard in ("zero2", "fsdp"):
             raise OptionError(f"`noise_scale` needs whole gradients, not `shard` {self.shard}")
         if self.mup_base not in (None, self.emb_dim) and self.optimizer not in MUP_OPTIMIZERS:
