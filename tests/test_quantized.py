@@ -482,9 +482,9 @@ def test_a_quantised_model_is_trained_without_a_cuda_graph(other_device, monkeyp
     from tinygrad_llm.arrays.twins import twins
     from tinygrad_llm.training.graphed_step import graphable
 
+    models = {kind: llama().to(other_device) for kind in (None, "nf4")}
     monkeypatch.setattr(twins, "gpu", twins.gpu or object())  # as with our kernels
-    for kind in (None, "nf4"):
-        model = llama().to(other_device)
+    for kind, model in models.items():
         if kind is not None:
             quantize(model, kind)
         lora.add(model, rank=2, names=["qkv"])
