@@ -475,3 +475,18 @@ def test_a_module_that_does_not_fit_stays_where_it_is(other_device, monkeypatch)
 
 def refuses(*args):
     raise MemoryError
+
+
+def test_a_quantised_model_is_trained_without_a_cuda_graph(other_device, monkeypatch):
+    """Its products are CuPy's, which cannot be captured."""
+    from tinygrad_llm.arrays.twins import twins
+    from tinygrad_llm.training.graphed_step import graphable
+
+    models = {kind: llama().to(other_device) for kind in (None, "nf4")}
+    monkeypatch.setattr(twins, "gpu", twins.gpu or object())  # as with our kernels
+    for kind, model in models.items():
+        if kind is not None:
+            quantize(model, kind)
+        lora.add(model, rank=2, names=["qkv"])
+        optimizer = torch.optim.AdamW(lora.parameters(model), lr=0.01)
+        assert graphable(model, optimizer, lambda: None) == (kind is None)

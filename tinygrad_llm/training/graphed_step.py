@@ -10,6 +10,7 @@ import numpy as np
 from ..arrays.twins import twins
 from ..cuda import graphed
 from ..functions.shape.join import cat
+from ..layers import quantized
 from ..models.base import device_of
 from ..nn import Module
 from ..nn.utils import clip_grad_norm_
@@ -25,8 +26,9 @@ _SHAPES = 16  # graphs at most: batches of other shapes are computed without one
 def graphable(model: Module, optimizer: Optimizer, loss: Loss, accumulation: int = 1) -> bool:
     """Whether a step of training can be captured.
 
-    That takes a model on a GPU with our kernels, Adam or AdamW without an obstacle, one batch in a
-    step, no gradient checkpointing, and a loss that does not say `can_be_captured = False`.
+    That takes a model on a GPU with our kernels and without quantised weights, Adam or AdamW
+    without an obstacle, one batch in a step, no gradient checkpointing, and a loss that does not
+    say `can_be_captured = False`.
     """
     device = device_of(model)
     return (
@@ -37,6 +39,7 @@ def graphable(model: Module, optimizer: Optimizer, loss: Loss, accumulation: int
         and isinstance(optimizer, Adam)
         and obstacle(optimizer) is None
         and not getattr(model, "gradient_checkpointing", False)
+        and not quantized.matrices(model)
         and getattr(loss, "can_be_captured", True)
     )
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ...arrays import matmul
 from ...arrays.devices import device_of, move, xp_of
 from ...arrays.stages import Weights
 from ...arrays.twins import cpu_twins
@@ -126,8 +127,8 @@ class QuantizedMatrix(ABC):
         y, wide = self.xp.empty((len(x), self.shape[0]), x.dtype), _at_least_float32(x)
         for t in range(self.n_tiles):
             part = y[:, t * self.rows : (t + 1) * self.rows]
-            rows = (wide @ self._tile(t))[:, : part.shape[1]]  # (N, I) @ (I, C) -> (N, rows)
-            part[...] = rows.astype(x.dtype, copy=False)
+            rows = matmul.product(wide, self._tile(t))  # (N, I) @ (I, C) -> (N, C)
+            part[...] = rows[:, : part.shape[1]].astype(x.dtype, copy=False)
         return y
 
     def _by_loop(self, x: np.ndarray) -> np.ndarray | None:
@@ -161,7 +162,7 @@ class QuantizedMatrix(ABC):
         gx = self.xp.zeros((len(g), self.shape[1]), wide.dtype)
         for t in range(self.n_tiles):
             part = wide[:, t * self.rows : (t + 1) * self.rows]
-            gx += part @ self._tile(t)[:, : part.shape[1]].T  # (N, rows) @ (rows, I)
+            gx += matmul.product(part, self._tile(t)[:, : part.shape[1]].T)  # (N, rows) @ (rows, I)
         return gx.astype(g.dtype, copy=False)
 
 
