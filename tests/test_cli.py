@@ -247,7 +247,7 @@ BAD = [
     ([*PRETRAIN, "--min-lr", "1"], "--min-lr 1 is above --lr 0.003"),
     ([*PRETRAIN, "--drop-rate", "1"], "--drop-rate must be 0 or more and less than 1, got 1"),
     ([*PRETRAIN, "--beta2", "1.5"], "--beta2 must be 0 or more and less than 1"),
-    ([*PRETRAIN, "--val-fraction", "1"], "--val-fraction must be between 0 and 1"),
+    ([*PRETRAIN, "--val-fraction", "1"], "--val-fraction must be more than 0 and less than 1"),
     ([*PRETRAIN, "--temperature", "-1"], "--temperature must be 0 or more"),
     ([*PRETRAIN, "--seed", "-1"], "--seed must be 0 or more"),
     ([*PRETRAIN, "--preset", "smal"], r"there is no preset smal \(did you mean small\?\)"),

@@ -160,6 +160,9 @@ def test_wrong_rows_are_refused_before_anything_is_trained(tmp_path, capsys, mon
     [
         (("summarize", "sample", "--spans", "1e9"), "--spans must be between 0 and 1,000"),
         (("embed", "sample", "--positive", "nan"), "--positive must be a finite number"),
+        (("translate", "sample", "--context-length", "1"), "--context-length must be at least 2"),
+        (("summarize", "sample", "--max-source", "1"), "--max-source must be at least 2, a token"),
+        (("summarize", "sample", "--top-p", "0"), "--top-p must be more than 0 and less than 1"),
     ],
 )
 def test_options_out_of_range(arguments, message, capsys, tmp_path, monkeypatch):

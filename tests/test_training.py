@@ -6,6 +6,7 @@ import math
 import os
 import re
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ from tinygrad_llm.training import (
     plot_losses,
     read_metrics,
 )
+from tinygrad_llm.training.plan import measure
 from tinygrad_llm.training.progress import PlainProgress, duration
 
 TOKENS = np.random.RandomState(0).randint(0, 13, 700).astype(np.uint16)
@@ -246,6 +248,45 @@ def test_measuring_puts_the_modes_of_all_modules_back():
     modes = [module.training for module in run.model.modules()]
     run.measure()
     assert [module.training for module in run.model.modules()] == modes
+
+
+def sizes_in_turn(sizes):
+    """A trainer of batches of these numbers of tokens in turn, which takes no time, and a clock.
+
+    The clock goes on by the square of a step's tokens, and by 0.5 for each step.
+    """
+    run, clock = trainer(), [0.0]
+    batch = run.setup.stream.next()
+    batches = [tuple(part[:1, :n] for part in batch) for n in sizes]
+    run.setup.stream = Stream(batches)
+    run.setup.accumulation = 1
+    run.setup.update = lambda taken: clock.__setitem__(0, clock[0] + 0.5 + cost(taken[0]))
+    return run, clock
+
+
+def cost(batch):
+    return float(batch[0].shape[1] ** 2)
+
+
+@pytest.mark.parametrize("sizes", [[8, 1, 1, 1], [1, 8], [2, 3, 2, 8, 8, 7, 1, 5], [4, 4]])
+@pytest.mark.parametrize("patience", [0.0, 1e9])
+def test_batches_of_different_sizes_are_measured_by_their_sizes(sizes, patience, monkeypatch):
+    """A long batch beside short ones: the plan has the time of all, and not of those that came."""
+    run, clock = sizes_in_turn(sizes)
+    watch = SimpleNamespace(perf_counter=lambda: clock[0])
+    monkeypatch.setattr("tinygrad_llm.training.plan.time", watch)
+    measured = measure(run.setup, cost, repeats=8, patience=patience)
+    costs = [float(n * n) for n in sizes * 32][:32]
+    assert measured.seconds == pytest.approx(0.5 + sum(costs) / 32)
+    assert measured.flops == pytest.approx(sum(costs) / 32)
+    assert measured.tokens == round(sum((sizes * 32)[:32]) / 32)
+
+
+def test_the_memory_of_a_plan_is_that_of_the_largest_batch():
+    run, _ = sizes_in_turn([1, 2, 8, 1])
+    run.setup.update = lambda taken: bytearray(int(100_000 * cost(taken[0])))
+    measured = measure(run.setup, cost)
+    assert 6_400_000 <= measured.peak_bytes < 6_500_000
 
 
 def test_only_matrices_decay():

@@ -403,7 +403,7 @@ def test_what_cannot_be_written_or_cut():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"ema": 1.0}, "`ema` must be between 0 and 1"),
+        ({"ema": 1.0}, "`ema` must be more than 0 and less than 1"),
         ({"ema": 0.9, "optimizer": "schedule-free"}, "has an average of the weights already"),
         ({"ema": 0.9, "shard": "fsdp"}, "needs whole weights"),
         ({"ema": 0.9, "shard": "zero2"}, "needs whole weights on each rank, not `shard` zero2"),

@@ -103,12 +103,13 @@ class Rule(NamedTuple):
 
 
 AT_LEAST_1 = Rule(lambda v: v >= 1, "at least 1")
+A_TOKEN_AND_THE_END = Rule(lambda v: v >= 2, "at least 2, a token and the end")
 A_MILLION_AT_MOST = Rule(lambda v: 1 <= v <= 10**6, "between 1 and 1,000,000")
 UP_TO_256 = Rule(lambda v: 1 <= v <= 256, "between 1 and 256")  # twice the deepest ones published
 NOT_NEGATIVE = Rule(lambda v: 0 <= v < math.inf, "0 or more")
 POSITIVE = Rule(lambda v: 0 < v < math.inf, "more than 0")
 SHARE_BELOW_1 = Rule(lambda v: 0 <= v < 1, "0 or more and less than 1")
-FRACTION = Rule(lambda v: 0 < v < 1, "between 0 and 1")
+FRACTION = Rule(lambda v: 0 < v < 1, "more than 0 and less than 1")
 SHARDS = ("none", "zero1", "zero2", "fsdp")
 OPTIMIZERS = ("adamw", "muon", "lion", "adafactor", "schedule-free")
 MUP_OPTIMIZERS = ("adamw", "lion")  # whose steps do not grow with the gradient

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..layers import quantized
 from ..models.base import device_of
 from ..models.costs import flops_per_token
@@ -142,6 +144,7 @@ def _megabytes(n: int) -> str:
 
 
 _FEW_BATCHES = 16  # of a step, that are measured
+_STEPS_AHEAD = 32  # whose batches are looked at where they differ in size
 
 
 def measure(
@@ -153,24 +156,26 @@ def measure(
     flops: batch -> floating-point operations of its part of a step. The first step is traced for
     its memory and warms the machine up; up to `repeats` more are timed, as long as `patience`
     (seconds) is not used up. The result has their median, or their mean where batches differ in
-    size. Of a step that accumulates many batches the first few stand for all.
+    size. With flops the batches of the next steps are looked at: the largest is traced and timed,
+    then the smallest and some between, and the result is the mean of all, interpolated. Of a step
+    that accumulates many batches the first few stand for all.
     """
     few = min(setup.accumulation, _FEW_BATCHES)
     share = setup.accumulation / few
     ranks = setup.ranks
-    tokens: list[int] = []
-    own_tokens: list[int] = []
-    costs: list[float] = []
-
     slow = getattr(setup.stream.batches, "slow_batches", False)  # their making is a part of a step
+    looked_at = flops is not None and not slow
+    taken: list[list[Any]] = []  # the batches of each step
 
-    def step() -> float:
-        started = time.perf_counter()
-        batches = [setup.stream.next() for _ in range(few)]
-        tokens.append(sum(setup.count(batch) for batch in batches))
-        own_tokens.append(sum(setup.own_targets(batch) for batch in batches))
-        costs.extend(flops(batch) for batch in batches if flops is not None)
-        began = started if slow else time.perf_counter()
+    def take() -> list[Any]:
+        taken.append([setup.stream.next() for _ in range(few)])
+        return taken[-1]
+
+    def step(batches: list[Any] | None = None) -> float:
+        began = time.perf_counter()
+        if batches is None:
+            batches = take()
+            began = began if slow else time.perf_counter()
         setup.update(batches)
         return (time.perf_counter() - began) * share
 
@@ -178,22 +183,55 @@ def measure(
         for group in setup.optimizer.param_groups:
             group["lr"] = 0.0  # a step takes as long, and cannot run away
         setup.model.train()
-        first, peak = _traced(step)
-        times = [step()]
-        while len(times) < repeats and ranks.same(first + sum(times) + times[-1] < patience):
-            times.append(step())
-    alike = len(set(tokens)) == 1 and len(set(costs)) <= few
+        ahead = [take() for _ in range(max(2, _STEPS_AHEAD // few))] if looked_at else [None]
+        costs = [_cost(batches or [], flops) for batches in ahead]
+        order = spread(costs)
+        first, peak = _traced(lambda: step(ahead[order[0]]))
+        times: list[float] = []
+        while len(times) < repeats and (
+            len(times) < min(2, len(set(costs)))
+            or ranks.same(first + sum(times) + times[-1] < patience)
+        ):
+            times.append(step(ahead[order[len(times) % len(order)]]))
+        counts = [(sum(map(setup.count, b)), sum(map(setup.own_targets, b))) for b in taken]
+    tokens, own_tokens = (statistics.fmean(each) * share for each in zip(*counts, strict=True))
+    sizes = [_cost(batches, flops) for batches in taken]
+    if looked_at:
+        seconds = statistics.fmean(_interpolated(costs, order[: len(times)], times))
+    else:
+        alike = len(set(sizes)) == 1 and len(set(counts)) == 1
+        seconds = statistics.median(times) if alike else statistics.fmean(times)
     weights = sum(p.nbytes for p in setup.model.parameters())
-    own = round(statistics.fmean(own_tokens) * share)
-    one = OneRank(own, max(0, peak), weights, sent_bytes(setup))
+    one = OneRank(round(own_tokens), max(0, peak), weights, sent_bytes(setup))
     return Measured(
-        ranks.same(statistics.median(times) if alike else statistics.fmean(times)),
-        round(statistics.fmean(tokens) * share),
+        ranks.same(seconds),
+        round(tokens),
         max(0, peak),
-        None if flops is None else sum(costs) / len(tokens) * share,
+        None if flops is None else statistics.fmean(sizes) * share,
         _peak(setup.model),
         tuple(OneRank(*each) for each in ranks.everyones(list(one))) if ranks.several else (),
     )
+
+
+def _cost(batches: list[Any], flops: Callable[[Any], float] | None) -> float:
+    return 0.0 if flops is None else sum(flops(batch) for batch in batches)
+
+
+def spread(costs: list[float]) -> list[int]:
+    """The places of the largest and the smallest cost, of the middle one, the quarters, ..."""
+    by_cost = sorted(range(len(costs)), key=lambda i: -costs[i])  # equal ones in their order
+    last = len(costs) - 1
+    parts = [i / 2**k for k in range(last.bit_length() + 1) for i in range(2**k + 1)]
+    return list(dict.fromkeys(by_cost[round(part * last)] for part in parts))
+
+
+def _interpolated(costs: list[float], places: list[int], times: list[float]) -> list[float]:
+    """The seconds of steps of all these costs, from those of the steps that were timed."""
+    at: dict[float, list[float]] = {}
+    for place, seconds in zip(places, times, strict=True):
+        at.setdefault(costs[place], []).append(seconds)
+    known = sorted(at)
+    return np.interp(costs, known, [statistics.median(at[cost]) for cost in known]).tolist()
 
 
 def sent_bytes(setup: Setup) -> int:

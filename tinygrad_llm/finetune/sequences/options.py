@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from ...training.options import (
+    A_TOKEN_AND_THE_END,
     AT_LEAST_1,
     SHARE_BELOW_1,
     OptionError,
@@ -38,11 +39,11 @@ class SequenceOptions(TuningOptions):
     )
     schedule: str = option("cosine", "Of the learning rate: cosine or inverse_sqrt.")
     max_source: int | None = option(
-        None, "Tokens of a source; longer ones are cut.", AT_LEAST_1, "adaptation",
+        None, "Tokens of a source; longer ones are cut.", A_TOKEN_AND_THE_END, "adaptation",
         about_default="the model's context",
     )  # fmt: skip
     max_target: int | None = option(
-        None, "Tokens of a target; longer ones are cut.", AT_LEAST_1, "adaptation",
+        None, "Tokens of a target; longer ones are cut.", A_TOKEN_AND_THE_END, "adaptation",
         about_default="the model's context",
     )  # fmt: skip
     graph: bool | None = again(TrainingOptions, "graph", False)

@@ -6,6 +6,7 @@ import dataclasses
 
 from ...training.devices import MachineOptions
 from ...training.options import (
+    A_TOKEN_AND_THE_END,
     AT_LEAST_1,
     FRACTION,
     NOT_NEGATIVE,
@@ -45,7 +46,7 @@ class SummarizeOptions(AdaptationOptions, MachineOptions, SequenceOptions):
         None, "Of the BPE tokenizer, without a base.", AT_LEAST_1, "model",
         about_default="1536, or what short texts fill",
     )  # fmt: skip
-    context_length: int = option(64, "Tokens of a text.", AT_LEAST_1, "model")
+    context_length: int = option(64, "Tokens of a text.", A_TOKEN_AND_THE_END, "model")
     emb_dim: int = option(128, "Channels.", AT_LEAST_1, "model")
     hidden_dim: int | None = option(
         None, "Channels in the feed forward.", AT_LEAST_1, "model", about_default="4 · emb_dim"

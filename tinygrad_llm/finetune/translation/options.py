@@ -6,6 +6,7 @@ import dataclasses
 
 from ...training.devices import MachineOptions
 from ...training.options import (
+    A_TOKEN_AND_THE_END,
     AT_LEAST_1,
     NOT_NEGATIVE,
     POSITIVE,
@@ -36,7 +37,7 @@ class TranslateOptions(AdaptationOptions, MachineOptions, SequenceOptions):
     vocab_size: int = option(4000, "Of bpe.", AT_LEAST_1, "model")
     min_count: int = option(2, "Of words: rarer ones are <|unk|>.", AT_LEAST_1, "model")
     shared: bool = option(False, "One vocabulary for both languages.", None, "model")
-    context_length: int = option(64, "Tokens of a sentence.", AT_LEAST_1, "model")
+    context_length: int = option(64, "Tokens of a sentence.", A_TOKEN_AND_THE_END, "model")
     emb_dim: int = option(192, "Channels.", AT_LEAST_1, "model")
     hidden_dim: int | None = option(
         None, "Channels in the feed forward.", AT_LEAST_1, "model", about_default="4 · emb_dim"
