@@ -6,6 +6,7 @@ import math
 import os
 import re
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from tinygrad_llm.training import (
     evaluate,
     find_checkpoint,
     flops_per_token,
+    plan,
     plot_losses,
     read_metrics,
 )
@@ -246,6 +248,17 @@ def test_measuring_puts_the_modes_of_all_modules_back():
     modes = [module.training for module in run.model.modules()]
     run.measure()
     assert [module.training for module in run.model.modules()] == modes
+
+
+def test_the_memory_of_a_gpu_is_that_of_its_pool(monkeypatch):
+    """A GPU's arrays are not among those that tracemalloc sees."""
+    asked = []
+    device = SimpleNamespace(type="cuda", index=1)
+    monkeypatch.setattr(plan, "device_of", lambda model: device)
+    monkeypatch.setattr(plan.cuda, "memory_allocated", lambda of: asked.append(of) or 700)
+    monkeypatch.setattr(plan.cuda, "memory_reserved", lambda of: asked.append(of) or 5700)
+    assert trainer().measure().peak_bytes == 5000
+    assert asked == [device, device]
 
 
 def test_only_matrices_decay():

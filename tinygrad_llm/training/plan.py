@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from .. import cuda
 from ..layers import quantized
 from ..models.base import device_of
 from ..models.costs import flops_per_token
@@ -178,7 +179,9 @@ def measure(
         for group in setup.optimizer.param_groups:
             group["lr"] = 0.0  # a step takes as long, and cannot run away
         setup.model.train()
-        first, peak = _traced(step)
+        where = device_of(setup.model)
+        on_gpu = where is not None and where.type == "cuda"
+        first, peak = _traced_on_gpu(step, where) if on_gpu else _traced(step)
         times = [step()]
         while len(times) < repeats and ranks.same(first + sum(times) + times[-1] < patience):
             times.append(step())
@@ -224,6 +227,15 @@ def _traced(step: Callable[[], float]) -> tuple[float, int]:
     finally:
         if not was_tracing:
             tracemalloc.stop()
+
+
+def _traced_on_gpu(step: Callable[[], float], device: Any) -> tuple[float, int]:
+    """(what step() returns, the bytes that the GPU's memory pool holds after it, beyond those in
+    use before): at least what the step needs, for the pool keeps what it has got.
+    """
+    before = cuda.memory_allocated(device)
+    seconds = step()
+    return seconds, cuda.memory_reserved(device) - before
 
 
 def make_plan(
