@@ -13,7 +13,7 @@ from ..functions.shape.join import cat
 from ..models.base import device_of
 from ..nn import Module
 from ..nn.utils import clip_grad_norm_
-from ..optim import Adam, Optimizer
+from ..optim import Adam, MuonWithAdamW, Optimizer
 from ..tensor import Tensor, wrap
 from .step import Loss, Setup
 
@@ -26,7 +26,8 @@ def graphable(model: Module, optimizer: Optimizer, loss: Loss, accumulation: int
     """Whether a step of training can be captured.
 
     That takes a model on a GPU with our kernels, Adam or AdamW, one batch in a step, no gradient
-    checkpointing, and a loss that does not say `can_be_captured = False`.
+    checkpointing, and a loss that does not say `can_be_captured = False`. Muon's matrix products
+    are cuBLAS's through CuPy, which refuses to be captured.
     """
     device = device_of(model)
     return (
@@ -35,6 +36,7 @@ def graphable(model: Module, optimizer: Optimizer, loss: Loss, accumulation: int
         and twins.gpu is not None
         and accumulation == 1
         and isinstance(optimizer, Adam)
+        and not isinstance(optimizer, MuonWithAdamW)
         and not getattr(model, "gradient_checkpointing", False)
         and getattr(loss, "can_be_captured", True)
     )
