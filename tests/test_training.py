@@ -30,6 +30,7 @@ from tinygrad_llm.training import (
     evaluate,
     find_checkpoint,
     flops_per_token,
+    plan,
     plot_losses,
     read_metrics,
 )
@@ -287,6 +288,17 @@ def test_the_memory_of_a_plan_is_that_of_the_largest_batch():
     run.setup.update = lambda taken: bytearray(int(100_000 * cost(taken[0])))
     measured = measure(run.setup, cost)
     assert 6_400_000 <= measured.peak_bytes < 6_500_000
+
+
+def test_the_memory_of_a_gpu_is_that_of_its_pool(monkeypatch):
+    """A GPU's arrays are not among those that tracemalloc sees."""
+    asked = []
+    device = SimpleNamespace(type="cuda", index=1)
+    monkeypatch.setattr(plan, "device_of", lambda model: device)
+    monkeypatch.setattr(plan.cuda, "memory_allocated", lambda of: asked.append(of) or 700)
+    monkeypatch.setattr(plan.cuda, "memory_reserved", lambda of: asked.append(of) or 5700)
+    assert trainer().measure().peak_bytes == 5000
+    assert asked == [device, device]
 
 
 def test_only_matrices_decay():

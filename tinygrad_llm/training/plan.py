@@ -8,10 +8,12 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import cuda
 from ..layers import quantized
 from ..models.base import device_of
 from ..models.costs import flops_per_token
@@ -186,7 +188,10 @@ def measure(
         ahead = [take() for _ in range(max(2, _STEPS_AHEAD // few))] if looked_at else [None]
         costs = [_cost(batches or [], flops) for batches in ahead]
         order = spread(costs)
-        first, peak = _traced(lambda: step(ahead[order[0]]))
+        where = device_of(setup.model)
+        on_gpu = where is not None and where.type == "cuda"
+        largest = partial(step, ahead[order[0]])
+        first, peak = _traced_on_gpu(largest, where) if on_gpu else _traced(largest)
         times: list[float] = []
         while len(times) < repeats and (
             len(times) < min(2, len(set(costs)))
@@ -262,6 +267,15 @@ def _traced(step: Callable[[], float]) -> tuple[float, int]:
     finally:
         if not was_tracing:
             tracemalloc.stop()
+
+
+def _traced_on_gpu(step: Callable[[], float], device: Any) -> tuple[float, int]:
+    """(what step() returns, the bytes that the GPU's memory pool holds after it, beyond those in
+    use before): at least what the step needs, for the pool keeps what it has got.
+    """
+    before = cuda.memory_allocated(device)
+    seconds = step()
+    return seconds, cuda.memory_reserved(device) - before
 
 
 def make_plan(
