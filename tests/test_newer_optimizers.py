@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +12,6 @@ import tinygrad_llm as tg
 from tinygrad_llm import nn, optim
 from tinygrad_llm.optim.lr_scheduler import WarmupStableDecayLR
 from tinygrad_llm.optim.muon import newton_schulz
-from tinygrad_llm.training import graphed_step
-from tinygrad_llm.training.weight_decay import make_optimizer
 
 
 def run(kind, start, gradients, **options):
@@ -177,16 +174,6 @@ def test_newton_schulz_moves_singular_values_step_by_step(value, tall):
         x = x.T if tall else x
         assert abs(u[:, 0] @ x @ v[:, 0] - expected) < 0.02 * max(0.1, expected), n
         assert abs(u[:, 1] @ x @ v[:, 0]) < 0.02, n  # the vectors stay
-
-
-@pytest.mark.parametrize(("name", "captured"), [("adamw", True), ("muon", False)])
-def test_a_step_of_muon_is_not_captured(name, captured, monkeypatch):
-    device = SimpleNamespace(type="cuda", index=0)
-    monkeypatch.setattr(graphed_step, "device_of", lambda model: device)
-    monkeypatch.setattr(graphed_step.twins, "gpu", SimpleNamespace())
-    model = nn.Linear(3, 4)
-    optimizer = make_optimizer(name, model, "none", lr=0.1, betas=(0.9, 0.99), weight_decay=0.1)
-    assert graphed_step.graphable(model, optimizer, lambda m, b: None) is captured
 
 
 def test_muon_with_adamw_is_each_of_them():
