@@ -21,7 +21,7 @@ class ModuleTree:
 
     _kinds: dict[str, str]  # noted names in order: "parameter", "buffer" or "module"
     _unsaved: set[str]  # the buffers that state_dict leaves out
-    _movable: tuple[str, ...] = ()  # attributes that are no tensors and have on(device)
+    _movable: tuple[str, ...] = ()  # attributes with on(device), as tensors have
 
     def __init__(self) -> None:
         self.__dict__.update(_kinds={}, _unsaved=set())
