@@ -752,13 +752,14 @@ def test_qlora_on_a_gpu_has_the_losses_of_a_cpu(published, other_device):
         "finetune", "ask", f"runs/{other_device}", "Hello", "--device", other_device
     )
     assert (code, err) == (0, ""), err
+    code, _, err = published(*options, "--device", other_device, "--graph", "--out", "runs/graph")
+    assert code == 2 and "--graph cannot be captured with a quantised base" in err, err
 
 
 @pytest.mark.parametrize("options, message", [
     (["--quantize", "q9"], "--quantize must be int8, q8_0, q4_0, q4_1, nf4, gguf, got 'q9'"),
     (["--quantize", "nf4"], "--quantize freezes the base: add --lora"),
     (["--quantize", "nf4", "--lora", "--drop-rate", 0.1], "--drop-rate cannot change in a qu"),
-    (["--quantize", "nf4", "--lora", "--graph"], "--graph cannot be captured with a quantised"),
     (["--quantize", "gguf", "--lora"], 'quantize="gguf" keeps the formats of a GGUF file'),
 ])  # fmt: skip
 def test_a_base_that_cannot_be_quantised(published, options, message):

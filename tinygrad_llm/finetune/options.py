@@ -161,8 +161,6 @@ class AdaptationOptions(Options):
             raise OptionError("`quantize` freezes the base: add `lora`, which is what is trained")
         if self.drop_rate is not None:
             raise OptionError("`drop_rate` cannot change in a quantised base: see `lora_dropout`")
-        if self.graph:
-            raise OptionError("`graph` cannot be captured with a quantised base: leave it out")
 
 
 @dataclasses.dataclass

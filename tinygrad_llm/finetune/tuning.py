@@ -15,7 +15,7 @@ from ..optim import Optimizer
 from ..optim.lr_scheduler import LRScheduler, WarmupCosineLR
 from ..training.graphed_step import graphable
 from ..training.loop import KEYWORDS, Trainer
-from ..training.options import did_you_mean, from_keywords
+from ..training.options import OptionError, did_you_mean, from_keywords
 from ..training.step import model_loss
 from ..training.weight_decay import decay_groups, make_adamw
 from .buckets import bucket_lengths
@@ -105,6 +105,8 @@ class Tuning(Generic[O]):
         groups = decay_groups(trained, o.weight_decay)
         optimizer = make_adamw(groups, o.shard, betas=(o.beta1, o.beta2))
         graph = o.graph
+        if graph and quantized.matrices(model):
+            raise OptionError("`graph` cannot be captured with a quantised base: leave it out")
         if graph is None:
             loss = shared.get("loss", model_loss)
             graph = graphable(model, optimizer, loss, o.accumulation)
