@@ -252,7 +252,7 @@ def test_measuring_puts_the_modes_of_all_modules_back():
 
 
 def sizes_in_turn(sizes):
-    """A trainer of batches of these numbers of tokens, one after the other, which takes no time, and a clock.
+    """A trainer of batches of these lengths, one after the other, which takes no time; a clock.
 
     The clock goes on by the square of a step's tokens, and by 0.5 for each step.
     """
