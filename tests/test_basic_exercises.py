@@ -1,4 +1,4 @@
-"""Wrong answers to the exercises on the engine and the first layers: each is named as what it is."""
+"""Wrong answers to the exercises on the engine and first layers: each is named as what it is."""
 
 from __future__ import annotations
 
