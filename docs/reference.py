@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 from collections.abc import Iterator
@@ -31,12 +32,23 @@ API = {  # page -> what is in it
     "retrieval": ("Retrieval", "retrieval"),
     "weights": ("Files of weights", "weights"),
     "study": ("Instruments of study", "study"),
+    "serialization": ("torch.save and torch.load", "serialization.py"),
 }
-OF_PYTORCH = ("functions", "tensor", "autograd", "nn", "optim", "utils-data", "distributions")
+OF_PYTORCH = (
+    "functions",
+    "tensor",
+    "autograd",
+    "nn",
+    "optim",
+    "utils-data",
+    "distributions",
+    "serialization",
+)
 DIFFERENCES = (
     "Names, arguments and defaults are PyTorch's. "
     "[What differs from PyTorch](../guide/pytorch.md) lists where they are not, and "
-    "[Closeness](../project/closeness.md) how far the numbers are apart."
+    "[Closeness](../project/closeness.md) how far the numbers are apart; what concerns one name "
+    "stands at that name too."
 )
 FORMULAS = (
     "---\nhide: [toc, navigation]\n---\n\n# Formulas of everything explained\n\n"
@@ -181,16 +193,26 @@ def write_api(folder: Path) -> None:
     """One page for each package: every module with public names, for mkdocstrings."""
     folder.mkdir(parents=True, exist_ok=True)
     for page, (title, place) in API.items():
-        modules = list(_modules(ROOT / "tinygrad_llm" / place))
-        text = "\n\n".join(f"::: {module}" for module in modules)
+        text = "\n\n".join(_entries(ROOT / "tinygrad_llm" / place))
         if page in OF_PYTORCH:
             text = f"{DIFFERENCES}\n\n{text}"
         (folder / f"{page}.md").write_text(f"# {title}\n\n{text}\n", encoding="utf-8")
 
 
-def _modules(folder: Path) -> Iterator[str]:
-    """The modules of a package that define public names."""
-    for file in sorted(folder.rglob("*.py")):
+def _entries(place: Path) -> Iterator[str]:
+    """The modules of a package, or the one module, that define public names.
+
+    Of an `__init__.py` only what it defines: what it imports has its entry elsewhere.
+    """
+    for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
         source = file.read_text(encoding="utf-8")
-        if re.search(r"^(?:def|class) [A-Za-z]", source, re.M) and not file.name.startswith("_"):
-            yield ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        defined = re.findall(r"^(?:def|class) ([A-Za-z]\w*)", source, re.M)
+        module = ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        if file.name == "__init__.py":
+            module = module.removesuffix(".__init__")
+            public = getattr(importlib.import_module(module), "__all__", ())
+            members = [name for name in defined if name in public]
+            if members:
+                yield f"::: {module}\n    options:\n      members: [{', '.join(members)}]"
+        elif defined and not file.name.startswith("_"):
+            yield f"::: {module}"
