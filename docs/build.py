@@ -139,6 +139,8 @@ def write_pages(pages: Path, recorded: Path) -> None:
 def configure(work: Path) -> None:
     """mkdocs.yml: the settings of docs/mkdocs.json, and the pages in their order."""
     settings: dict[str, Any] = json.loads((HERE / "mkdocs.json").read_text(encoding="utf-8"))
+    options = settings["plugins"][-1]["mkdocstrings"]["handlers"]["python"]["options"]
+    options["extensions"] = [str(HERE / "what_differs.py")]
     pages = work / "pages"
     chapters = sorted(p for p in (pages / "course").iterdir() if p.is_dir())
     settings["nav"] = [

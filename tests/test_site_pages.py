@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def modules():
     sys.path.insert(0, str(ROOT / "docs"))
     try:
+        import differences  # noqa: F401
         import lesson_pages  # noqa: F401 - a test imports it once more
         import reference
         import shown_formulas  # noqa: F401
@@ -117,6 +118,86 @@ def test_the_reference_links_to_what_differs_from_pytorch(modules, tmp_path):
         text = (tmp_path / f"{page}.md").read_text(encoding="utf-8")
         assert "(../guide/pytorch.md)" in text.split(":::")[0], page
     assert "pytorch.md" not in (tmp_path / "study.md").read_text(encoding="utf-8")
+
+
+def has_entry(path, pages):
+    """Whether one of these pages of the reference shows the object of this path."""
+    for text in pages:
+        for block in text.split("::: ")[1:]:
+            module, _, options = block.partition("\n")
+            members = re.search(r"members: \[(.*)\]", options)
+            name = path.removeprefix(f"{module}.").partition(".")[0]
+            shown = members is None or name in members[1].split(", ")
+            if path.startswith(f"{module}.") and shown and not name.startswith("_"):
+                return True
+    return False
+
+
+def test_each_name_of_the_lists_of_differences_is_known_and_has_an_entry(modules, tmp_path):
+    _, reference = modules
+    import differences
+
+    reference.write_api(tmp_path)
+    pages = [(tmp_path / f"{page}.md").read_text("utf-8") for page in reference.OF_PYTORCH]
+    entries = differences.entries()
+    for one in differences.differences():
+        assert not one.unknown, one.text
+        for name, objects in one.names.items():
+            for path in map(differences.path_of, objects):
+                assert one in entries[path] and has_entry(path, pages), (name, path)
+    for name in ("cdist", "multinomial", "layer_norm", "Muon", "save", "ndtr", "compile", "grad"):
+        assert any(path.endswith(f".{name}") for path in entries), name
+
+
+@pytest.mark.parametrize(
+    "text, names, unknown",
+    [
+        ("`cdist` and `F.cdsit`", ["cdist"], ["F.cdsit"]),
+        ("`x[0]` of `torch.add` with `alpha`, `beta`", ["torch.add"], ["beta"]),
+        ("`Muon` with `nesterov=False` or `nestrov=True`", ["Muon"], ["nestrov=True"]),
+        ("`vmap` and `irfft` are not there, `python -m x` and `a.pth/b` are not names", [], []),
+    ],
+)
+def test_a_misspelt_name_among_the_differences_is_seen(modules, text, names, unknown):
+    import differences
+
+    item = differences._read(text, "")
+    assert list(item.names) == names and item.unknown == unknown
+
+
+def test_an_entry_of_the_reference_says_what_differs(modules, monkeypatch):
+    griffe = pytest.importorskip("griffe")
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import differences
+    import what_differs
+
+    extensions = griffe.load_extensions(what_differs.WhatDiffers)
+    entries = differences.entries()
+    seen = set()
+    for module in {path.rpartition(".")[0] for path in entries}:
+        file = Path(sys.modules[module].__file__)
+        loaded = griffe.visit(module, file, file.read_text("utf-8"), extensions=extensions)
+        for name, member in loaded.members.items():
+            text = "" if member.is_alias or not member.docstring else member.docstring.value
+            items = entries.get(f"{module}.{name}", [])
+            assert text.count("**What differs:**") == len(items), name
+            for item in items:
+                assert f"**What differs:** {item.text} (" in text
+                assert f"]({item.page})" in text
+                seen.add(f"{module}.{name}")
+    assert seen == set(entries)
+
+
+def test_the_site_is_built_with_the_extension_that_shows_differences(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import build
+
+    (tmp_path / "pages" / "course").mkdir(parents=True)
+    build.configure(tmp_path)
+    settings = json.loads((tmp_path / "mkdocs.yml").read_text(encoding="utf-8"))
+    (handlers,) = (p["mkdocstrings"] for p in settings["plugins"] if "mkdocstrings" in p)
+    (extension,) = handlers["handlers"]["python"]["options"]["extensions"]
+    assert Path(extension) == ROOT / "docs" / "what_differs.py"
 
 
 def test_pages_to_step_through_lead_back_and_name_no_line_of_the_builder(modules, tmp_path):
