@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..files.notebooks import cell_table
 from .intervals import Interval, bootstrap
 from .words import Cut, cut_texts, ngrams
 
@@ -162,6 +163,23 @@ class Bleu:
             f"brevity penalty {self.brevity_penalty:.3f}, {written:,.0f} words for "
             f"{expected:,.0f}"
         )
+
+    def _repr_html_(self) -> str:
+        """A table in a notebook: the score with its interval, and what it is made of."""
+        interval = self.interval()
+        written, expected = _summed(self.counts)[:2]
+        rows = [
+            ("BLEU", f"{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"),
+            *(
+                (f"runs of {n} word{'s' * (n > 1)} that match", f"{share:.1f} %")
+                for n, share in enumerate(self.precisions, 1)
+            ),
+            ("brevity penalty", f"{self.brevity_penalty:.3f}"),
+            ("words", f"{written:,.0f}"),
+            ("words of the references", f"{expected:,.0f}"),
+            ("texts", f"{len(self.counts):,}"),
+        ]
+        return cell_table(rows)
 
 
 def corpus_bleu(

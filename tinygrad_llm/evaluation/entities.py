@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data.bio import Entity, from_bio
+from ..files.notebooks import cell_table
 from ..files.plain_text import one_line
 from .intervals import Interval, bootstrap
 
@@ -205,6 +206,18 @@ class EntityReport:
                 f"{row.support:9,}"
             )
         return "\n".join([*lines, "", *(f"{k:<23}  {n:6,}" for k, n in self.errors.items())])
+
+    def _repr_html_(self) -> str:
+        """Two tables in a notebook: the scores of each type, and the mistakes of each kind."""
+        names = [*map(one_line, self.types), "all", "mean"]
+        scores = [*self.per_type.values(), self.micro, self.macro]
+        rows = [
+            (name, f"{s.precision:.2%}", f"{s.recall:.2%}", f"{s.f1:.2%}", f"{s.support:,}")
+            for name, s in zip(names, scores, strict=True)
+        ]
+        head = ("type", "precision", "recall", "f1", "entities")
+        mistakes = cell_table((kind, f"{n:,}") for kind, n in self.errors.items())
+        return cell_table(rows, head) + mistakes
 
 
 def _width(text: str) -> int:

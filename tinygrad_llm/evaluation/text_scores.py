@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..files.notebooks import cell_table
 from .intervals import Interval, bootstrap
 
 __all__ = ["TextScores", "best_of", "f1_of"]
@@ -39,6 +40,16 @@ class TextScores:
     def __str__(self) -> str:
         p, r = self.precision.mean(), self.recall.mean()
         return f"F1 {self.interval()} (precision {p:.3f}, recall {r:.3f})"
+
+    def _repr_html_(self) -> str:
+        """The means as a table in a notebook, F1 with its interval."""
+        rows = [
+            ("F1", self.interval()),
+            ("precision", f"{self.precision.mean():.3f}"),
+            ("recall", f"{self.recall.mean():.3f}"),
+            ("texts", f"{len(self.f1):,}"),
+        ]
+        return cell_table(rows)
 
 
 def best_of(choices: Sequence[TextScores]) -> TextScores:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import html
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
@@ -26,6 +25,7 @@ import numpy as np
 
 from .. import random
 from ..data.batches import ExampleBatches, Stream
+from ..files.notebooks import cell_table
 from ..models.base import context_length_of
 from ..nn import Module
 from ..optim import Optimizer
@@ -71,12 +71,11 @@ class Result:
             ("time", duration(self.seconds)),
             ("checkpoint", "none" if self.checkpoint is None else str(self.checkpoint)),
         ]
-        cells = "".join(f"<tr><th>{name}</th><td>{html.escape(v)}</td></tr>" for name, v in rows)
         picture = ""
         if self.plot is not None and self.plot.is_file():
             encoded = base64.b64encode(self.plot.read_bytes()).decode("ascii")
             picture = f'<img alt="the losses of the run" src="data:image/png;base64,{encoded}">'
-        return f"<table>{cells}</table>{picture}"
+        return f"{cell_table(rows)}{picture}"
 
 
 def _names(kind: type) -> list[str]:

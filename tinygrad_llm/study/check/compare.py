@@ -11,7 +11,7 @@ other once per token, the outputs of the calls are concatenated along the dimens
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy as np
 from ... import random
 from ...autograd.engine import Op
 from ...autograd.grad_mode import no_grad
+from ...files.notebooks import cell_table
 from ...nn.module import Module
 from ...tensor import Tensor
 from ...tensor.dtypes import of as dtype_of
@@ -31,6 +32,7 @@ from ..common.watch import Call, Line, Place, Watch
 __all__ = ["Divergence", "Station", "compare"]
 
 Key = tuple[str, str, str, int, int]  # of a station: kind, path, op name, number, output
+_COLUMNS = ("output", "largest |a - b|", "relative", "allowed")
 
 
 @dataclass
@@ -119,18 +121,25 @@ class Divergence:
         shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         shown.add_column("")
         shown.add_column("station", overflow="fold")
-        for head in ("output", "largest |a - b|", "relative", "allowed"):
+        for head in _COLUMNS:
             shown.add_column(head, justify="right")
-        for s in self.stations:
-            shown.add_row(
-                ">" if s is self.first else "*" if s.differs else "",
-                s.name,
-                shape_text(s.shapes[0]),
-                number_text(s.difference, 3),
-                number_text(s.relative, 3),
-                number_text(s.allowed, 3),
-            )
+        for mark, name, *cells in self._rows():
+            shown.add_row(mark, name, *cells)
         return render(shown, str(self), width=width)
+
+    def _rows(self) -> Iterator[tuple[str, ...]]:
+        """Of each station its mark, name, shape and numbers."""
+        first = self.first
+        for s in self.stations:
+            numbers = (number_text(v, 3) for v in (s.difference, s.relative, s.allowed))
+            mark = ">" if s is first else "*" if s.differs else ""
+            yield mark, s.name, shape_text(s.shapes[0]), *numbers
+
+    def _repr_html_(self) -> str:
+        """The same in a notebook: what str() says, and the table of all stations."""
+        rows = ((name, *cells, mark) for mark, name, *cells in self._rows())
+        table = cell_table(rows, ("station", *_COLUMNS, ""))
+        return f"{Text(str(self))._repr_html_()}{table}"
 
 
 class _Stations(Watch):
