@@ -91,7 +91,7 @@ def test_other_heads_with_the_same_body():
     bare = Bert(base.config)
     assert bare.body() is bare
     with pytest.raises(TypeError, match="BertForTokenClassification has the encoder of a Bert"):
-        with_head(encoder("modernbert"), BertForTokenClassification)
+        with_head(encoder("modernbert"), BertForTokenClassification, n_classes=5)
 
 
 @pytest.mark.parametrize(

@@ -108,14 +108,13 @@ def with_head(encoder: Encoder, kind: type[_Some], **fields: Any) -> _Some:
     fields: of the config that change, such as n_classes
     Raises: TypeError if the two are not of one family.
     """
-    config = dataclasses.replace(encoder.config, **fields)
     ours, theirs = (k.body_class or k for k in (type(encoder), kind))
     if not issubclass(ours, theirs):
         raise TypeError(
             f"{kind.__name__} has the encoder of a {theirs.__name__}: {type(encoder).__name__} has "
             "another one"
         )
-    model = kind(config)
+    model = kind(dataclasses.replace(encoder.config, **fields))
     first = next(iter(encoder.parameters()))
     model.to(first.dtype).to(first.device)
     given = encoder.state_dict()
