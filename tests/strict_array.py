@@ -404,6 +404,13 @@ cuda = types.SimpleNamespace(
 )
 
 
+_pool = types.SimpleNamespace(used_bytes=lambda: 0, total_bytes=lambda: 0)  # arrays are NumPy's
+
+
+def get_default_memory_pool() -> Any:
+    return _pool
+
+
 def stand_in() -> dict[str, Any]:
     """What to put in sys.modules, so that device="cuda" means these arrays."""
     special: Any = types.ModuleType("cupyx.scipy.special")

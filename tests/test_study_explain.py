@@ -239,7 +239,7 @@ def test_objects():
     assert explanation.data["example"] is None and "x * 2.0" in explanation.text()
     with pytest.raises(TypeError, match="expected a name or a class"):
         study.explain(3)
-    with pytest.raises(TypeError, match="is not an op, a layer or an optimizer"):
+    with pytest.raises(TypeError, match="is not an op, a layer, an optimizer or a schedule"):
         study.explain(dict)
     with pytest.raises(TypeError, match="for an op only"):
         study.explain("Linear", np.ones(2))
