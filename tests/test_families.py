@@ -346,6 +346,8 @@ def test_a_base_model_without_prefix_and_stored_frequencies(tmp_path):
         ({"model_type": "gpt_neox"}, "model_type is 'gpt_neox'; the models that can be"),
         ({"model_type": ..., "architectures": ["XLNetModel"]}, "model_type is 'XLNetModel'"),
         ({"model_type": 3}, "model_type is 3"),
+        ({"architectures": ["LlamaForCausalLM"]},
+         "model_type is 'qwen3', a Qwen3, but architectures names 'LlamaForCausalLM', a Llama"),
         ({"hidden_size": ...}, "config.json has no hidden_size"),
         ({"hidden_size": "big"}, "hidden_size should be an integer, got 'big'"),
         ({"hidden_size": True}, "hidden_size should be an integer, got True"),

@@ -311,11 +311,15 @@ def test_a_bin_file_cut_short(tmp_path, arrays, cut):
         load_gpt2(path)
 
 
-def test_a_file_of_something_else(tmp_path):
-    path = tmp_path / "model.safetensors"
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "model.gguf"])
+def test_a_file_of_something_else(tmp_path, name):
+    path = tmp_path / name
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:248dfc")
+    with pytest.raises(SafeTensorsError, match=f"{name}: this is a pointer of Git LFS"):
+        from_pretrained(path)
+    path.write_bytes(b"<!DOCTYPE html><html><head><title>Sign in</title></head></html>")
     with pytest.raises(SafeTensorsError, match="not a safetensors file"):
-        load_gpt2(path)
+        from_pretrained(path)
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,7 @@ def spec(begin, end, dtype="F32", shape=(1,)):
         (b"", "8 at least"),
         (b"1234567", "8 at least"),
         (b"\xff" * 64, "cut short, or not a safetensors file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a pointer of Git LFS"),
         (file_of(b"not json"), "not JSON"),
         (file_of(b"\xff\xfe"), "not UTF-8"),
         (file_of(b"[1]"), "not a JSON object"),

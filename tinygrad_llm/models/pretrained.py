@@ -169,6 +169,11 @@ def _family_for(source: Source) -> Family | None:
         named = made[first]
         if kind is None or (named.names and kind in named.names.MODEL_TYPES):
             return named
+        if kind in readable:
+            raise ValueError(
+                f"{source.where}: model_type is {describe(kind)}, a {readable[kind].name}, but "
+                f"architectures names {describe(first)}, a {named.name}: one of them is wrong"
+            )
     kind = first if kind is None else kind
     if not isinstance(kind, str) or kind not in readable:
         raise ValueError(

@@ -69,6 +69,7 @@ _TAGS = {np.dtype(code).name: tag for tag, code in _PLAIN.items()} | {
     name: tag for tag, name in _EXTENDED.items()
 }
 _LONGEST_HEADER = 100_000_000  # the limit of the reference implementation
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"  # how Git LFS's pointer files begin
 
 
 class SafeTensorsError(ValueError):
@@ -110,6 +111,11 @@ class SafeTensorsFile(Mapping[str, np.ndarray]):
     def _parse(self, raw: np.ndarray, where: str) -> None:
         """Read the header, and check it against the size of the data."""
         length = int.from_bytes(raw[:8].tobytes(), "little")
+        if raw[: len(_LFS_POINTER)].tobytes() == _LFS_POINTER:
+            raise SafeTensorsError(
+                f"{where}: this is a pointer of Git LFS ({len(raw):,} bytes of text), not the file "
+                "it stands for: get that one, with `git lfs pull` or by a download"
+            )
         if length > min(len(raw) - 8, _LONGEST_HEADER):
             raise SafeTensorsError(
                 f"{where}: the header should be {length:,} bytes long, but the file has "
