@@ -33,6 +33,8 @@ from .bert import (
     Roberta,
     RobertaConfig,
     RobertaForMaskedLM,
+    RobertaForSequenceClassification,
+    RobertaForTokenClassification,
 )
 from .bert import PRESETS as BERT_PRESETS
 from .classifier import GPTClassifier, GPTClassifierConfig
@@ -90,10 +92,27 @@ registry.register(DistilBertForMaskedLM, DistilBertConfig, names=distilbert_name
 registry.register(ModernBertForMaskedLM, ModernBertConfig, names=modernbert_names,
                   presets=MODERNBERT_PRESETS)  # fmt: skip
 without_head = bert_names.without_head
-registry.register(Bert, BertConfig, names=bert_names.ENCODER)
-registry.register(BertForSequenceClassification, BertConfig, names=bert_names.TEXTS)
-registry.register(BertForTokenClassification, BertConfig, names=bert_names.TOKENS)
+with_classes = bert_names.with_classes
+registry.register(Bert, BertConfig, names=without_head(bert_names, "BertModel"))
+registry.register(
+    BertForSequenceClassification, BertConfig,
+    names=with_classes(bert_names, "BertForSequenceClassification", table=bert_names.TEXTS),
+)  # fmt: skip
+registry.register(
+    BertForTokenClassification, BertConfig,
+    names=with_classes(bert_names, "BertForTokenClassification"),
+)  # fmt: skip
 registry.register(Roberta, RobertaConfig, names=without_head(roberta_names, "RobertaModel"))
+registry.register(
+    RobertaForSequenceClassification, RobertaConfig,
+    names=with_classes(roberta_names, "RobertaForSequenceClassification",
+                       "XLMRobertaForSequenceClassification", table=roberta_names.TEXTS),
+)  # fmt: skip
+registry.register(
+    RobertaForTokenClassification, RobertaConfig,
+    names=with_classes(roberta_names, "RobertaForTokenClassification",
+                       "XLMRobertaForTokenClassification"),
+)  # fmt: skip
 registry.register(
     DistilBert, DistilBertConfig, names=without_head(distilbert_names, "DistilBertModel")
 )
@@ -121,6 +140,8 @@ __all__ = [
     "Roberta",
     "RobertaConfig",
     "RobertaForMaskedLM",
+    "RobertaForSequenceClassification",
+    "RobertaForTokenClassification",
     "SentenceEncoder",
     "SentenceEncoderConfig",
     "T5",
