@@ -156,6 +156,7 @@ def test_without_a_head(tmp_path, name):
 TEXT, TOKENS = "SequenceClassification", "TokenClassification"
 CLASSIFYING = [
     ("bert", TEXT, {}), ("bert", TOKENS, {}), ("roberta", TEXT, {}), ("roberta", TOKENS, {}),
+    ("distilbert", TEXT, {}), ("distilbert", TOKENS, {}),
 ]  # fmt: skip
 
 

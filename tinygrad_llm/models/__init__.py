@@ -30,6 +30,8 @@ from .bert import (
     DistilBert,
     DistilBertConfig,
     DistilBertForMaskedLM,
+    DistilBertForSequenceClassification,
+    DistilBertForTokenClassification,
     Roberta,
     RobertaConfig,
     RobertaForMaskedLM,
@@ -117,6 +119,15 @@ registry.register(
     DistilBert, DistilBertConfig, names=without_head(distilbert_names, "DistilBertModel")
 )
 registry.register(
+    DistilBertForSequenceClassification, DistilBertConfig,
+    names=with_classes(distilbert_names, "DistilBertForSequenceClassification",
+                       table=distilbert_names.TEXTS),
+)  # fmt: skip
+registry.register(
+    DistilBertForTokenClassification, DistilBertConfig,
+    names=with_classes(distilbert_names, "DistilBertForTokenClassification"),
+)  # fmt: skip
+registry.register(
     ModernBert, ModernBertConfig, names=without_head(modernbert_names, "ModernBertModel")
 )
 registry.register(T5, T5Config, names=t5_names, presets=T5_PRESETS)
@@ -134,6 +145,8 @@ __all__ = [
     "DistilBert",
     "DistilBertConfig",
     "DistilBertForMaskedLM",
+    "DistilBertForSequenceClassification",
+    "DistilBertForTokenClassification",
     "ModernBert",
     "ModernBertConfig",
     "ModernBertForMaskedLM",

@@ -17,6 +17,7 @@ from ..functions.creation.ranges import arange
 from ..layers.attention import Attention
 from ..layers.block import Block
 from ..layers.feed_forward import ACTIVATIONS, FeedForward
+from ..nn import functional as F
 from ..tensor import Tensor, wrap
 from .base import init_normal
 from .config import ModelConfig, choice, flag, fraction, integer, optional, positive
@@ -25,7 +26,8 @@ from .encoder import ClassifyingEncoder, Encoder, MaskedEncoder, MaskedHead, key
 __all__ = [
     "DISTILBERT_PRESETS", "PRESETS", "ROBERTA_PRESETS", "Bert", "BertConfig", "BertForMaskedLM",
     "BertForSequenceClassification", "BertForTokenClassification", "DistilBert", "DistilBertConfig",
-    "DistilBertForMaskedLM",
+    "DistilBertForMaskedLM", "DistilBertForSequenceClassification",
+    "DistilBertForTokenClassification",
     "Roberta", "RobertaConfig", "RobertaForMaskedLM", "RobertaForSequenceClassification",
     "RobertaForTokenClassification",
 ]  # fmt: skip
@@ -257,6 +259,24 @@ class RobertaForTokenClassification(BertForTokenClassification):
     """Roberta with scores of each token."""
 
     body_class = Roberta
+
+
+class DistilBertForSequenceClassification(BertForSequenceClassification):
+    """DistilBert with scores of a text: `pooler` is relu(W·x₀ + b).
+
+    Source: the class of this name in transformers.
+    """
+
+    body_class = DistilBert
+
+    def transformed(self, x: Tensor) -> Tensor:
+        return F.relu(self.pooler(x))
+
+
+class DistilBertForTokenClassification(BertForTokenClassification):
+    """DistilBert with scores of each token."""
+
+    body_class = DistilBert
 
 
 _TINY: dict[str, Any] = dict(
