@@ -157,6 +157,9 @@ TEXT, TOKENS = "SequenceClassification", "TokenClassification"
 CLASSIFYING = [
     ("bert", TEXT, {}), ("bert", TOKENS, {}), ("roberta", TEXT, {}), ("roberta", TOKENS, {}),
     ("distilbert", TEXT, {}), ("distilbert", TOKENS, {}),
+    *((name, TEXT, {"classifier_pooling": pool}) for pool in ("cls", "mean")
+      for name in ("modernbert", "modernbert, biases")),
+    ("modernbert", TOKENS, {}), ("modernbert, biases", TOKENS, {}),
 ]  # fmt: skip
 
 

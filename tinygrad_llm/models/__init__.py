@@ -50,7 +50,13 @@ from .gpt import PRESETS as GPT_PRESETS
 from .llama import PRESETS as LLAMA_PRESETS
 from .llama import Llama, LlamaConfig
 from .modernbert import PRESETS as MODERNBERT_PRESETS
-from .modernbert import ModernBert, ModernBertConfig, ModernBertForMaskedLM
+from .modernbert import (
+    ModernBert,
+    ModernBertConfig,
+    ModernBertForMaskedLM,
+    ModernBertForSequenceClassification,
+    ModernBertForTokenClassification,
+)
 from .olmo3 import PRESETS as OLMO3_PRESETS
 from .olmo3 import Olmo3, Olmo3Config
 from .pretrained import (
@@ -130,6 +136,15 @@ registry.register(
 registry.register(
     ModernBert, ModernBertConfig, names=without_head(modernbert_names, "ModernBertModel")
 )
+registry.register(
+    ModernBertForSequenceClassification, ModernBertConfig,
+    names=with_classes(modernbert_names, "ModernBertForSequenceClassification",
+                       kept=("transform.",)),
+)  # fmt: skip
+registry.register(
+    ModernBertForTokenClassification, ModernBertConfig,
+    names=with_classes(modernbert_names, "ModernBertForTokenClassification", kept=("transform.",)),
+)  # fmt: skip
 registry.register(T5, T5Config, names=t5_names, presets=T5_PRESETS)
 registry.register(Transformer, TransformerConfig, presets=TRANSFORMER_PRESETS)
 registry.register(GPTClassifier, GPTClassifierConfig)
@@ -150,6 +165,8 @@ __all__ = [
     "ModernBert",
     "ModernBertConfig",
     "ModernBertForMaskedLM",
+    "ModernBertForSequenceClassification",
+    "ModernBertForTokenClassification",
     "Roberta",
     "RobertaConfig",
     "RobertaForMaskedLM",

@@ -149,15 +149,21 @@ def read_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     return read_sizes(config, where, "this BERT", FIELDS)
 
 
+def write_labels(count: int) -> dict[str, Any]:
+    """The fields of config.json that name so many classes, as transformers does."""
+    return {
+        "id2label": {str(i): f"LABEL_{i}" for i in range(count)},
+        "label2id": {f"LABEL_{i}": i for i in range(count)},
+    }
+
+
 def write_sizes(
     fields: Mapping[str, Any], table: Mapping[str, tuple[str, type, Any]]
 ) -> dict[str, Any]:
     """The fields of config.json that BERT's relatives share."""
-    count = fields["n_classes"]
     return {
         **{theirs: fields[ours] for theirs, (ours, _, _) in table.items()},
-        "id2label": {str(i): f"LABEL_{i}" for i in range(count)},
-        "label2id": {f"LABEL_{i}": i for i in range(count)},
+        **write_labels(fields["n_classes"]),
         "tie_word_embeddings": fields["tie_weights"],
     }
 
