@@ -111,6 +111,11 @@ class ModernBertConfig(ModelConfig):
             self.rotary(kind)  # raises for an odd head_dim, and for a scaling that is not known
 
     @property
+    def n_token_types(self) -> int:
+        """Kinds of tokens: none, only [SEP] separates a first text from a second."""
+        return 0
+
+    @property
     def kinds(self) -> tuple[str, ...]:
         """layer_types, never None."""
         return self.layer_types or ()
