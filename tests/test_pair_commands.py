@@ -15,6 +15,9 @@ from tinygrad_llm.files import downloads
 from tinygrad_llm.files.downloads import DATA_VARIABLE
 from tinygrad_llm.finetune import PairModel, SentenceEmbedder, choose, infer, rate, similarity
 from tinygrad_llm.finetune.runs import NLI, STS, Choice, Embed
+from tinygrad_llm.models import registry, save_pretrained
+from tinygrad_llm.text import BPETokenizer
+from tinygrad_llm.text.tokenizer import ENCODER_TOKENS
 from tinygrad_llm.training import find_checkpoint
 from tinygrad_llm.training.settings import resolved
 
@@ -38,6 +41,28 @@ def cli(capsys, tmp_path, monkeypatch):
 def shows(out, *lines):
     for line in lines:
         assert re.search("^.*" + line, out, re.M), f"{line} not in:\n{out}"
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+@pytest.mark.parametrize("name", ["roberta", "distilbert", "modernbert"])
+def test_every_family_is_a_base(cli, name):
+    """The head is that of the family; the run answers, and goes on."""
+    tokenizer = BPETokenizer.train("Ana is here and there. " * 9, 270, ENCODER_TOKENS)
+    sizes = dict(vocab_size=tokenizer.vocab_size, context_length=200, emb_dim=16, n_layers=1)
+    family = registry.masked()[name]
+    save_pretrained(family.model(family.presets["tiny"].resized(**sizes, n_heads=2)), "base")
+    tokenizer.save("base/tokenizer.json")
+    more = ["--lora"] if name == "modernbert" else []
+    code, _, err = cli("finetune", "nli", "sample", "--base", "base", "--steps", 2, "--plain",
+                       "--max-length", 16, "--out", "runs/a", *more)  # fmt: skip
+    assert (code, err) == (0, "")
+    model = PairModel.load("runs/a").model
+    kind = family.name.replace("MaskedLM", "SequenceClassification")
+    assert type(model).__name__ == kind
+    assert 0.3 < infer("Ana is here.", "Ana is there.", "runs/a")[1] < 1.0
+    code, _, err = cli("finetune", "nli", "--resume", "runs/a", "--steps", 3)
+    assert (code, err) == (0, "") and find_checkpoint("runs/a").step == 3
 
 
 @pytest.mark.slow

@@ -153,26 +153,46 @@ def test_without_a_head(tmp_path, name):
           "float64")  # fmt: skip
 
 
-@pytest.mark.parametrize("head", ["SequenceClassification", "TokenClassification"])
+TEXT, TOKENS = "SequenceClassification", "TokenClassification"
+CLASSIFYING = [
+    ("bert", TEXT, {}), ("bert", TOKENS, {}), ("roberta", TEXT, {}), ("roberta", TOKENS, {}),
+    ("distilbert", TEXT, {}), ("distilbert", TOKENS, {}),
+    *((name, TEXT, {"classifier_pooling": pool}) for pool in ("cls", "mean")
+      for name in ("modernbert", "modernbert, biases")),
+    ("modernbert", TOKENS, {}), ("modernbert, biases", TOKENS, {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "head", "changes"), CLASSIFYING)
 @both_dtypes
-def test_classifying_heads(tmp_path, head, dtype):
-    model = theirs("bert", head, num_labels=4)
-    here = ours(model, tmp_path, dtype)
+def test_classifying_heads(tmp_path, name, head, changes, dtype):
+    model = theirs(name, head, num_labels=4, **changes)
+    here = ours(model, tmp_path / "a", dtype)
+    assert type(here).__name__ == type(model).__name__
     assert here.config.n_classes == 4
-    ids, options = inputs("bert", "right")
+    ids, options = inputs(name, "right")
     scores, own = call(torch, model, ids, options).logits, call(tg, here, ids, options)
     close(own, scores, dtype)
     g = np.random.default_rng(6).standard_normal(scores.shape)
     scores.backward(torch.from_numpy(g))
     own.backward(tg.from_numpy(g.astype(dtype)))
-    expected = their_gradients(model)
+    expected, there = their_gradients(model), gradients(here)
+    assert set(expected) == set(there)
     largest = max(np.abs(g).max() for g in expected.values())
-    for weight, gradient in gradients(here).items():
+    for weight, gradient in there.items():
         rows = np.abs(expected[weight]).reshape(len(gradient), -1).any(-1)
         close(gradient[rows], expected[weight][rows], dtype, weight, 1e-7 * largest)
     labels = np.random.default_rng(7).integers(0, 4, (B, T) if "Token" in head else B)
     loss = model(torch.from_numpy(ids), labels=torch.from_numpy(labels)).loss
     close(here.loss(tg.from_numpy(ids), tg.from_numpy(labels)), loss, dtype)
+    save_pretrained(here, tmp_path / "b")
+    again = type(model).from_pretrained(tmp_path / "b").double().eval()
+    exact(again)
+    close(own, call(torch, again, ids, options).logits, dtype)
+    back = from_pretrained(tmp_path / "b")
+    assert type(back) is type(here)
+    assert back.config == here.config
+    assert type(registry.build(registry.describe(here))) is type(here)
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -30,9 +30,13 @@ from .bert import (
     DistilBert,
     DistilBertConfig,
     DistilBertForMaskedLM,
+    DistilBertForSequenceClassification,
+    DistilBertForTokenClassification,
     Roberta,
     RobertaConfig,
     RobertaForMaskedLM,
+    RobertaForSequenceClassification,
+    RobertaForTokenClassification,
 )
 from .bert import PRESETS as BERT_PRESETS
 from .classifier import GPTClassifier, GPTClassifierConfig
@@ -46,7 +50,13 @@ from .gpt import PRESETS as GPT_PRESETS
 from .llama import PRESETS as LLAMA_PRESETS
 from .llama import Llama, LlamaConfig
 from .modernbert import PRESETS as MODERNBERT_PRESETS
-from .modernbert import ModernBert, ModernBertConfig, ModernBertForMaskedLM
+from .modernbert import (
+    ModernBert,
+    ModernBertConfig,
+    ModernBertForMaskedLM,
+    ModernBertForSequenceClassification,
+    ModernBertForTokenClassification,
+)
 from .olmo3 import PRESETS as OLMO3_PRESETS
 from .olmo3 import Olmo3, Olmo3Config
 from .pretrained import (
@@ -90,16 +100,51 @@ registry.register(DistilBertForMaskedLM, DistilBertConfig, names=distilbert_name
 registry.register(ModernBertForMaskedLM, ModernBertConfig, names=modernbert_names,
                   presets=MODERNBERT_PRESETS)  # fmt: skip
 without_head = bert_names.without_head
-registry.register(Bert, BertConfig, names=bert_names.ENCODER)
-registry.register(BertForSequenceClassification, BertConfig, names=bert_names.TEXTS)
-registry.register(BertForTokenClassification, BertConfig, names=bert_names.TOKENS)
+with_classes = bert_names.with_classes
+registry.register(Bert, BertConfig, names=without_head(bert_names, "BertModel"))
+registry.register(
+    BertForSequenceClassification, BertConfig,
+    names=with_classes(bert_names, "BertForSequenceClassification", table=bert_names.TEXTS),
+)  # fmt: skip
+registry.register(
+    BertForTokenClassification, BertConfig,
+    names=with_classes(bert_names, "BertForTokenClassification"),
+)  # fmt: skip
 registry.register(Roberta, RobertaConfig, names=without_head(roberta_names, "RobertaModel"))
+registry.register(
+    RobertaForSequenceClassification, RobertaConfig,
+    names=with_classes(roberta_names, "RobertaForSequenceClassification",
+                       "XLMRobertaForSequenceClassification", table=roberta_names.TEXTS),
+)  # fmt: skip
+registry.register(
+    RobertaForTokenClassification, RobertaConfig,
+    names=with_classes(roberta_names, "RobertaForTokenClassification",
+                       "XLMRobertaForTokenClassification"),
+)  # fmt: skip
 registry.register(
     DistilBert, DistilBertConfig, names=without_head(distilbert_names, "DistilBertModel")
 )
 registry.register(
+    DistilBertForSequenceClassification, DistilBertConfig,
+    names=with_classes(distilbert_names, "DistilBertForSequenceClassification",
+                       table=distilbert_names.TEXTS),
+)  # fmt: skip
+registry.register(
+    DistilBertForTokenClassification, DistilBertConfig,
+    names=with_classes(distilbert_names, "DistilBertForTokenClassification"),
+)  # fmt: skip
+registry.register(
     ModernBert, ModernBertConfig, names=without_head(modernbert_names, "ModernBertModel")
 )
+registry.register(
+    ModernBertForSequenceClassification, ModernBertConfig,
+    names=with_classes(modernbert_names, "ModernBertForSequenceClassification",
+                       kept=("transform.",)),
+)  # fmt: skip
+registry.register(
+    ModernBertForTokenClassification, ModernBertConfig,
+    names=with_classes(modernbert_names, "ModernBertForTokenClassification", kept=("transform.",)),
+)  # fmt: skip
 registry.register(T5, T5Config, names=t5_names, presets=T5_PRESETS)
 registry.register(Transformer, TransformerConfig, presets=TRANSFORMER_PRESETS)
 registry.register(GPTClassifier, GPTClassifierConfig)
@@ -115,12 +160,18 @@ __all__ = [
     "DistilBert",
     "DistilBertConfig",
     "DistilBertForMaskedLM",
+    "DistilBertForSequenceClassification",
+    "DistilBertForTokenClassification",
     "ModernBert",
     "ModernBertConfig",
     "ModernBertForMaskedLM",
+    "ModernBertForSequenceClassification",
+    "ModernBertForTokenClassification",
     "Roberta",
     "RobertaConfig",
     "RobertaForMaskedLM",
+    "RobertaForSequenceClassification",
+    "RobertaForTokenClassification",
     "SentenceEncoder",
     "SentenceEncoderConfig",
     "T5",

@@ -21,13 +21,15 @@ from ..nn import functional as F
 from ..tensor import Tensor, wrap
 from .base import init_normal
 from .config import ModelConfig, choice, flag, fraction, integer, optional, positive
-from .encoder import Encoder, MaskedEncoder, MaskedHead, key_mask
+from .encoder import ClassifyingEncoder, Encoder, MaskedEncoder, MaskedHead, key_mask
 
 __all__ = [
     "DISTILBERT_PRESETS", "PRESETS", "ROBERTA_PRESETS", "Bert", "BertConfig", "BertForMaskedLM",
     "BertForSequenceClassification", "BertForTokenClassification", "DistilBert", "DistilBertConfig",
-    "DistilBertForMaskedLM",
-    "Roberta", "RobertaConfig", "RobertaForMaskedLM",
+    "DistilBertForMaskedLM", "DistilBertForSequenceClassification",
+    "DistilBertForTokenClassification",
+    "Roberta", "RobertaConfig", "RobertaForMaskedLM", "RobertaForSequenceClassification",
+    "RobertaForTokenClassification",
 ]  # fmt: skip
 
 
@@ -209,67 +211,72 @@ class DistilBertForMaskedLM(BertForMaskedLM):
     body_class = DistilBert
 
 
-class BertForSequenceClassification(Bert):
+class BertForSequenceClassification(ClassifyingEncoder, Bert):
     """ids (B, T) -> a score for each class (B, K), from the first token's vector.
 
     `pooler` is tanh(W·x₀ + b), trained with BERT to tell whether two texts follow each other.
+    Source: Devlin et al. (2018), "BERT", section 4.1.
     """
 
-    body_class = Bert
+    body_class: type[Encoder] = Bert
+    pool = "first"
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
         self.pooler = nn.Linear(config.emb_dim, config.emb_dim)
-        self.drop_head = nn.Dropout(config.drop_rate)
-        self.classifier = nn.Linear(config.emb_dim, config.n_classes)
-        init_normal(self.pooler)
-        init_normal(self.classifier)
+        self.add_classifier(self.pooler)
 
-    def forward(
-        self, ids: Tensor, attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
-        """The score of each class: ids (B, T) -> (B, K); see Encoder.hidden_states."""
-        x = self.hidden_states(ids, attention_mask, token_type_ids)[:, 0]  # (B, T, C) -> (B, C)
-        return self.classifier(self.drop_head(self.pooler(x).tanh()))
-
-    def loss(
-        self, ids: Tensor, labels: Tensor, attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
-        """The mean cross-entropy of labels (B); with one class the mean squared error; 0-d."""
-        scores = self(ids, attention_mask, token_type_ids)  # (B, K)
-        if self.config.n_classes == 1:
-            return F.mse_loss(scores.squeeze(-1), labels.to(scores.dtype))
-        return F.cross_entropy(scores, labels)
+    def transformed(self, x: Tensor) -> Tensor:
+        return self.pooler(x).tanh()
 
 
-class BertForTokenClassification(Bert):
-    """ids (B, T) -> a score for each class of each token (B, T, K)."""
+class BertForTokenClassification(ClassifyingEncoder, Bert):
+    """ids (B, T) -> a score for each class of each token (B, T, K).
 
-    body_class = Bert
+    Source: Devlin et al. (2018), "BERT", section 5.3.
+    """
+
+    body_class: type[Encoder] = Bert
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
-        self.drop_head = nn.Dropout(config.drop_rate)
-        self.classifier = nn.Linear(config.emb_dim, config.n_classes)
-        init_normal(self.classifier)
+        self.add_classifier()
 
-    def forward(
-        self, ids: Tensor, attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
-        """The score of each class: ids (B, T) -> (B, T, K); see Encoder.hidden_states."""
-        x = self.hidden_states(ids, attention_mask, token_type_ids)  # (B, T, C)
-        return self.classifier(self.drop_head(x))
 
-    def loss(
-        self, ids: Tensor, labels: Tensor, attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None, ignore_index: int = -100,
-    ) -> Tensor:  # fmt: skip
-        """The mean cross-entropy of labels (B, T), without those equal to ignore_index; 0-d."""
-        scores = self(ids, attention_mask, token_type_ids)  # (B, T, K)
-        return F.cross_entropy(scores.flatten(0, 1), labels.flatten(), ignore_index=ignore_index)
+class RobertaForSequenceClassification(BertForSequenceClassification):
+    """Roberta with scores of a text: BERT's head, with dropout before `pooler` too.
+
+    Source: RobertaClassificationHead of transformers.
+    """
+
+    body_class = Roberta
+
+    def transformed(self, x: Tensor) -> Tensor:
+        return super().transformed(self.drop_head(x))
+
+
+class RobertaForTokenClassification(BertForTokenClassification):
+    """Roberta with scores of each token."""
+
+    body_class = Roberta
+
+
+class DistilBertForSequenceClassification(BertForSequenceClassification):
+    """DistilBert with scores of a text: `pooler` is relu(W·x₀ + b).
+
+    Source: the class of this name in transformers.
+    """
+
+    body_class = DistilBert
+
+    def transformed(self, x: Tensor) -> Tensor:
+        return F.relu(self.pooler(x))
+
+
+class DistilBertForTokenClassification(BertForTokenClassification):
+    """DistilBert with scores of each token."""
+
+    body_class = DistilBert
 
 
 _TINY: dict[str, Any] = dict(

@@ -1,8 +1,9 @@
 """Encoders: token ids in, a vector for each token out, which has seen the whole text.
 
-`Encoder` says what BERT and its relatives share, `MaskedEncoder` what a masked language model adds.
+`Encoder` says what BERT and its relatives share, `MaskedEncoder` what a masked language model adds,
+`ClassifyingEncoder` what classes of texts or of tokens add.
 
-Shapes: B batch, T time (tokens), C channels (emb_dim), V vocabulary.
+Shapes: B batch, T time (tokens), C channels (emb_dim), V vocabulary, K classes.
 """
 
 from __future__ import annotations
@@ -15,14 +16,18 @@ from .. import nn
 from ..arrays.capture import capturing
 from ..layers.feed_forward import activation_module
 from ..layers.head import head_loss
+from ..nn import functional as F
 from ..nn.parameter import new_parameter
 from ..tensor import Tensor
-from .base import PretrainedModel, run_blocks
+from .base import PretrainedModel, init_normal, run_blocks
 from .padding import check_mask
 
 _Some = TypeVar("_Some", bound="Encoder")
 
-__all__ = ["Encoder", "MaskedEncoder", "MaskedHead", "key_mask", "with_head"]
+__all__ = [
+    "ClassifyingEncoder", "Encoder", "MaskedEncoder", "MaskedHead", "key_mask", "pooled",
+    "with_head",
+]  # fmt: skip
 
 
 def key_mask(attention_mask: Tensor | None, batch: int, time: int) -> Tensor | None:
@@ -38,6 +43,21 @@ def key_mask(attention_mask: Tensor | None, batch: int, time: int) -> Tensor | N
     if capturing.graph is None and not bool(seen.any(-1).all()):
         raise ValueError("attention_mask has a row of zeros: a text needs a token to look at")
     return seen[:, None, None, :]  # (B, T) -> (B, 1, 1, T)
+
+
+def pooled(x: Tensor, pool: str, attention_mask: Tensor | None = None) -> Tensor:
+    """One vector for each text, from those of its tokens: x (B, T, C) -> (B, C).
+
+    pool: "first" for the first token's, "mean" for the mean of all tokens' without padding
+    attention_mask: (B, T), 1 for tokens and 0 for padding; None: every token counts
+    """
+    if pool == "first":
+        return x[:, 0]  # (B, T, C) -> (B, C)
+    if attention_mask is None:
+        return x.mean(1)  # (B, T, C) -> (B, C)
+    weight = attention_mask.to(x.dtype)  # (B, T)
+    weight = weight / weight.sum(1, keepdim=True)
+    return (x * weight.unsqueeze(-1)).sum(1)  # (B, T, C) -> (B, C)
 
 
 class Encoder(PretrainedModel):
@@ -193,3 +213,52 @@ class MaskedEncoder(Encoder):
             if bool(counts.any()):
                 x, labels = x[counts], labels[counts]  # (B, T, C), (B, T) -> (N, C), (N)
         return head_loss(self.out_head, self.transform(x), labels, ignore_index)
+
+
+class ClassifyingEncoder(Encoder):
+    """What a score for each class adds to an encoder: `classifier`, and a loss.
+
+    A family inherits from this and from its encoder, calls `add_classifier` at the end, and says in
+    `transformed` what comes before the classifier.
+
+    pool: as in `pooled`; None: each token has its own scores
+    """
+
+    pool: str | None = None
+    drop_head: nn.Dropout
+    classifier: nn.Linear
+
+    def add_classifier(self, *before: nn.Module) -> None:
+        """Adds `classifier`, with dropout in front of it; before: new layers that init alike."""
+        config: Any = self.config
+        self.drop_head = nn.Dropout(config.drop_rate)
+        self.classifier = nn.Linear(config.emb_dim, config.n_classes)
+        for module in (*before, self.classifier):
+            init_normal(module)
+
+    def transformed(self, x: Tensor) -> Tensor:
+        """What the family makes of x (…, C) before the classifier: (…, C)."""
+        return x
+
+    def forward(
+        self, ids: Tensor, attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """The scores of a text (B, K), or of each token (B, T, K); see Encoder.hidden_states."""
+        x = self.hidden_states(ids, attention_mask, token_type_ids)  # (B, T, C)
+        if self.pool is not None:
+            x = pooled(x, self.pool, attention_mask)  # (B, T, C) -> (B, C)
+        return self.classifier(self.drop_head(self.transformed(x)))  # (…, C) -> (…, K)
+
+    def loss(
+        self, ids: Tensor, labels: Tensor, attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None, ignore_index: int = -100,
+    ) -> Tensor:  # fmt: skip
+        """The mean cross-entropy of labels (B), of tokens (B, T), but those of ignore_index; 0-d.
+
+        With one class of texts the mean squared error.
+        """
+        scores = self(ids, attention_mask, token_type_ids)  # (B, K) or (B, T, K)
+        if self.pool is not None and scores.shape[-1] == 1:
+            return F.mse_loss(scores.squeeze(-1), labels.to(scores.dtype))  # (B, 1) -> (B)
+        return F.cross_entropy(scores.flatten(0, -2), labels.flatten(), ignore_index=ignore_index)

@@ -3,7 +3,7 @@
 Every third block looks at the whole text, the others at 64 tokens to each side. Norms stand before
 the parts, and nothing has a bias except the output layer.
 
-Shapes: B batch, T time (tokens), C channels (emb_dim), H heads, V vocabulary.
+Shapes: B batch, T time (tokens), C channels (emb_dim), H heads, V vocabulary, K classes.
 """
 
 from __future__ import annotations
@@ -34,9 +34,12 @@ from .config import (
     optional,
     positive,
 )
-from .encoder import Encoder, MaskedEncoder, MaskedHead, key_mask
+from .encoder import ClassifyingEncoder, Encoder, MaskedEncoder, MaskedHead, key_mask
 
-__all__ = ["PRESETS", "ModernBert", "ModernBertConfig", "ModernBertForMaskedLM"]
+__all__ = [
+    "PRESETS", "ModernBert", "ModernBertConfig", "ModernBertForMaskedLM",
+    "ModernBertForSequenceClassification", "ModernBertForTokenClassification",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class ModernBertConfig(ModelConfig):
                       whether matrices of attention, feed forward, masked head and output have one
     drop_rate         dropout of the embeddings in training
     tie_weights       whether the masked head shares the token embedding's weight
+    n_classes         of the heads that classify
+    pool              which vector they see of a text: the "first" token's, or the "mean" of all
 
     Raises: ValueError or TypeError, which names the wrong value.
     """
@@ -84,6 +89,8 @@ class ModernBertConfig(ModelConfig):
     out_bias: bool = flag(True)
     drop_rate: float = fraction(0.0)
     tie_weights: bool = flag(True)
+    n_classes: int = integer(2, at_most=1 << 20)  # each is named in config.json
+    pool: str = choice(("first", "mean"), "first")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -102,6 +109,11 @@ class ModernBertConfig(ModelConfig):
             )
         for kind in (FULL, SLIDING):
             self.rotary(kind)  # raises for an odd head_dim, and for a scaling that is not known
+
+    @property
+    def n_token_types(self) -> int:
+        """Kinds of tokens: none, only [SEP] separates a first text from a second."""
+        return 0
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -188,6 +200,12 @@ class ModernBert(Encoder):
         return self.final_norm(x)
 
 
+def _transform(config: ModernBertConfig) -> MaskedHead:
+    """What comes before the output layer of every head."""
+    norm = partial(nn.LayerNorm, config.emb_dim, config.norm_eps, bias=config.norm_bias)
+    return MaskedHead(config.emb_dim, config.head_activation, norm, bias=config.head_bias)
+
+
 class ModernBertForMaskedLM(MaskedEncoder, ModernBert):
     """Masked ids in, logits of every place out."""
 
@@ -195,12 +213,38 @@ class ModernBertForMaskedLM(MaskedEncoder, ModernBert):
 
     def __init__(self, config: ModernBertConfig) -> None:
         super().__init__(config)
-        norm = partial(nn.LayerNorm, config.emb_dim, config.norm_eps, bias=config.norm_bias)
-        head = MaskedHead(config.emb_dim, config.head_activation, norm, bias=config.head_bias)
-        self.add_head(head, config.out_bias)
+        self.add_head(_transform(config), config.out_bias)
         if not config.tie_weights:
             nn.init.normal_(self.out_head.weight, 0.0, 0.02)
         init_normal(self.transform)
+
+
+class ModernBertForTokenClassification(ClassifyingEncoder, ModernBert):
+    """ids (B, T) -> a score for each class of each token (B, T, K); `transform` comes before them.
+
+    Source: the class of this name in transformers.
+    """
+
+    body_class = ModernBert
+
+    def __init__(self, config: ModernBertConfig) -> None:
+        super().__init__(config)
+        self.transform = _transform(config)
+        self.add_classifier(self.transform)
+
+    def transformed(self, x: Tensor) -> Tensor:
+        return self.transform(x)
+
+
+class ModernBertForSequenceClassification(ModernBertForTokenClassification):
+    """ids (B, T) -> a score for each class (B, K), from the vector that config.pool names.
+
+    Source: the class of this name in transformers.
+    """
+
+    def __init__(self, config: ModernBertConfig) -> None:
+        super().__init__(config)
+        self.pool = config.pool
 
 
 PRESETS = {

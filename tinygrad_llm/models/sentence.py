@@ -12,7 +12,7 @@ from ..tensor import Tensor
 from . import registry
 from .base import Model
 from .config import Config, ModelConfig, choice, config_of
-from .encoder import Encoder
+from .encoder import Encoder, pooled
 
 __all__ = ["SentenceEncoder", "SentenceEncoderConfig"]
 
@@ -65,13 +65,7 @@ class SentenceEncoder(Model):
         Raises: ValueError or IndexError as Encoder.hidden_states.
         """
         x = self.model.hidden_states(ids, attention_mask)  # (B, T, C)
-        if self.config.pool == "first":
-            return x[:, 0]  # (B, T, C) -> (B, C)
-        if attention_mask is None:
-            return x.mean(1)  # (B, T, C) -> (B, C)
-        weight = attention_mask.to(x.dtype)  # (B, T)
-        weight = weight / weight.sum(1, keepdim=True)
-        return (x * weight.unsqueeze(-1)).sum(1)  # (B, T, C) -> (B, C)
+        return pooled(x, self.config.pool, attention_mask)  # (B, T, C) -> (B, C)
 
     def embed(self, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """The vectors with the length 1: ids (B, T) -> (B, C); products of two are cosines."""

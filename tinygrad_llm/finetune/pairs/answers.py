@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...models.bert import BertForSequenceClassification
+from ...models.encoder import ClassifyingEncoder
 from ...text import Tokenizer
 from ...text.tokenizer import check_fits, check_text
 from ...training.checkpoint import Checkpoint
@@ -38,7 +38,7 @@ class PairModel:
     kind: "nli", "sts", "choice" or "rerank"; names: of the classes; max_length: ids of a pair
     """
 
-    model: BertForSequenceClassification
+    model: ClassifyingEncoder
     tokenizer: Tokenizer
     kind: str
     max_length: int
@@ -55,7 +55,7 @@ class PairModel:
         kind = config.get("finetune")
         if kind not in _KINDS:
             raise ValueError(f"{loaded.name} is not a run of finetune nli, sts, choice or rerank")
-        if not isinstance(model, BertForSequenceClassification):
+        if not isinstance(model, ClassifyingEncoder) or model.pool is None:
             raise ValueError(f"{loaded.name} holds a {type(model).__name__}")
         length, names = config.get("max_length"), config.get("classes", [])
         if type(length) is not int or not isinstance(names, list):

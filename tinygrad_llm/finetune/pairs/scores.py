@@ -13,7 +13,7 @@ import numpy as np
 from ...arrays.devices import to_numpy
 from ...autograd.grad_mode import no_grad
 from ...models.base import evaluation
-from ...models.bert import BertForSequenceClassification
+from ...models.encoder import ClassifyingEncoder
 from ...nn import functional as F
 from ...tensor import Tensor
 from ...training.step import to_device_of
@@ -22,19 +22,20 @@ from .data import PairDataset, collate_pairs
 __all__ = ["pair_loss", "pair_scores", "predict_pairs"]
 
 
-def pair_scores(model: BertForSequenceClassification, batch: Mapping[str, Tensor]) -> Tensor:
+def pair_scores(model: ClassifyingEncoder, batch: Mapping[str, Tensor]) -> Tensor:
     """The scores of a batch of collate_pairs: (B, K) for one pair an example, or (B, N).
 
     The pairs of a question go through the encoder as B·N texts, with one score each; then the row
     of a question has the scores of its N answers.
     """
-    types = batch["token_type_ids"] if model.config.n_token_types > 1 else None
+    config: Any = model.config
+    types = batch["token_type_ids"] if config.n_token_types > 1 else None
     scores = model(batch["ids"], batch["attention_mask"], types)  # (B·N, T) -> (B·N, K)
     B = batch["labels"].shape[0]
     return scores if scores.shape[0] == B else scores.reshape(B, -1)  # (B·N, 1) -> (B, N)
 
 
-def pair_loss(model: BertForSequenceClassification, batch: Mapping[str, Tensor]) -> Tensor:
+def pair_loss(model: ClassifyingEncoder, batch: Mapping[str, Tensor]) -> Tensor:
     """The mean cross-entropy of classes or right answers, the mean squared error of numbers; 0-d.
 
     Labels are numbers if they are floating-point.
@@ -50,7 +51,7 @@ pair_loss.can_be_captured = False  # type: ignore[attr-defined]  # it looks at m
 
 @no_grad()
 def predict_pairs(
-    model: BertForSequenceClassification, data: PairDataset, pad_token_id: int = 0,
+    model: ClassifyingEncoder, data: PairDataset, pad_token_id: int = 0,
     batch_size: int = 64,
 ) -> np.ndarray:  # fmt: skip
     """The scores of every example, (N, K) float64, in their order; the model's mode is restored.

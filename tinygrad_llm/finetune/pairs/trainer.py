@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from ...evaluation.correlation import pearson, spearman
-from ...models.bert import BertForSequenceClassification
 from ...models.costs import flops_per_token
+from ...models.encoder import ClassifyingEncoder
 from ...tensor import Tensor
 from ...training.loop import Trainer
 from ..trainers import batches_in_order, check_length
@@ -29,7 +29,7 @@ RATES = Rates((1e-3, 5e-5), (2e-3, 5e-4), (5.0, 3.0))
 
 
 def pair_trainer(
-    model: BertForSequenceClassification, train: PairDataset,
+    model: ClassifyingEncoder, train: PairDataset,
     validation: PairDataset | None = None, options: PairTuningOptions | None = None, *,
     pad_token_id: int = 0, unit: str = "pair", **keywords: Any,
 ) -> Trainer:  # fmt: skip
@@ -43,7 +43,7 @@ def pair_trainer(
     tuning = Tuning("pair_trainer", PairTuningOptions, options, keywords)
     for data in (train, validation):
         if data is not None:
-            _check_labels(data, model.config.n_classes)
+            _check_labels(data, model.classifier.out_features)
             check_length(max(data.lengths), model, "the longest pair")
     if tuning.options.gradient_checkpointing:
         model.gradient_checkpointing_enable()

@@ -11,8 +11,8 @@ import numpy as np
 
 from ...data import corpora
 from ...functions.creation.from_data import tensor
-from ...models.bert import BertForSequenceClassification
-from ...models.encoder import with_head
+from ...models import registry
+from ...models.encoder import ClassifyingEncoder, with_head
 from ...training.loop import Result, Trainer
 from ...training.options import OptionError
 from ...training.progress import duration
@@ -43,17 +43,20 @@ __all__ = ["NLI", "STS", "Choice"]
 class PairRun(EncoderRun):
     """A run on rows of pairs. Subclasses read the rows, and report on the scores of the test."""
 
-    new_layers = ("pooler", "classifier")
-    model: BertForSequenceClassification
+    model: ClassifyingEncoder
     n_scores = 1  # of a pair
 
     @abstractmethod
     def results(self, scores: np.ndarray) -> tuple[list[Compared], Any, str]:
         """From the test's scores (N, K): scores beside baselines, the plot, the worst examples."""
 
-    def make_model(self) -> BertForSequenceClassification:
+    def make_model(self) -> ClassifyingEncoder:
         encoder = self.encoder([t for row in self.train for t in (row.first, *row.seconds)])
-        model = with_head(encoder, BertForSequenceClassification, n_classes=self.n_scores)
+        family = (encoder.body_class or type(encoder)).__name__
+        kind: Any = registry.find(f"{family}ForSequenceClassification").model
+        model: ClassifyingEncoder = with_head(encoder, kind, n_classes=self.n_scores)
+        there = dict(model.named_children())
+        self.new_layers = tuple(n for n in ("pooler", "transform", "classifier") if n in there)
         return model.train()
 
     def encode(self) -> None:
@@ -170,7 +173,7 @@ class STS(PairRun):
             f"{max(labels):g}"
         )
 
-    def make_model(self) -> BertForSequenceClassification:
+    def make_model(self) -> ClassifyingEncoder:
         model = super().make_model()
         mean = float(np.mean([float(row.label) for row in self.train]))
         bias = model.classifier.bias

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from . import config_json
 from .table import Names, Table, Weight, expanded
 
 __all__ = [
-    "ARCHITECTURES", "ENCODER", "MODEL_TYPES", "TEXTS", "TOKENS", "read_config", "read_sizes",
-    "weights", "without_head", "write_config",
+    "ARCHITECTURES", "CLASSES", "MODEL_TYPES", "TEXTS", "read_config", "read_sizes", "weights",
+    "with_classes", "without_head", "write_config",
 ]  # fmt: skip
 
 MODEL_TYPES = ("bert",)  # in a config.json
@@ -45,6 +44,10 @@ BLOCK: Table = {
     "output.LayerNorm.weight": ("norm2.weight", "C"),
     "output.LayerNorm.bias": ("norm2.bias", "C"),
 }
+CLASSES: Table = {  # K classes
+    "classifier.weight": ("classifier.weight", "KC"),
+    "classifier.bias": ("classifier.bias", "K"),
+}
 MASKED: Table = {
     "cls.predictions.transform.dense.weight": ("transform.dense.weight", "CC"),
     "cls.predictions.transform.dense.bias": ("transform.dense.bias", "C"),
@@ -53,17 +56,12 @@ MASKED: Table = {
     "cls.predictions.bias": ("out_head.bias", "V"),
     "cls.predictions.decoder.weight": ("out_head.weight", "VC"),
 }
-POOLER: Table = {
+TEXTS: Table = {
     "bert.pooler.dense.weight": ("pooler.weight", "CC"),
     "bert.pooler.dense.bias": ("pooler.bias", "C"),
-}
-CLASSES: Table = {
-    "classifier.weight": ("classifier.weight", "KC"),
-    "classifier.bias": ("classifier.bias", "K"),
+    **CLASSES,
 }
 SECOND_BIAS = "cls.predictions.decoder.bias"  # the output layer's, once more
-HEADS: dict[str, Table] = {"masked": MASKED, "none": {}, "text": {**POOLER, **CLASSES},
-                           "tokens": CLASSES}  # fmt: skip
 
 FIELDS: dict[str, tuple[str, type, Any]] = {  # of config.json: ours, kind, what its absence means
     "vocab_size": ("vocab_size", int, ...),
@@ -93,21 +91,23 @@ def sizes(fields: Mapping[str, Any]) -> dict[str, int]:
         "P": fields["context_length"] + (0 if pad is None else pad + 1),
         "S": fields["n_token_types"],
         "F": fields["hidden_dim"],
-        "K": fields["n_classes"],
     }
 
 
-def weights(fields: Mapping[str, Any], head: str = "masked") -> dict[str, Weight]:
-    """Published name -> Weight of a model with these fields.
+def weights(fields: Mapping[str, Any]) -> dict[str, Weight]:
+    """Published name -> Weight of a model with these fields."""
+    letters = sizes(fields)
+    named = body(fields) | expanded(MASKED, letters)
+    return with_copy(named, SECOND_BIAS, letters)
 
-    head: "masked", "none", "text" for classes of texts or "tokens" for classes of tokens
-    """
+
+def body(fields: Mapping[str, Any]) -> dict[str, Weight]:
+    """Published name -> Weight of the model without its head."""
     letters = sizes(fields)
     named = expanded(TOP, letters, PREFIX)
     for i in range(fields["n_layers"]):
         named |= expanded(BLOCK, letters, f"{PREFIX}encoder.layer.{i}.", f"trf_blocks.{i}.")
-    named |= expanded(HEADS[head], letters)
-    return with_copy(named, SECOND_BIAS, letters) if head == "masked" else named
+    return named
 
 
 def with_copy(named: dict[str, Weight], name: str, letters: Mapping[str, int]) -> dict[str, Weight]:
@@ -149,15 +149,21 @@ def read_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     return read_sizes(config, where, "this BERT", FIELDS)
 
 
+def write_labels(count: int) -> dict[str, Any]:
+    """The fields of config.json that name so many classes, as transformers does."""
+    return {
+        "id2label": {str(i): f"LABEL_{i}" for i in range(count)},
+        "label2id": {f"LABEL_{i}": i for i in range(count)},
+    }
+
+
 def write_sizes(
     fields: Mapping[str, Any], table: Mapping[str, tuple[str, type, Any]]
 ) -> dict[str, Any]:
     """The fields of config.json that BERT's relatives share."""
-    count = fields["n_classes"]
     return {
         **{theirs: fields[ours] for theirs, (ours, _, _) in table.items()},
-        "id2label": {str(i): f"LABEL_{i}" for i in range(count)},
-        "label2id": {f"LABEL_{i}": i for i in range(count)},
+        **write_labels(fields["n_classes"]),
         "tie_word_embeddings": fields["tie_weights"],
     }
 
@@ -173,34 +179,46 @@ def write_config(fields: Mapping[str, Any], architecture: str = ARCHITECTURES[0]
     }
 
 
-POSITIONS = re.compile(r"position_ids$")
 NO_HEAD = re.compile(
     r"position_ids$|pooler\.|^cls\.|^lm_head\.|^vocab_|^head\.|^decoder\.|rotary_emb\."
 )
 
 
-def _named(architecture: str, head: str, ignored: re.Pattern[str]) -> Names:
-    return Names(
-        MODEL_TYPES, (architecture,), PREFIX, ignored, partial(weights, head=head), read_config,
-        partial(write_config, architecture=architecture),
-    )  # fmt: skip
+def without_head(names: Any, *architectures: str) -> Names:
+    """The names of an encoder without its masked head; names: the module of its family.
+
+    architectures: the classes in a config.json that mean it; the first is written
+    """
+    return _other(names, architectures, {}, NO_HEAD, ("transform.", "out_head."))
 
 
-ENCODER = _named("BertModel", "none", NO_HEAD)
-TEXTS = _named("BertForSequenceClassification", "text", POSITIONS)
-TOKENS = _named("BertForTokenClassification", "tokens", re.compile(r"position_ids$|pooler\."))
+def with_classes(
+    names: Any, *architectures: str, table: Table = CLASSES, kept: tuple[str, ...] = ()
+) -> Names:
+    """The names of an encoder with scores of classes; names, architectures: as in without_head.
+
+    table: of the layers that give the scores; kept: parts of the masked head that come before them
+    """
+    pooled = any("pooler." in name for name in table)
+    ignored = re.compile(r"position_ids$") if pooled else names.IGNORED
+    gone = tuple(part for part in ("transform.", "out_head.") if part not in kept)
+    return _other(names, architectures, table, ignored, gone)
 
 
-def without_head(names: Any, architecture: str) -> Names:
-    """The names of an encoder without its masked head; names: the module of its family."""
+def _other(
+    names: Any, architectures: tuple[str, ...], table: Table, ignored: re.Pattern[str],
+    gone: tuple[str, ...],
+) -> Names:  # fmt: skip
+    """A family's names with `table` in place of the weights that begin as in `gone`."""
 
-    def body(fields: Mapping[str, Any]) -> dict[str, Weight]:
-        ours = ("transform.", "out_head.")
-        return {n: w for n, w in names.weights(fields).items() if not w.name.startswith(ours)}
+    def weights(fields: Mapping[str, Any]) -> dict[str, Weight]:
+        there = names.weights(fields)
+        head = expanded(table, {"C": fields["emb_dim"], "K": fields["n_classes"]}) if table else {}
+        return {n: w for n, w in there.items() if not w.name.startswith(gone)} | head
 
     def config(fields: Mapping[str, Any]) -> dict[str, Any]:
-        return {**names.write_config(fields), "architectures": [architecture]}
+        return {**names.write_config(fields), "architectures": [architectures[0]]}
 
     return Names(
-        names.MODEL_TYPES, (architecture,), names.PREFIX, NO_HEAD, body, names.read_config, config
+        names.MODEL_TYPES, architectures, names.PREFIX, ignored, weights, names.read_config, config
     )

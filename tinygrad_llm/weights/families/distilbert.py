@@ -9,7 +9,7 @@ from typing import Any
 from . import bert
 from .table import Table, Weight, expanded
 
-__all__ = ["ARCHITECTURES", "MODEL_TYPES", "read_config", "weights", "write_config"]
+__all__ = ["ARCHITECTURES", "MODEL_TYPES", "TEXTS", "read_config", "weights", "write_config"]
 
 MODEL_TYPES = ("distilbert",)  # in a config.json
 ARCHITECTURES = ("DistilBertForMaskedLM",)
@@ -43,6 +43,11 @@ MASKED: Table = {
     "vocab_layer_norm.bias": ("transform.norm.bias", "C"),
     "vocab_projector.bias": ("out_head.bias", "V"),
     "vocab_projector.weight": ("out_head.weight", "VC"),
+}
+TEXTS: Table = {  # K classes
+    "pre_classifier.weight": ("pooler.weight", "CC"),
+    "pre_classifier.bias": ("pooler.bias", "C"),
+    **bert.CLASSES,
 }
 FIELDS: dict[str, tuple[str, type, Any]] = {  # of config.json: ours, kind, what its absence means
     "vocab_size": ("vocab_size", int, ...),

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from . import config_json, mixed
+from ...files.untrusted import describe
+from . import bert, config_json, mixed
 from .table import Table, Weight, expanded
 
 __all__ = ["ARCHITECTURES", "MODEL_TYPES", "read_config", "weights", "write_config"]
@@ -64,6 +65,7 @@ FLAGS = {  # of config.json: ours, what its absence means
     "decoder_bias": ("out_bias", True),
     "tie_word_embeddings": ("tie_weights", True),
 }
+POOLS = {"cls": "first", "mean": "mean"}  # of config.json: ours
 FIXED: dict[str, tuple[Any, ...]] = {"attention_dropout": (0.0, 0), "mlp_dropout": (0.0, 0)}
 BIASES = {  # which flag says whether a bias is there, by the part of its name here
     "norm": "norm_bias", "att.": "attention_bias", "ff.": "ff_bias", "dense": "head_bias",
@@ -100,6 +102,11 @@ def read_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     fields = config_json.numbers(where, config, FIELDS)
     for theirs, (ours, default) in FLAGS.items():
         fields[ours] = config_json.flag(where, config, theirs, default)
+    pool = config.get("classifier_pooling") or "cls"
+    if not isinstance(pool, str) or pool not in POOLS:
+        raise ValueError(
+            f"{where}: classifier_pooling should be {' or '.join(POOLS)}, got {describe(pool)}"
+        )
     every = config_json.number(
         where, "global_attn_every_n_layers", config.get("global_attn_every_n_layers", 3), int
     )
@@ -117,6 +124,8 @@ def read_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
         "layer_types": types,
         "activation": config.get("hidden_activation") or "gelu",
         "head_activation": config.get("classifier_activation") or "gelu",
+        "n_classes": bert.n_classes(config, where),
+        "pool": POOLS[pool],
     }
 
 
@@ -134,6 +143,8 @@ def write_config(fields: Mapping[str, Any]) -> dict[str, Any]:
         "local_rope_theta": fields["local_rope_base"],
         "hidden_activation": fields["activation"],
         "classifier_activation": fields["head_activation"],
+        "classifier_pooling": next(n for n, ours in POOLS.items() if ours == fields["pool"]),
+        **bert.write_labels(fields["n_classes"]),
         "attention_dropout": 0.0,
         "mlp_dropout": 0.0,
     }

@@ -9,7 +9,7 @@ from typing import Any
 from . import bert, config_json
 from .table import Table, Weight, expanded
 
-__all__ = ["ARCHITECTURES", "MODEL_TYPES", "read_config", "weights", "write_config"]
+__all__ = ["ARCHITECTURES", "MODEL_TYPES", "TEXTS", "read_config", "weights", "write_config"]
 
 MODEL_TYPES = ("roberta", "xlm-roberta")  # in a config.json
 ARCHITECTURES = ("RobertaForMaskedLM", "XLMRobertaForMaskedLM")
@@ -23,12 +23,18 @@ MASKED: Table = {
     "lm_head.bias": ("out_head.bias", "V"),
     "lm_head.decoder.weight": ("out_head.weight", "VC"),
 }
+TEXTS: Table = {  # K classes
+    "classifier.dense.weight": ("pooler.weight", "CC"),
+    "classifier.dense.bias": ("pooler.bias", "C"),
+    "classifier.out_proj.weight": ("classifier.weight", "KC"),
+    "classifier.out_proj.bias": ("classifier.bias", "K"),
+}
 FIELDS = {**bert.FIELDS, "type_vocab_size": ("n_token_types", int, 2)}
 
 
 def weights(fields: Mapping[str, Any]) -> dict[str, Weight]:
     """Published name -> Weight of a model with these fields."""
-    body = bert.weights(fields, "none")
+    body = bert.body(fields)
     named = {PREFIX + name.removeprefix(bert.PREFIX): weight for name, weight in body.items()}
     letters = bert.sizes(fields)
     return bert.with_copy(named | expanded(MASKED, letters), "lm_head.decoder.bias", letters)
