@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from test_layer_exercises import WRONG as WRONG_ON_LAYERS
+from test_layer_exercises import check_message
 
-from tinygrad_llm.study.exercises import exercise, exercises
-from tinygrad_llm.study.exercises.grading import grade
+from tinygrad_llm.study.exercises import exercises
 
 # exercise: (a text of the solution, what a learner wrote instead, words of the message)
 WRONG = {
@@ -142,9 +142,4 @@ def test_every_exercise_that_is_built_has_three_wrong_answers():
 
 @pytest.mark.parametrize("name, right, wrong, words", EVERY)
 def test_a_wrong_answer_gets_a_message_that_helps(name, right, wrong, words, tmp_path):
-    solution = exercise(name).solution()
-    assert right in solution
-    path = tmp_path / f"{name}.py"
-    path.write_text(solution.replace(right, wrong), "utf-8")
-    failed = [row["text"] for row in grade(name, path) if not row["ok"]]
-    assert any(words in text for text in failed), failed
+    check_message(name, right, wrong, words, tmp_path)

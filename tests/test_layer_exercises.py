@@ -290,11 +290,16 @@ def test_every_exercise_on_a_layer_has_three_wrong_answers():
     assert {name: len(several) for name, several in WRONG.items() if len(several) < 3} == {}
 
 
-@pytest.mark.parametrize("name, right, wrong, words", EVERY)
-def test_a_wrong_answer_gets_a_message_that_helps(name, right, wrong, words, tmp_path):
+def check_message(name, right, wrong, words, folder):
+    """The solution with `wrong` in place of `right` fails with a message that has the words."""
     solution = exercise(name).solution()
     assert right in solution
-    path = tmp_path / f"{name}.py"
+    path = folder / f"{name}.py"
     path.write_text(solution.replace(right, wrong), "utf-8")
     failed = [row["text"] for row in grade(name, path) if not row["ok"]]
     assert failed and any(words in text for text in failed), failed
+
+
+@pytest.mark.parametrize("name, right, wrong, words", EVERY)
+def test_a_wrong_answer_gets_a_message_that_helps(name, right, wrong, words, tmp_path):
+    check_message(name, right, wrong, words, tmp_path)

@@ -200,7 +200,7 @@ def measure(
             times.append(step(ahead[order[len(times) % len(order)]]))
         counts = [(sum(map(setup.count, b)), sum(map(setup.own_targets, b))) for b in taken]
     tokens, own_tokens = (statistics.fmean(each) * share for each in zip(*counts, strict=True))
-    sizes = [_cost(batches, flops) for batches in taken]
+    sizes = costs if looked_at else [_cost(batches, flops) for batches in taken]
     if looked_at:
         seconds = statistics.fmean(_interpolated(costs, order[: len(times)], times))
     else:
