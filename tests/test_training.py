@@ -261,7 +261,7 @@ def sizes_in_turn(sizes):
     batches = [tuple(part[:1, :n] for part in batch) for n in sizes]
     run.setup.stream = Stream(batches)
     run.setup.accumulation = 1
-    run.setup.update = lambda taken: clock.__setitem__(0, clock[0] + 0.5 + cost(taken[0]))
+    run.setup.update = lambda taken: clock.__setitem__(0, clock[0] + 0.5 + sum(map(cost, taken)))
     return run, clock
 
 
@@ -281,6 +281,19 @@ def test_batches_of_different_sizes_are_measured_by_their_sizes(sizes, patience,
     assert measured.seconds == pytest.approx(0.5 + sum(costs) / 32)
     assert measured.flops == pytest.approx(sum(costs) / 32)
     assert measured.tokens == round(sum((sizes * 32)[:32]) / 32)
+
+
+@pytest.mark.parametrize("accumulation", [4, 16])
+def test_more_steps_are_timed_than_were_looked_at(accumulation, monkeypatch):
+    """Many batches in a step: the few steps that were looked at are timed again in their order."""
+    run, clock = sizes_in_turn([1, 2, 8])
+    run.setup.accumulation = accumulation
+    monkeypatch.setattr(plan, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    measured = measure(run.setup, cost, repeats=11, patience=1e9)
+    costs = [float(n * n) for n in [1, 2, 8] * 11][:32]
+    steps = 32 // accumulation
+    assert measured.seconds == pytest.approx(0.5 + sum(costs) / steps)
+    assert measured.flops == pytest.approx(sum(costs) / steps)
 
 
 def test_the_memory_of_a_plan_is_that_of_the_largest_batch():

@@ -202,7 +202,7 @@ def measure(
     tokens, own_tokens = (statistics.fmean(each) * share for each in zip(*counts, strict=True))
     sizes = costs if looked_at else [_cost(batches, flops) for batches in taken]
     if looked_at:
-        seconds = statistics.fmean(_interpolated(costs, order[: len(times)], times))
+        seconds = statistics.fmean(_interpolated(costs, order, times))
     else:
         alike = len(set(sizes)) == 1 and len(set(counts)) == 1
         seconds = statistics.median(times) if alike else statistics.fmean(times)
@@ -231,10 +231,12 @@ def spread(costs: list[float]) -> list[int]:
 
 
 def _interpolated(costs: list[float], places: list[int], times: list[float]) -> list[float]:
-    """The seconds of steps of all these costs, from those of the steps that were timed."""
+    """The seconds of steps of all these costs, from those of the steps that were timed: the steps
+    at `places` in turn, from the first again after the last.
+    """
     at: dict[float, list[float]] = {}
-    for place, seconds in zip(places, times, strict=True):
-        at.setdefault(costs[place], []).append(seconds)
+    for i, seconds in enumerate(times):
+        at.setdefault(costs[places[i % len(places)]], []).append(seconds)
     known = sorted(at)
     return np.interp(costs, known, [statistics.median(at[cost]) for cost in known]).tolist()
 
