@@ -303,6 +303,18 @@ def test_the_memory_of_a_plan_is_that_of_the_largest_batch():
     assert 6_400_000 <= measured.peak_bytes < 6_500_000
 
 
+def test_a_rate_that_was_measured_beside_other_work_is_measured_again(monkeypatch):
+    reporter, again = trainer().reporter, []
+    monkeypatch.setattr(
+        "tinygrad_llm.training.reporting.peak_flops", lambda seconds: again.append(1) or 50.0
+    )
+    assert reporter._used(30.0) is None
+    reporter.peak = 20.0
+    assert reporter._used(10.0) == 0.5 and not again
+    assert reporter._used(30.0) == 0.6 and again == [1]
+    assert reporter._used(60.0) == 1.0 and reporter._used(30.0) == 0.5
+
+
 def test_the_memory_of_a_gpu_is_that_of_its_pool(monkeypatch):
     """A GPU's arrays are not among those that tracemalloc sees."""
     asked = []

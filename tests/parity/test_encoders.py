@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -15,6 +16,7 @@ torch.set_num_threads(1)
 import tinygrad_llm as tg  # noqa: E402
 from tinygrad_llm import models  # noqa: E402
 from tinygrad_llm.models import from_pretrained, registry, save_pretrained  # noqa: E402
+from tinygrad_llm.models.encoder import with_head  # noqa: E402
 from tinygrad_llm.weights.families.table import to_huggingface  # noqa: E402
 
 from .test_families import exact  # noqa: E402
@@ -193,6 +195,44 @@ def test_classifying_heads(tmp_path, name, head, changes, dtype):
     assert type(back) is type(here)
     assert back.config == here.config
     assert type(registry.build(registry.describe(here))) is type(here)
+
+
+@pytest.mark.parametrize("rate", [None, 0.3])
+@pytest.mark.parametrize("head", [TEXT, TOKENS])
+@pytest.mark.parametrize("name", ["bert", "roberta", "distilbert", "modernbert"])
+def test_dropout_and_names_of_classes(tmp_path, name, head, rate):
+    field = "seq_classif_dropout" if name == "distilbert" else "classifier_dropout"
+    labels = {0: "no", 1: "maybe", 2: "yes"}
+    model = theirs(name, head, id2label=labels, **({} if rate is None else {field: rate}))
+    rates = {
+        m.p for n, m in model.named_modules() if n in ("dropout", "drop", "classifier.dropout")
+    }
+    here = ours(model, tmp_path / "a", "float32")
+    assert {here.drop_head.p} == rates
+    assert here.config.class_names == ("no", "maybe", "yes")
+    save_pretrained(here, tmp_path / "b")
+    again = type(model).from_pretrained(tmp_path / "b")
+    assert again.config.id2label == labels
+    assert getattr(again.config, field) == getattr(model.config, field)
+    assert from_pretrained(tmp_path / "b").config == here.config
+    other = with_head(here, type(here), n_classes=5)
+    assert other.config.class_names is None
+    with pytest.raises(ValueError, match="class_names must be 3 names, one for each class, got 2"):
+        dataclasses.replace(here.config, class_names=("no", "yes"))
+    changed = dataclasses.replace(here.config, **here.config.dropout(0.4))
+    assert type(here)(changed).drop_head.p == 0.4
+
+
+@pytest.mark.parametrize("labels", [{0: "a", 1: "a"}, {0: "", 1: "b"}, {3: "a", 7: "b"}, {}])
+def test_labels_that_name_no_classes(tmp_path, labels):
+    """A folder whose id2label is of no use as names still has its number of classes."""
+    ours(theirs("bert", TEXT, num_labels=max(1, len(labels))), tmp_path, "float32")
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    config["id2label"] = {str(i): name for i, name in labels.items()}
+    path.write_text(json.dumps(config))
+    there = from_pretrained(tmp_path).config
+    assert (there.n_classes, there.class_names) == (max(1, len(labels)), None)
 
 
 @pytest.mark.parametrize("tied", [True, False])

@@ -20,8 +20,15 @@ from ..layers.feed_forward import ACTIVATIONS, FeedForward
 from ..nn import functional as F
 from ..tensor import Tensor, wrap
 from .base import init_normal
-from .config import ModelConfig, choice, flag, fraction, integer, optional, positive
-from .encoder import ClassifyingEncoder, Encoder, MaskedEncoder, MaskedHead, key_mask
+from .config import ModelConfig, choice, flag, fraction, integer, names, optional, positive
+from .encoder import (
+    ClassifyingEncoder,
+    Encoder,
+    MaskedEncoder,
+    MaskedHead,
+    check_classes,
+    key_mask,
+)
 
 __all__ = [
     "DISTILBERT_PRESETS", "PRESETS", "ROBERTA_PRESETS", "Bert", "BertConfig", "BertForMaskedLM",
@@ -52,6 +59,9 @@ class BertConfig(ModelConfig):
     pad_token_id        for positions that count tokens only (RoBERTa); None: places count
     n_classes           of the heads that classify
     tie_weights         whether the masked head shares the token embedding's weight
+    class_names         of the n_classes, in their order; None: they have no names
+    classifier_drop_rate
+                        dropout before the scores of classes; None: drop_rate
 
     Raises: ValueError or TypeError, which names the wrong value.
     """
@@ -70,6 +80,8 @@ class BertConfig(ModelConfig):
     pad_token_id: int | None = optional(integer(None, at_least=0))
     n_classes: int = integer(2, at_most=1 << 20)  # each is named in config.json
     tie_weights: bool = flag(True)
+    class_names: tuple[str, ...] | None = optional(names(None))
+    classifier_drop_rate: float | None = optional(fraction(None))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,15 +90,16 @@ class BertConfig(ModelConfig):
                 f"{type(self).__name__}: emb_dim must be a multiple of n_heads, got "
                 f"emb_dim={self.emb_dim} and n_heads={self.n_heads}"
             )
+        check_classes(self)
 
     def resized(self: _Same, **sizes: Any) -> _Same:
         """The config with these fields; its feed forward is four times as wide as its channels."""
         width = sizes.get("emb_dim", self.emb_dim)
         return replace(self, **{"hidden_dim": 4 * width, **sizes})
 
-    def dropout(self, rate: float) -> dict[str, float]:
+    def dropout(self, rate: float) -> dict[str, float | None]:
         """See ModelConfig; attention drops as much."""
-        return {"drop_rate": rate, "attention_drop_rate": rate}
+        return {"drop_rate": rate, "attention_drop_rate": rate, "classifier_drop_rate": None}
 
     def least_parameters(self) -> int:
         """The embeddings, and the matrices of the blocks."""
@@ -274,9 +287,15 @@ class DistilBertForSequenceClassification(BertForSequenceClassification):
 
 
 class DistilBertForTokenClassification(BertForTokenClassification):
-    """DistilBert with scores of each token."""
+    """DistilBert with scores of each token, with drop_rate before them as the class of this name
+    in transformers has it.
+    """
 
     body_class = DistilBert
+
+    def __init__(self, config: DistilBertConfig) -> None:
+        super().__init__(config)
+        self.drop_head = nn.Dropout(config.drop_rate)
 
 
 _TINY: dict[str, Any] = dict(

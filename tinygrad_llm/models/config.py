@@ -258,8 +258,8 @@ class ModelConfig(Config):
         """The config with these fields, and others that must fit them."""
         return replace(self, **sizes)
 
-    def dropout(self, rate: float) -> dict[str, float]:
-        """The fields that say how much is dropped in training, all of them with this rate."""
+    def dropout(self, rate: float) -> dict[str, float | None]:
+        """The fields that say how much is dropped in training, so that all drop this much."""
         return {"drop_rate": rate}
 
     def least_parameters(self) -> int:

@@ -25,9 +25,19 @@ from .padding import check_mask
 _Some = TypeVar("_Some", bound="Encoder")
 
 __all__ = [
-    "ClassifyingEncoder", "Encoder", "MaskedEncoder", "MaskedHead", "key_mask", "pooled",
-    "with_head",
+    "ClassifyingEncoder", "Encoder", "MaskedEncoder", "MaskedHead", "check_classes", "key_mask",
+    "pooled", "with_head",
 ]  # fmt: skip
+
+
+def check_classes(config: Any) -> None:
+    """Raises: ValueError if a config's class_names are not n_classes names."""
+    names = config.class_names
+    if names is not None and len(names) != config.n_classes:
+        raise ValueError(
+            f"{type(config).__name__}: class_names must be {config.n_classes} names, one for each "
+            f"class, got {len(names)}"
+        )
 
 
 def key_mask(attention_mask: Tensor | None, batch: int, time: int) -> Tensor | None:
@@ -134,10 +144,14 @@ def with_head(encoder: Encoder, kind: type[_Some], **fields: Any) -> _Some:
             f"{kind.__name__} has the encoder of a {theirs.__name__}: {type(encoder).__name__} has "
             "another one"
         )
+    if "n_classes" in fields:
+        fields.setdefault("class_names", None)  # those of other classes
     model = kind(dataclasses.replace(encoder.config, **fields))
     first = next(iter(encoder.parameters()))
     model.to(first.dtype).to(first.device)
     given = encoder.state_dict()
+    if "n_classes" in fields:  # the scores of other classes are new
+        given = {name: array for name, array in given.items() if "classifier." not in name}
     kept = {name: given.get(name, own) for name, own in model.state_dict().items()}
     model.load_state_dict(kept)
     model.token_ids = dict(encoder.token_ids)
@@ -231,7 +245,8 @@ class ClassifyingEncoder(Encoder):
     def add_classifier(self, *before: nn.Module) -> None:
         """Adds `classifier`, with dropout in front of it; before: new layers that init alike."""
         config: Any = self.config
-        self.drop_head = nn.Dropout(config.drop_rate)
+        rate = config.classifier_drop_rate
+        self.drop_head = nn.Dropout(config.drop_rate if rate is None else rate)
         self.classifier = nn.Linear(config.emb_dim, config.n_classes)
         for module in (*before, self.classifier):
             init_normal(module)

@@ -31,10 +31,18 @@ from .config import (
     fraction,
     integer,
     mapping,
+    names,
     optional,
     positive,
 )
-from .encoder import ClassifyingEncoder, Encoder, MaskedEncoder, MaskedHead, key_mask
+from .encoder import (
+    ClassifyingEncoder,
+    Encoder,
+    MaskedEncoder,
+    MaskedHead,
+    check_classes,
+    key_mask,
+)
 
 __all__ = [
     "PRESETS", "ModernBert", "ModernBertConfig", "ModernBertForMaskedLM",
@@ -64,6 +72,9 @@ class ModernBertConfig(ModelConfig):
     tie_weights       whether the masked head shares the token embedding's weight
     n_classes         of the heads that classify
     pool              which vector they see of a text: the "first" token's, or the "mean" of all
+    class_names       of the n_classes, in their order; None: they have no names
+    classifier_drop_rate
+                      dropout before the scores of classes; None: drop_rate
 
     Raises: ValueError or TypeError, which names the wrong value.
     """
@@ -91,6 +102,8 @@ class ModernBertConfig(ModelConfig):
     tie_weights: bool = flag(True)
     n_classes: int = integer(2, at_most=1 << 20)  # each is named in config.json
     pool: str = choice(("first", "mean"), "first")
+    class_names: tuple[str, ...] | None = optional(names(None))
+    classifier_drop_rate: float | None = optional(fraction(None))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -109,6 +122,11 @@ class ModernBertConfig(ModelConfig):
             )
         for kind in (FULL, SLIDING):
             self.rotary(kind)  # raises for an odd head_dim, and for a scaling that is not known
+        check_classes(self)
+
+    def dropout(self, rate: float) -> dict[str, float | None]:
+        """See ModelConfig."""
+        return {"drop_rate": rate, "classifier_drop_rate": None}
 
     @property
     def n_token_types(self) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..models.base import undisturbed
+from .analysis import peak_flops
 from .live import layer_norms
 from .options import TrainingOptions
 from .progress import Progress, make_progress
@@ -92,7 +93,7 @@ class Reporter:
         self.reports, self.options, self.setup = reports, options, setup
         self.storage, self.counters, self.validation = storage, counters, validation
         self.flops_per_unit = 0.0  # operations of the model for one token, once there is a plan
-        self.peak: float | None = None  # FLOP/s of large matrix products, if measured
+        self.peak: float | None = None  # FLOP/s of a rank's large matrix products, if measured
 
     @property
     def progress(self) -> Progress:
@@ -114,7 +115,7 @@ class Reporter:
         c = self.counters
         pace.update(c.tokens)
         c.seconds = pace.seconds
-        used = None if self.peak is None else self.flops_per_unit * pace.rate / self.peak
+        used = self._used(self.flops_per_unit * pace.rate / self.setup.ranks.size)
         self.progress.utilization = used
         if norm is not None:
             more = {} if used is None else {"mfu": float(f"{used:.4g}")}
@@ -124,6 +125,19 @@ class Reporter:
             )  # fmt: skip
         left = pace.left(c.step - first, (self.options.steps or 0) - c.step)
         self.progress.step(c.step, c.last_loss, lr, pace.rate, left)
+
+    def _used(self, flops: float) -> float | None:
+        """The share of the machine's FLOP/s that these of one rank are; None if its rate was not
+        measured.
+
+        More than the machine can do says that its rate was measured beside other work: it is
+        measured again, and is at least what the run has reached.
+        """
+        if self.peak is None:
+            return None
+        if flops > self.peak:
+            self.peak = max(flops, peak_flops(seconds=0.1))
+        return flops / self.peak
 
     def validate(self) -> bool:
         """Measures the validation loss, and asks `report`; both are kept and shown.

@@ -45,6 +45,7 @@ class PairRun(EncoderRun):
 
     model: ClassifyingEncoder
     n_scores = 1  # of a pair
+    names: list[str] | None = None  # of the classes, where scores are of classes
 
     @abstractmethod
     def results(self, scores: np.ndarray) -> tuple[list[Compared], Any, str]:
@@ -54,7 +55,9 @@ class PairRun(EncoderRun):
         encoder = self.encoder([t for row in self.train for t in (row.first, *row.seconds)])
         family = (encoder.body_class or type(encoder)).__name__
         kind: Any = registry.find(f"{family}ForSequenceClassification").model
-        model: ClassifyingEncoder = with_head(encoder, kind, n_classes=self.n_scores)
+        model: ClassifyingEncoder = with_head(
+            encoder, kind, n_classes=self.n_scores, class_names=self.names
+        )
         there = dict(model.named_children())
         self.new_layers = tuple(n for n in ("pooler", "transform", "classifier") if n in there)
         return model.train()
@@ -97,6 +100,7 @@ class NLI(PairRun):
     """The run of finetune nli: two texts, and one of several labels."""
 
     name = "nli"
+    names: list[str]
     options = NLIOptions
     o: NLIOptions
 

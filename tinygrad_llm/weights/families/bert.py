@@ -115,12 +115,36 @@ def with_copy(named: dict[str, Weight], name: str, letters: Mapping[str, int]) -
     return {**named, name: Weight("out_head.bias", (letters["V"],), copy=True)}
 
 
-def n_classes(config: Mapping[str, Any], where: str) -> int:
-    """How many classes a config.json names, 2 if it does not say."""
+def read_classes(
+    config: Mapping[str, Any], where: str, drop_rate: str = "classifier_dropout",
+    default: float | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """The fields about classes in config.json: how many (2 if it does not say), names, dropout.
+
+    drop_rate: the field with the rate of dropout before the scores; default: what its absence means
+    Raises: ValueError if a number is broken.
+    """
     labels = config.get("id2label")
     if isinstance(labels, Mapping):
-        return max(1, len(labels))
-    return int(config_json.number(where, "num_labels", config.get("num_labels") or 2, int))
+        count = max(1, len(labels))
+    else:
+        count = config_json.number(where, "num_labels", config.get("num_labels") or 2, int)
+    rate = {drop_rate: ("classifier_drop_rate", float, default)}
+    return {
+        "n_classes": count,
+        "class_names": _class_names(labels),
+        **config_json.numbers(where, config, rate),
+    }
+
+
+def _class_names(labels: Any) -> tuple[str, ...] | None:
+    """The names of id2label in their order; None where they say no more than the numbers."""
+    if not isinstance(labels, Mapping):
+        return None
+    named = [labels.get(str(i)) for i in range(len(labels))]
+    texts = tuple(name for name in named if isinstance(name, str) and name)
+    plain = all(name == f"LABEL_{i}" for i, name in enumerate(texts))
+    return None if plain or len(set(texts)) < len(named) else texts
 
 
 def read_sizes(
@@ -135,7 +159,7 @@ def read_sizes(
     return {
         **config_json.numbers(where, config, fields),
         "activation": config.get(activation) or "gelu",
-        "n_classes": n_classes(config, where),
+        **read_classes(config, where),
         "pad_token_id": None,
         "tie_weights": config_json.flag(where, config, "tie_word_embeddings", True),
     }
@@ -149,11 +173,15 @@ def read_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     return read_sizes(config, where, "this BERT", FIELDS)
 
 
-def write_labels(count: int) -> dict[str, Any]:
-    """The fields of config.json that name so many classes, as transformers does."""
+def write_classes(
+    fields: Mapping[str, Any], drop_rate: str = "classifier_dropout"
+) -> dict[str, Any]:
+    """The fields of config.json about classes; drop_rate: as in read_classes."""
+    names = fields["class_names"] or [f"LABEL_{i}" for i in range(fields["n_classes"])]
     return {
-        "id2label": {str(i): f"LABEL_{i}" for i in range(count)},
-        "label2id": {f"LABEL_{i}": i for i in range(count)},
+        "id2label": {str(i): name for i, name in enumerate(names)},
+        "label2id": {name: i for i, name in enumerate(names)},
+        drop_rate: fields["classifier_drop_rate"],
     }
 
 
@@ -163,7 +191,6 @@ def write_sizes(
     """The fields of config.json that BERT's relatives share."""
     return {
         **{theirs: fields[ours] for theirs, (ours, _, _) in table.items()},
-        **write_labels(fields["n_classes"]),
         "tie_word_embeddings": fields["tie_weights"],
     }
 
@@ -174,6 +201,7 @@ def write_config(fields: Mapping[str, Any], architecture: str = ARCHITECTURES[0]
         "architectures": [architecture],
         "model_type": MODEL_TYPES[0],
         **write_sizes(fields, FIELDS),
+        **write_classes(fields),
         "hidden_act": fields["activation"],
         "position_embedding_type": "absolute",
     }

@@ -59,6 +59,7 @@ FIELDS: dict[str, tuple[str, type, Any]] = {  # of config.json: ours, kind, what
     "dropout": ("drop_rate", float, 0.1),
     "attention_dropout": ("attention_drop_rate", float, 0.1),
 }
+DROP_RATE = "seq_classif_dropout"  # before the scores of a text
 
 
 def weights(fields: Mapping[str, Any]) -> dict[str, Weight]:
@@ -77,15 +78,19 @@ def read_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     Raises: ValueError if a field is missing or broken, or describes what it cannot be.
     """
     fields = bert.read_sizes(config, where, "this DistilBERT", FIELDS, "activation")
-    return {**fields, "n_token_types": 0, "norm_eps": 1e-12}
+    classes = bert.read_classes(config, where, DROP_RATE, 0.2)
+    return {**fields, **classes, "n_token_types": 0, "norm_eps": 1e-12}
 
 
 def write_config(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The object of config.json for a DistilBertConfig."""
+    rate = fields["classifier_drop_rate"]
+    rate = fields["drop_rate"] if rate is None else rate  # transformers takes no null there
     return {
         "architectures": [ARCHITECTURES[0]],
         "model_type": MODEL_TYPES[0],
         **bert.write_sizes(fields, FIELDS),
+        **bert.write_classes({**fields, "classifier_drop_rate": rate}, DROP_RATE),
         "activation": fields["activation"],
         "sinusoidal_pos_embds": False,
     }
