@@ -19,6 +19,7 @@ import time
 from typing import Any
 
 from . import common, machine
+from .formats import load
 
 PROMPTS = {
     "smollm2-135m-instruct": [1, 9690, 198, 2683, 359, 260, 3575, 282, 4649, 47],
@@ -51,10 +52,8 @@ def ours(model: str, kind: str, new: int) -> dict[str, Any]:
 
     from tinygrad_llm.generation import generate_steps
     from tinygrad_llm.layers import quantized
-    from tinygrad_llm.models import from_pretrained
 
-    changes = {} if kind == "float32" else {"quantize": kind}
-    made = from_pretrained(model, **changes).eval()
+    made = load(kind, model).eval()
     for _ in generate_steps(made, [PROMPTS[model]], 3):  # warm up
         pass
     clock, tokens = [], []
@@ -95,16 +94,11 @@ def drafted(model: str, kind: str, options: Any) -> dict[str, dict[str, Any]]:
     "calls", "same": whether the tokens are those without drafts}}. The ways alternate.
     """
     from tinygrad_llm.generation import DraftStatistics, generate
-    from tinygrad_llm.models import from_pretrained
     from tinygrad_llm.text import from_pretrained as tokenizer_of
 
-    def loaded(name: str) -> Any:
-        changes = {} if name == "float32" else {"quantize": name}
-        return from_pretrained(model, **changes).eval()
-
-    made = loaded(kind)
+    made = load(kind, model).eval()
     ways: dict[str, Any] = {"none": None, "lookup": "lookup"}
-    ways |= {name: loaded(name) for name in options.draft_formats.split(",") if name}
+    ways |= {name: load(name, model).eval() for name in options.draft_formats.split(",") if name}
     tokenizer, rows = tokenizer_of(model), dict[str, dict[str, Any]]()
     for label, text in TEXTS[model].items():
         prompt, plain = tokenizer.encode(text, allowed_special="all"), None

@@ -46,14 +46,19 @@ def peak() -> int:
     return int(lines[0].split()[1]) * 1024
 
 
-def load(kind: str) -> Any:
-    """The model with its weights in a format."""
+def load(kind: str, name: str = MODEL) -> Any:
+    """A published model with its weights in a format."""
     import tinygrad_llm as torch
+    from tinygrad_llm.layers.half_weights import keep_in_half
     from tinygrad_llm.models import from_pretrained
 
-    if kind in ("float32", "bfloat16"):
-        return from_pretrained(MODEL, dtype=getattr(torch, kind))
-    return from_pretrained(MODEL, quantize=kind)
+    if kind == "bfloat16":  # the matrices, as generate --dtype bfloat16 keeps them
+        model = from_pretrained(name, dtype=torch.bfloat16)
+        keep_in_half(model, torch.bfloat16)
+        return model
+    if kind == "float32":
+        return from_pretrained(name)
+    return from_pretrained(name, quantize=kind)
 
 
 def perplexity(model: Any, tokens: int, windows: int) -> float:

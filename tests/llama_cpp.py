@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
+from oracles import oracle
 
 _PROGRAM = """
 import json, sys
@@ -42,7 +42,7 @@ def n_tokens(path: Path, text: str) -> int:
 
 
 def _ask(path: Path, prompt: str | list[int], n: int) -> dict:
-    pytest.importorskip("xllamacpp")
+    oracle("xllamacpp")
     command = [sys.executable, "-c", _PROGRAM, str(path), json.dumps(prompt), str(n)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     lines = [line for line in done.stdout.splitlines() if line.startswith("ANSWER")]

@@ -366,6 +366,10 @@ def test_a_base_model_without_prefix_and_stored_frequencies(tmp_path):
         ({"num_key_value_heads": 2}, "describes no model: .*n_heads must be a multiple"),
         ({"num_attention_heads": 0}, "describes no model: .*n_heads must be at least 1"),
         ({"layer_types": "full"}, "layer_types should be a list of names, got 'full'"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}},
+         r"quantization_config .*\(quant_method 'gptq'\), which is not read here: take"),
+        ({"quantization_config": {"load_in_4bit": True}}, r"quant_method 'unnamed'\)"),
+        ({"quantization_config": 4}, r"quant_method 4\)"),
     ],
 )  # fmt: skip
 def test_a_config_that_does_not_fit(folder, change, message):
@@ -374,6 +378,11 @@ def test_a_config_that_does_not_fit(folder, change, message):
         from_pretrained(folder)
     assert "safetensors" not in str(error.value)
     assert str(folder) in str(error.value)
+
+
+def test_no_quantization_config_is_no_error(folder):
+    edit(folder, quantization_config=None)
+    assert from_pretrained(folder).config.n_layers == 2
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,49 @@ def test_close_to_the_library(rows, dtype, calls):
     assert abs(y - expected).max() <= bound * abs(expected).max()
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 7, 8, 9, 12, 16, 17])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_weights_in_bfloat16_are_read_as_they_are(rows, dtype, calls):
+    x, w, b = inputs(rows, dtype)
+    bfloat16 = tg.bfloat16.numpy
+    w = w.astype(bfloat16)
+    y = matmul.product(x, w.T, b)
+    assert calls == ([rows] if rows <= matmul.FEW_ROWS else [])
+    expected = x.astype("float64") @ w.T.astype("float64") + b
+    assert y.dtype == dtype and y.shape == (rows, N) and y.flags.c_contiguous
+    bound = {"float32": 1e-5, "float64": 1e-12}[dtype]
+    assert abs(y - expected).max() <= bound * abs(expected).max()
+
+
+def test_every_bfloat16_number_is_read_as_what_it_is(calls):
+    """The numbers from 0 to the largest, the subnormal ones and infinity; NaN apart."""
+    every = np.arange(1 << 16, dtype=np.uint16).view(tg.bfloat16.numpy)
+    w = np.zeros((1 << 16, 4), tg.bfloat16.numpy)
+    w[:, 1] = every
+    y = matmul.product(np.array([[0.0, 1.0, 0.0, 0.0]], np.float32), w.T)[0]
+    assert calls == [1]
+    np.testing.assert_array_equal(y, every.astype(np.float32))
+
+
+@pytest.mark.parametrize("half", ["bfloat16", "float16"])
+def test_a_linear_of_halves_is_that_of_their_float32(half, calls):
+    """y and the gradients: computed in float32, rounded once; bfloat16 by the loop."""
+    dtype = getattr(tg, half)
+    x, w, b = (tg.from_numpy(a).to(dtype).requires_grad_() for a in inputs(3))
+    wide = [p.detach().float().requires_grad_() for p in (x, w, b)]
+    y, expected = F.linear(x, w, b), F.linear(*wide)
+    assert y.dtype is dtype and calls == ([3, 3] if half == "bfloat16" else [3])
+    epsilon = float(tg.finfo(dtype).eps)
+    assert abs((y.float() - expected).detach().numpy()).max() <= epsilon * expected.abs().max()
+    g = tg.from_numpy(np.random.default_rng(0).standard_normal(y.shape).astype("float32"))
+    g = g.to(dtype)
+    y.backward(g)
+    expected.backward(g.float())
+    for p, same in zip((x, w, b), wide, strict=True):
+        difference = abs(p.grad.float().numpy() - same.grad.numpy()).max()
+        assert p.grad.dtype is dtype and difference <= epsilon * same.grad.abs().max()
+
+
 def test_gradients_are_those_of_the_layer(calls):
     x, w, b = (tg.from_numpy(a).requires_grad_() for a in inputs(3))
     F.linear(x, w, b).square().sum().backward()

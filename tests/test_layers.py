@@ -20,6 +20,7 @@ from tinygrad_llm.layers.cache import AttentionCache, Cache, CrossCache
 from tinygrad_llm.layers.feed_forward import FeedForward, GatedFeedForward
 from tinygrad_llm.layers.head import SoftCappedHead, head_loss, is_plain_linear
 from tinygrad_llm.layers.norm import OffsetRMSNorm
+from tinygrad_llm.layers.quantized import QuantizedLinear, quantize
 from tinygrad_llm.layers.rotary import Rotary
 from tinygrad_llm.nn import functional as F
 
@@ -395,6 +396,11 @@ def texts(seed=0, V=11):
     return inputs(3, 5, 8), targets
 
 
+def quantised(layer):
+    quantize(layer, "int8")
+    return layer
+
+
 def check_loss(layer, x, targets):
     """Loss and gradients equal those of cross_entropy of all logits."""
     results = []
@@ -414,9 +420,12 @@ def check_loss(layer, x, targets):
 
 
 @pytest.mark.parametrize("chunk", [1 << 22, 40])
-@pytest.mark.parametrize("kind", ["plain", "bias", "lora", "softcap", "tied", "own"])
+@pytest.mark.parametrize(
+    "kind", ["plain", "bias", "lora", "softcap", "tied", "own", "quantised", "quantised softcap"]
+)
 def test_loss_of_every_head(kind, chunk, monkeypatch):
     monkeypatch.setattr(head, "CHUNK", chunk)
+    monkeypatch.setattr(head, "QUANTIZED_CHUNK", chunk)
     torch.manual_seed(0)
     x, targets = texts()
 
@@ -431,6 +440,8 @@ def test_loss_of_every_head(kind, chunk, monkeypatch):
         "softcap": lambda: SoftCappedHead(8, 11, 2.0, bias=True),
         "tied": lambda: SoftCappedHead(8, 11, 2.0),
         "own": lambda: Shifted(8, 11),
+        "quantised": lambda: QuantizedLinear(nn.Linear(8, 11).weight, torch.randn(11), "int8"),
+        "quantised softcap": lambda: quantised(SoftCappedHead(8, 11, 2.0, bias=True)),
     }[kind]().double()
     if kind == "tied":
         embedding = nn.Embedding(11, 8).double()
@@ -470,6 +481,34 @@ def test_a_capped_loss_never_holds_all_logits(monkeypatch):
     assert most < 800 * 5000 * 4 / 2  # half of the logits in float32
     with pytest.raises(ValueError, match="softcap must be positive and finite, got 0"):
         SoftCappedHead(8, 11, 0)
+
+
+def test_a_quantised_loss_never_holds_all_logits(monkeypatch):
+    """Forward and backward, and without a gradient; whole, they take more than the logits."""
+    layer = QuantizedLinear(nn.Linear(32, 5000).weight, kind="q8_0")
+    targets = torch.zeros(4, 200, dtype=torch.int64)
+    n_bytes = 800 * 5000 * 4  # of all logits in float32
+    layer(torch.randn(1, 32))  # what is made once is there
+    for chunk, with_gradient in ((50_000, True), (50_000, False), (1 << 26, True)):
+        monkeypatch.setattr(head, "QUANTIZED_CHUNK", chunk)
+        x = torch.randn(4, 200, 32, requires_grad=with_gradient)
+        tracemalloc.start()
+        with torch.set_grad_enabled(with_gradient):
+            loss = head_loss(layer, x, targets)
+        if with_gradient:
+            loss.backward()
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert most < n_bytes / 4 if chunk == 50_000 else most > n_bytes
+
+
+def test_a_hook_on_a_quantised_head_is_called(monkeypatch):
+    monkeypatch.setattr(head, "QUANTIZED_CHUNK", 40)
+    x, targets = texts()
+    layer, rows = QuantizedLinear(nn.Linear(8, 11).weight, kind="int8"), []
+    layer.register_forward_hook(lambda module, args, y: rows.append(len(args[0])))
+    head_loss(layer, x, targets)
+    assert rows == [15]
 
 
 def test_a_loss_without_targets_is_nan_as_pytorchs(monkeypatch):

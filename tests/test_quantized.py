@@ -1,7 +1,10 @@
 """Weights that stay quantised: the formats, the layers, QLoRA, and loading into them."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
+from oracles import oracle
 
 import tinygrad_llm as torch
 from tinygrad_llm import nn
@@ -24,6 +27,8 @@ from tinygrad_llm.training.plan import Measured, make_plan
 from tinygrad_llm.weights import quantized
 from tinygrad_llm.weights.formats.gguf import KINDS, GGUFFile, encode
 from tinygrad_llm.weights.formats.gguf.decode import decode
+from tinygrad_llm.weights.quantized import GGUFMatrix
+from tinygrad_llm.weights.quantized import matrix as rounding
 from tinygrad_llm.weights.quantized.blocks import Blocks8
 from tinygrad_llm.weights.quantized.nf4 import NF4_VALUES, dynamic_values
 
@@ -76,7 +81,7 @@ def test_products_and_rows_are_those_of_the_dequantised_matrix(kind, shape, loop
 @pytest.mark.parametrize("name", [n for n, kind in KINDS.items() if not kind.is_plain])
 def test_every_format_of_gguf_stays_as_it_is_stored(name, loops):
     if name.startswith(("IQ1", "IQ2", "IQ3")):
-        pytest.importorskip("gguf")
+        oracle("gguf")
     kind = KINDS[name]
     columns = 2 * kind.weights
     rng = np.random.default_rng(0)
@@ -183,6 +188,48 @@ def test_layers_compute_with_the_dequantised_weight():
         rows(torch.tensor([3, 12]))
     with pytest.raises(ValueError, match="got 'q9'"):
         QuantizedLinear(linear.weight, None, "q9")
+
+
+@pytest.mark.parametrize("loops_at", [0, LEAST])
+@pytest.mark.parametrize("kind", ["int8", "q8_0", "q4_0", "q4_1", "nf4"])
+def test_some_rows_at_a_time_make_the_same_matrix(kind, loops_at, monkeypatch):
+    """As many rows as fit into AT_ONCE weights, of floats and of a GGUF tensor's bytes."""
+    monkeypatch.setattr(large, "least", loops_at)
+    w = drawn(601, 128)
+    stored = GGUFMatrix(encode(w, "Q8_0").reshape(601, -1), KINDS["Q8_0"], "a file")
+    results = []
+    for at_once in (1 << 22, 1):
+        monkeypatch.setattr(rounding, "AT_ONCE", at_once)
+        results += [quantized.quantize(w, kind), quantized.quantize(stored, kind)]
+    for one, other in ((results[0], results[2]), (results[1], results[3])):
+        assert one.arrays.keys() == other.arrays.keys()
+        for name, array in one.arrays.items():
+            np.testing.assert_array_equal(array, other.arrays[name])
+    decoded = np.concatenate([stored[:300], stored[300:]])
+    close(results[1].dequantize(), quantized.quantize(decoded, kind).dequantize(), 1e-7)
+
+
+@pytest.mark.parametrize("kind", ["int8", "q8_0", "q4_0", "nf4"])
+def test_a_matrix_is_rounded_without_a_whole_copy(kind, monkeypatch):
+    w = drawn(8192, 128)
+    monkeypatch.setattr(rounding, "AT_ONCE", 1 << 15)
+    quantized.quantize(w[:100], kind)
+    tracemalloc.start()
+    made = quantized.quantize(w, kind)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < made.nbytes + 1_000_000 < w.nbytes / 2  # 32,768 weights at a time
+
+
+@pytest.mark.parametrize("kind", ["int8", "q8_0", "q4_0", "nf4"])
+def test_what_is_no_matrix_of_finite_numbers(kind):
+    for shape in ((64,), (2, 0), (2, 3, 64)):
+        with pytest.raises(ValueError, match="only a matrix can be quantised, got shape"):
+            quantized.quantize(np.zeros(shape, np.float32), kind)
+    w = drawn(500, 64)
+    w[499, 3] = np.inf
+    with pytest.raises(ValueError, match="NaN or an infinite number cannot be quantised"):
+        quantized.quantize(w, kind)
 
 
 @pytest.mark.parametrize("kind", ["int8", "q4_1", "nf4"])

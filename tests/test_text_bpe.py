@@ -15,6 +15,7 @@ from tinygrad_llm.text import END_OF_TEXT, BPETokenizer, CharTokenizer, load_tok
 from tinygrad_llm.text.merges import LONG, apply_merges, learn_merges
 from tinygrad_llm.text.split import split
 from tinygrad_llm.text.textbook import textbook_encode, textbook_merges
+from tinygrad_llm.text.tokenizer import _either
 
 SAMPLE = (
     "The cat sat on the mat; the other cat sat on the other mat, and the cats' mats are that.\n\n"
@@ -215,6 +216,22 @@ def test_several_special_tokens_the_longest_first():
     assert tokenizer.encode("<b>x", {"<b>"}, disallowed_special={"<a>"}) == [258, 120]
     with pytest.raises(ValueError, match="'<a>' at position 1"):
         tokenizer.encode("x<a>", allowed_special={"<b>"})
+
+
+def test_thousands_of_special_tokens_cost_nothing_per_text():
+    """Their pattern is written once for a set of tokens, whatever the texts."""
+    many = [f"<unused{i}>" for i in range(3000)]
+    tokenizer = BPETokenizer([], many)
+    tokenizer.encode("first")
+    before = _either.cache_info()
+    for i in range(50):
+        assert tokenizer.encode(f"{i}<unused2999>", allowed_special="all")[-1] == 256 + 2999
+        with pytest.raises(ValueError, match="'<unused7>' at position 0"):
+            tokenizer.encode("<unused7>")
+    after = _either.cache_info()
+    assert after.misses == before.misses and after.hits == before.hits + 100
+    tokenizer.special_tokens["<more>"] = 5000
+    assert tokenizer.encode("<more>", allowed_special="all") == [5000]
 
 
 def test_training_leaves_special_tokens_out():

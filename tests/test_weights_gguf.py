@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from oracles import oracle
 
 from tinygrad_llm.weights.formats.gguf import (
     KINDS,
@@ -47,7 +48,7 @@ def drawn(kind, rows=5, blocks=3):
 
 @pytest.mark.parametrize("name", [*BLOCKS, "F32", "F16", "BF16"])
 def test_every_format_decodes_random_bytes_as_the_package_does(name):
-    quants = pytest.importorskip("gguf.quants")
+    quants = oracle("gguf.quants")
     from gguf import GGMLQuantizationType
 
     kind = KINDS[name]
@@ -62,7 +63,7 @@ def test_every_format_decodes_random_bytes_as_the_package_does(name):
 
 @pytest.mark.parametrize("name", WRITABLE)
 def test_every_written_format_is_rounded_as_the_package_rounds(name):
-    quants = pytest.importorskip("gguf.quants")
+    quants = oracle("gguf.quants")
     from gguf import GGMLQuantizationType
 
     rng = np.random.default_rng(1)
@@ -120,7 +121,7 @@ def test_what_is_written_is_read_back(tmp_path):
 
 
 def test_the_package_reads_what_is_written(tmp_path):
-    reader = pytest.importorskip("gguf").GGUFReader
+    reader = oracle("gguf").GGUFReader
     arrays = written(tmp_path / "a.gguf")
     file, theirs = GGUFFile(tmp_path / "a.gguf"), reader(tmp_path / "a.gguf")
     assert [t.name for t in theirs.tensors] == list(arrays)
@@ -133,7 +134,7 @@ def test_the_package_reads_what_is_written(tmp_path):
 
 
 def test_we_read_what_the_package_writes(tmp_path):
-    gguf = pytest.importorskip("gguf")
+    gguf = oracle("gguf")
     writer = gguf.GGUFWriter(tmp_path / "a.gguf", "llama")
     writer.add_custom_alignment(64)
     writer.add_array("nested.texts", ["x", "yy"])

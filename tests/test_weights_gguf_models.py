@@ -6,6 +6,7 @@ import importlib
 import llama_cpp
 import numpy as np
 import pytest
+from oracles import oracle
 from published import needs_weights
 
 import tinygrad_llm as torch
@@ -133,7 +134,7 @@ def test_qwen35_files_with_wrong_sizes_are_errors_with_words(tmp_path):
 
 
 def test_llama_cpp_cuts_texts_as_our_tokenizer_does(tmp_path):
-    xllamacpp = pytest.importorskip("xllamacpp")
+    xllamacpp = oracle("xllamacpp")
     sentence = "the cat sat on the mat, and the dog? It's there -- again. "
     tokenizer = text.BPETokenizer.train(sentence * 5, 280)
     entries = text.gguf_entries(tokenizer)
@@ -350,7 +351,7 @@ def test_a_prompt_of_the_command_line_begins_with_one_bos():
 
 @pytest.mark.weights
 def test_the_package_reads_the_published_file_as_we_do():
-    package = pytest.importorskip("gguf")
+    package = oracle("gguf")
     path = installed("smollm2-135m-instruct")
     file, theirs = gguf.GGUFFile(path), package.GGUFReader(path)
     for tensor in theirs.tensors[::40]:

@@ -12,8 +12,10 @@ import pytest
 from http_server import serving
 from typer.testing import CliRunner
 
+import tinygrad_llm as tg
 from tinygrad_llm.cli import app
 from tinygrad_llm.files.downloads import DownloadError, RemoteFile
+from tinygrad_llm.models import GPT, registry
 from tinygrad_llm.models.pretrained import PRETRAINED, download_notice
 from tinygrad_llm.weights import packaged
 from tinygrad_llm.weights.packaged import PACKAGED, Packaged, find, locate
@@ -142,12 +144,32 @@ def test_models_are_listed_and_shown(folders):
     rows = listed.split("\n\n")[0].splitlines()
     starts = {name: place for line in rows for name in ("on this machine", "not here")
               if (place := line.find(name)) > 0}  # fmt: skip
-    assert len(set(starts.values())) == 1 and any("size unknown" in line for line in rows)
-    ends = {re.search("MB|unknown", line).end() for line in rows}
+    assert len(set(starts.values())) == 1 and any("about 6,432 MB" in line for line in rows)
+    ends = {re.search("MB", line).end() for line in rows}
     assert len(ends) == 1
     install(folders)
     shown = CliRunner().invoke(app, ["models", "show", "tiny"]).output
     assert "licence          Open" in shown and "w.part1" in shown
+
+
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_the_size_of_gpt2_is_that_of_its_parameters_and_masks(name):
+    """The files hold float32 parameters and a mask (context, context) in each layer."""
+    config = registry.trainable()["gpt"].presets[name]
+    with tg.device("meta"):
+        n = GPT(config).n_parameters()
+    computed = 4 * (n + config.n_layers * config.context_length**2)
+    file = PRETRAINED[name]
+    assert file.size.endswith(" MB") and "unknown" not in file.size
+    stated = file.n_bytes or file.about_bytes
+    assert 0 <= stated - computed <= 1e-4 * computed  # the list of names in front
+    assert stated == computed or file.about_bytes is None
+
+
+def test_a_size_in_words():
+    words = [RemoteFile("f", (), None, n, "", "", about_bytes=about).size
+             for n, about in ((2_400_000, None), (None, 3_600_000), (None, None))]  # fmt: skip
+    assert words == ["2 MB", "about 4 MB", "size unknown"]
 
 
 def folder_model(address="http://127.0.0.1:9/none", data=PARTS):

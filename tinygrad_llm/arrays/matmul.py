@@ -26,6 +26,9 @@ SUM_BYTES = 1 << 23  # of a block of a product that is added to an array
 def product(a: Any, b: Any, bias: Any = None, out: Any = None) -> Any:
     """a @ b + bias of two matrices: (N, K) @ (K, M) + (M) -> (N, M), in `out` if it is given.
 
+    b may be in bfloat16 or float16 beside a wider a: few rows read it as it is where a loop can,
+    and others multiply a copy of it in the dtype of a.
+
     A large product is cut along its longer side into a piece for each core. Few rows, as in
     generation, read b once: by a compiled loop, or by the library's own threads as bᵀ·aᵀ, for a·b
     would first copy b into packed blocks. Its threads keep their cores busy for a while after a
@@ -34,6 +37,7 @@ def product(a: Any, b: Any, bias: Any = None, out: Any = None) -> Any:
     if len(a) <= FEW_ROWS and out is None and isinstance(a, np.ndarray):
         y = _few_rows(a, b)
         return y if bias is None else y + bias
+    b = _as_wide(b, a)
     if out is None and bias is None and _is_tiny(a, b):
         return _dot(a, b)
     out = _empty_product(a, b) if out is None else out
@@ -73,7 +77,13 @@ def _few_rows(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     loops = cpu_twins(b) if b.size >= LARGE and len(a) else None
     if loops is not None and loops.few_rows_product and loops.takes_few_rows(a, b.T):  # type: ignore
         return loops.few_rows_product(a, b.T)
+    b = _as_wide(b, a)
     return _dot(a, b) if len(a) == 1 else np.ascontiguousarray(_dot(b.T, a.T).T)
+
+
+def _as_wide(b: Any, a: Any) -> Any:
+    """b, or a copy in the dtype of a if b has two bytes per number and a has more."""
+    return b.astype(a.dtype) if b.dtype.itemsize == 2 < a.dtype.itemsize else b
 
 
 def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:

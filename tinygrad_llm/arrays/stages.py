@@ -44,8 +44,8 @@ class Norm(NamedTuple):
 class Weights(NamedTuple):
     """A matrix (N, K): floats in row order, or packed as ops/loops/packed.py says.
 
-    kind       "floats", "bits4", "bits8" or "nf4"
-    codes      (N, K) floats, or the codes of groups of 32 rows
+    kind       "floats", "bfloat16", "bits4", "bits8" or "nf4"
+    codes      (N, K) floats or bfloat16, or the codes of groups of 32 rows
     scales, offsets   (G, K/block, 32), float16 or float32; None with floats, or without offsets
     block      columns that share a scale
     middle     what is subtracted from codes

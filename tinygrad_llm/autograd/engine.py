@@ -78,6 +78,7 @@ class Op:
     views: ClassVar[bool] = False  # the output may show the input's memory
     in_rows: ClassVar[bool] = False  # the output is in row order, however the inputs lie
     in_float32: ClassVar[bool] = False  # half precisions are computed in float32, rounded once
+    as_stored: ClassVar[tuple[int, ...]] = ()  # inputs that forward takes in half precision then
     takes_complex: ClassVar[bool] = False  # backward is right for complex numbers too
     adder: ClassVar[Any] = None  # adder(g, total) adds ∂L/∂(first input) to total, or is False
     name: ClassVar[str] = "op"

@@ -64,7 +64,11 @@ class _InFloat32:
     def forward(self, *arrays: Any, **options: Any) -> Any:
         """The op's result, rounded to the inputs' dtype; integers and masks as they are."""
         self.half = next(a.dtype for a in arrays if is_array(a) and is_half(a.dtype))
-        wide = [_wide(a) for a in arrays]
+        as_stored: tuple[int, ...] = self.as_stored  # type: ignore[attr-defined]
+        wide = [
+            a if i in as_stored and type(a) is np.ndarray else _wide(a)
+            for i, a in enumerate(arrays)
+        ]
         out = super().forward(*wide, **options)  # type: ignore[misc]
         several = isinstance(out, tuple)
         outs = out if several else (out,)

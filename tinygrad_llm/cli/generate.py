@@ -240,7 +240,7 @@ def read_model(name: str | None, dtype: str, quantize: str | None = None) -> tup
 
 def _kept(model: Any, dtype: str) -> Any:
     """The model, its matrices in this dtype."""
-    from ..models.half_weights import keep_in_half
+    from ..layers.half_weights import keep_in_half
     from ..tensor import dtypes
 
     if dtype != "float32":

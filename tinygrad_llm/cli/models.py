@@ -56,14 +56,10 @@ def _places(model: Any) -> list[Any] | None:
     return [path] if path.is_file() else None
 
 
-def _size(n_bytes: int | None) -> str:
-    return "size unknown" if not n_bytes else f"{n_bytes / 1e6:,.0f} MB"
-
-
 def list_models() -> None:
     """The function of `models list`."""
     rows = [
-        (name, _size(model.n_bytes), model.licence,
+        (name, model.size, model.licence,
          "on this machine" if _places(model) else "not here")
         for name, model in _known().items()
     ]  # fmt: skip
@@ -92,7 +88,7 @@ def show(name: str = typer.Argument(..., help="Its name, as in models list.")) -
 def _introduce(name: str, model: Any) -> None:
     """What somebody should know before a download."""
     say(f"{name}\n{model.description}")
-    say(f"size             {_size(model.n_bytes)}")
+    say(f"size             {model.size}")
     say(f"licence          {model.licence}")
     if getattr(model, "terms", None):
         say(f"terms of use     {model.terms}")

@@ -55,6 +55,7 @@ class RemoteFile:
     licence:     what its authors allow
     description: one sentence
     member:      the file's name inside the zip at the address, or None if the address is the file
+    about_bytes: its size as computed from what it holds, for one whose n_bytes is not known
     """
 
     file_name: str
@@ -64,6 +65,15 @@ class RemoteFile:
     licence: str
     description: str
     member: str | None = None
+    about_bytes: int | None = None
+
+    @property
+    def size(self) -> str:
+        """Its size for somebody who thinks of a download."""
+        about, n_bytes = "", self.n_bytes
+        if n_bytes is None:
+            about, n_bytes = "about ", self.about_bytes
+        return "size unknown" if n_bytes is None else f"{about}{n_bytes / 1e6:,.0f} MB"
 
     @property
     def expected(self) -> str:

@@ -7,17 +7,21 @@ vocabulary.
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from ..autograd.grad_mode import is_grad_enabled
+from ..autograd.function import Function
+from ..autograd.grad_mode import enable_grad, is_grad_enabled
 from ..nn import functional as F
 from ..nn.linear import Linear
 from ..nn.module import Module, is_watched
 from ..tensor import Tensor
 from ..utils.checkpoint import checkpoint
+from .quantized import QuantizedLinear
 
 __all__ = ["SoftCappedHead", "head_loss", "is_plain_linear", "linear_of"]
 
 CHUNK = 1 << 22  # logits that exist at a time in a chunked loss of a SoftCappedHead
+QUANTIZED_CHUNK = 1 << 26  # the same of a quantised layer, which is widened for every chunk
 
 
 class SoftCappedHead(Module):
@@ -70,25 +74,58 @@ def linear_of(head: Module) -> Linear:
 def head_loss(head: Module, hidden: Tensor, targets: Tensor, ignore_index: int = -100) -> Tensor:
     """The mean cross-entropy of targets (B, T) for the logits head(hidden), hidden (B, T, C); 0-d.
 
-    Targets equal to ignore_index do not count. The logits of a plain Linear (see is_plain_linear)
-    and of a SoftCappedHead exist for some rows at a time; any other module is called once.
+    Targets equal to ignore_index do not count. The logits of a plain Linear (see is_plain_linear),
+    of a SoftCappedHead and of a QuantizedLinear exist for some rows at a time; any other module is
+    called once.
     """
     if is_plain_linear(head):
         return F.linear_cross_entropy(
             hidden, head.weight, targets, linear_bias=head.bias, ignore_index=ignore_index
         )
     hidden, targets = hidden.flatten(0, -2), targets.flatten()  # (B, T, C), (B, T) -> (N, C), (N)
-    chunked = isinstance(head, SoftCappedHead) and not is_watched(head)
-    rows = max(1, CHUNK // head.linear.out_features) if chunked else len(targets)
+    linear = head.linear if isinstance(head, SoftCappedHead) else head
+    quantised = isinstance(linear, QuantizedLinear)
+    rows = len(targets)
+    if (linear is not head or quantised) and not is_watched(head):
+        rows = max(1, (QUANTIZED_CHUNK if quantised else CHUNK) // linear.out_features)
     if len(targets) <= rows:
         return F.cross_entropy(head(hidden), targets, ignore_index=ignore_index)  # (N, V), (N)
 
     def sum_of(x: Tensor, t: Tensor) -> Tensor:
         return F.cross_entropy(head(x), t, ignore_index=ignore_index, reduction="sum")
 
+    def part_of(x: Tensor, t: Tensor) -> Tensor:
+        if not is_grad_enabled():
+            return sum_of(x, t)
+        if quantised:  # frozen: only x has a gradient
+            loss: Tensor = _WithGradient.apply(x, t, sum_of)
+            return loss
+        return checkpoint(sum_of, x, t)  # type: ignore[no-any-return]
+
     parts = zip(hidden.split(rows), targets.split(rows), strict=True)  # (n, C), (n)
-    sums = [checkpoint(sum_of, *p) if is_grad_enabled() else sum_of(*p) for p in parts]
+    sums = [part_of(x, t) for x, t in parts]
     total = sums[0]
     for one in sums[1:]:
         total = total + one
     return total / (targets != ignore_index).sum().to(total.dtype)
+
+
+class _WithGradient(Function):
+    """L = f(x, t), a number, whose gradient is computed at once: what f keeps is free then.
+
+    Backward: ∂L/∂x = g·G, G = ∂f/∂x from forward. Saves G, as large as x. t has no gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, t: Tensor, function: Any) -> Tensor:
+        with enable_grad():
+            x = x.detach().requires_grad_()
+            loss = function(x, t)
+            loss.backward()
+        ctx.save_for_backward(x.grad)
+        return loss.detach()  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return g * gradient, None, None

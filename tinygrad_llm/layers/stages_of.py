@@ -17,10 +17,11 @@ from ..nn.activation import GELU, ReLU, SiLU
 from ..nn.linear import Identity, Linear
 from ..nn.module import Module
 from ..nn.norm import LayerNorm, RMSNorm
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor, dtypes, wrap
 from .attention import Attention
 from .block import Block
 from .feed_forward import FeedForward, GatedFeedForward
+from .half_weights import HalfLinear
 from .norm import OffsetRMSNorm
 from .quantized import QuantizedLinear
 
@@ -40,10 +41,12 @@ class _NotServed(Exception):
 
 
 def matrix_of(linear: Any) -> Any:
-    """The array that holds most of the weights of a Linear or QuantizedLinear; None of others."""
+    """The array with most of the weights of a Linear, in any format; None of other modules."""
     if type(linear) is QuantizedLinear:
         arrays = linear.matrix.arrays
         return max(arrays.values(), key=lambda array: array.size)
+    if type(linear) is HalfLinear:
+        return linear.half_weight.array
     return linear.weight.array if type(linear) is Linear else None
 
 
@@ -195,19 +198,22 @@ class Reader:
         if type(linear) is Linear:
             w = self.array(linear.weight.array)
             return [Weights("floats", w.shape, w)]
+        if type(linear) is HalfLinear and linear.half_weight.dtype is dtypes.bfloat16:
+            w = self.array(linear.half_weight.array, linear.half_weight.array.dtype)
+            return [Weights("bfloat16", w.shape, w)]
         if type(linear) is QuantizedLinear and self.dtype.char == "f":
             packed = linear.matrix.packed()
             if packed:
                 return packed
         raise _NotServed
 
-    def array(self, array: Any) -> Any:
-        """The array, if a loop can take it.
+    def array(self, array: Any, dtype: Any = None) -> Any:
+        """The array, if a loop can take it: of this dtype, or that of the tokens.
 
         Raises: _NotServed if the loops do not know it.
         """
         flags: Any = getattr(array, "flags", None)
-        if type(array) is not np.ndarray or array.dtype != self.dtype:
+        if type(array) is not np.ndarray or array.dtype != (dtype or self.dtype):
             raise _NotServed
         if not (flags.c_contiguous and flags.aligned):
             raise _NotServed

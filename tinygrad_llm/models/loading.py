@@ -20,6 +20,7 @@ from ..files.atomic import atomic_write
 from ..layers import lora, quantized
 from ..nn.utils import skip_init
 from ..tensor import dtypes
+from ..weights.families.gguf_names import GGUFSource
 from ..weights.families.table import Weight, check, to_huggingface, without_prefix
 from ..weights.formats.pages import drop_pages
 from ..weights.formats.safetensors import save_file
@@ -55,6 +56,7 @@ class _Renamed:
 
     def __init__(self, source: Source, names: Mapping[str, str]) -> None:
         self.source, self.where, self.config = source, source.where, source.config
+        self.is_gguf = isinstance(source, GGUFSource)
         self._names = dict(names)
 
     def names(self) -> list[str]:

@@ -186,6 +186,7 @@ def _family_for(source: Source) -> Family | None:
 def _load(path: Path, changes: dict[str, Any], dtype: Any, quantize: str | None) -> Any:
     """The model in a folder or file: config.json says which; without one a GPT-2."""
     source = open_source(path)
+    _check_plain(source)
     check_quantize(quantize, source)
     family = _family_for(source)
     if family is not None and family.names is gpt2 and isinstance(source, GGUFSource):
@@ -201,6 +202,19 @@ def _load(path: Path, changes: dict[str, Any], dtype: Any, quantize: str | None)
     if family is None or family.load is not None:
         return _quantized(load_gpt2(path, dtype=dtype, **changes), quantize)
     return load_family(family, source, changes, dtype, quantize)
+
+
+def _check_plain(source: Source) -> None:
+    """Raises: ValueError if config.json says that the weights are packed (GPTQ, AWQ and others)."""
+    stored = source.config.get("quantization_config")
+    if stored is None:
+        return
+    method = stored.get("quant_method", "unnamed") if isinstance(stored, dict) else stored
+    raise ValueError(
+        f"{source.where}: quantization_config in its config.json says that the weights are packed "
+        f"(quant_method {describe(method)}), which is not read here: take the model's folder in "
+        "float32, float16 or bfloat16 (quantize= or --quantize packs it), or a GGUF file"
+    )
 
 
 def _quantized(model: LanguageModel, kind: str | None) -> LanguageModel:
@@ -230,8 +244,9 @@ def save_pretrained(
 
 # ------------------------------------------------------------------------------ downloads
 def _published(
-    name: str, revision: str, size: str, sha256: str | None, n_bytes: int | None
-) -> RemoteFile:
+    name: str, revision: str, size: str, sha256: str | None, n_bytes: int | None,
+    about_bytes: int | None = None,
+) -> RemoteFile:  # fmt: skip
     address = f"https://huggingface.co/openai-community/{name}/resolve/{revision}/model.safetensors"
     return RemoteFile(
         file_name=f"{name}.safetensors",
@@ -240,6 +255,7 @@ def _published(
         n_bytes=n_bytes,
         licence="MIT",
         description=f"GPT-2's weights, {size} parameters.",
+        about_bytes=about_bytes,
     )
 
 
@@ -271,6 +287,7 @@ PRETRAINED: dict[str, RemoteFile] = {
         "1,558 million",
         "0f8b28eb05a8075f48b61b6f35332978c74fc7763fa9fb4051a1c30511736a6a",
         None,
+        4 * (1_557_611_200 + 48 * 1024 * 1024),  # parameters, and a mask in each of 48 layers
     ),
 }
 
@@ -330,10 +347,9 @@ def download_notice(name: str | Path) -> str | None:
         here = packaged.locate(model) is not None
     if here:
         return None
-    size = f"{model.n_bytes / 1e6:,.0f} MB" if model.n_bytes else "size unknown"
     terms = getattr(model, "terms", None)
     return (
-        f"{name} is downloaded once: {model.description} {size}, licence {model.licence}"
+        f"{name} is downloaded once: {model.description} {model.size}, licence {model.licence}"
         f"{f', terms of use: {terms}' if terms else ''}"
     )
 

@@ -17,6 +17,7 @@ from ..weights.families.gguf_names import GGUFSource
 from ..weights.families.table import Weight
 from ..weights.quantized import (
     FORMATS,
+    GGUFMatrix,
     QuantizedMatrix,
     from_gguf,
     quantize,
@@ -77,11 +78,21 @@ def _matrix(
     """The matrix of one layer from its parts, rows below each other; None if it stays in floats."""
     if kind == AS_STORED:
         return _as_stored([theirs for theirs, _ in parts], source)
+    if len(parts) == 1 and not parts[0][1].turned:
+        return quantize(_rows_of(parts[0][0], source), kind)
     whole = np.empty(shape, np.float32)
     for theirs, weight in parts:
         array = source.read(theirs)
         whole[weight.part] = array.T if weight.turned else array
     return quantize(whole, kind)
+
+
+def _rows_of(name: str, source: Any) -> Any:
+    """A weight (O, I) of which some rows at a time can become float32."""
+    stored = source.stored(name) if source.is_gguf else None
+    if stored is None:
+        return source.read(name)
+    return GGUFMatrix(*stored, f"{source.where}: {name[:200]}")
 
 
 def _as_stored(names: list[str], source: Any) -> QuantizedMatrix | None:

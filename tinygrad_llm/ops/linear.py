@@ -20,6 +20,7 @@ class Linear(Op):
     signature = "x(...,I) w(O,I) b(O)? -> y(...,O)"
     in_rows = True
     in_float32 = True
+    as_stored = (1,)  # product widens W itself, or reads it as it is
 
     def forward(self, x, w, b=None):
         self.saved = x, w

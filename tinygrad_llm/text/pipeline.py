@@ -85,6 +85,7 @@ class PipelineTokenizer(Tokenizer):
         self._number_tokens(where)
         self._special = {t.content: t for t in self.added if t.special}
         self.special_tokens = {t.content: t.id for t in self._special.values()}
+        self._special_strips = any(t.lstrip or t.rstrip for t in self._special.values())
         self._special_ids = {i for i, t in enumerate(self._tokens) if t in self._special}
         self._raw = {t.content: t for t in self.added if not (t.special or t.normalized)}
         self._normalized = {
@@ -197,7 +198,7 @@ class PipelineTokenizer(Tokenizer):
         self, text: str, allowed: Collection[str] | str, disallowed: Collection[str] | str
     ) -> Iterator[str | int]:
         whole = list(super()._parts(text, allowed, disallowed))
-        if not any(self._special[t].lstrip or self._special[t].rstrip for t in self._special):
+        if not self._special_strips:
             yield from whole
             return
         contents = {t.id: t for t in self._special.values()}

@@ -12,7 +12,7 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -176,9 +176,12 @@ class Tokenizer(ABC):
     ) -> Iterator[str | int]:
         """Cut the text at its allowed special tokens: texts and ids, in order."""
         check_text(text)
-        known = set(self.special_tokens)
+        known = frozenset(self.special_tokens)
         allowed = known if allowed == "all" else known & _names(allowed)
-        disallowed = known - allowed if disallowed == "all" else known & _names(disallowed)
+        if disallowed == "all":
+            disallowed = known - allowed if allowed else known
+        else:
+            disallowed = known & _names(disallowed)
         if disallowed and (match := _either(disallowed).search(text)):
             token = match.group()
             raise ValueError(
@@ -447,11 +450,15 @@ def number_special_tokens(special_tokens: Collection[str], first_id: int) -> dic
 
 def split_on_special(text: str, special_tokens: Collection[str]) -> list[str]:
     """The parts of a text between special tokens."""
-    return _either(set(special_tokens)).split(text) if special_tokens else [text]
+    return _either(frozenset(special_tokens)).split(text) if special_tokens else [text]
 
 
-def _either(tokens: set[str]) -> re.Pattern[str]:
-    """A pattern for any of the tokens; of two that start at the same place the longer wins."""
+@lru_cache(maxsize=32)
+def _either(tokens: frozenset[str]) -> re.Pattern[str]:
+    """A pattern for any of the tokens; of two that start at the same place the longer wins.
+
+    It is kept: Gemma has 6,249 special tokens, and a pattern of them takes 20 ms to write.
+    """
     return re.compile("|".join(map(re.escape, sorted(tokens, key=lambda t: (-len(t), t)))))
 
 

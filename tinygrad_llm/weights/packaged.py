@@ -61,6 +61,11 @@ class Packaged:
         """Size of the file."""
         return self.file.n_bytes or 0
 
+    @property
+    def size(self) -> str:
+        """Size of the file, in words."""
+        return self.file.size
+
 
 def _part(
     member: str, address: str, sha256: str, n_bytes: int, licence: str, description: str

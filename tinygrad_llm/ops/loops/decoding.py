@@ -22,6 +22,7 @@ from .compiling import helper, kernel, shared
 from .elementary import sigmoid
 from .few_rows import activated, attended, normed, products, turned
 from .lanes import (
+    bits,
     count,
     flags,
     integers,
@@ -32,6 +33,7 @@ from .lanes import (
     yielding_address,
 )
 from .packed import (
+    BFLOAT16,
     BITS4,
     BITS8,
     BLOCK,
@@ -59,7 +61,8 @@ STRIP = 16  # rows of a matrix of floats that a core takes at a time
 PATIENCE = 4000  # looks at a counter before another thread may have the core
 SHARED_NUMBERS = 1 << 18  # weights that take longer to read than a core takes to wake up
 SHARED_STAGE = 1 << 13  # numbers of a stage that are worth sharing
-FORMATS = {"floats": FLOATS, "bits4": BITS4, "bits8": BITS8, "nf4": NF4}
+FORMATS = {"floats": FLOATS, "bits4": BITS4, "bits8": BITS8, "nf4": NF4, "bfloat16": BFLOAT16}
+IN_ROWS = ("floats", "bfloat16")  # formats of matrices in row order
 
 
 @helper
@@ -105,7 +108,8 @@ def linear_stage(stage, values, scratch, start, stop):
     """Rows of W from strip or group start to stop, for every row of x."""
     x_at, y_at, R, K, N, y_row = stage[3], stage[4], stage[5], stage[6], stage[7], stage[8]
     bias_at, act, add = stage[9], stage[10], stage[11]
-    size, packed = 8 if BITS == 52 else 4, stage[FORMAT] != FLOATS
+    size, kind = 8 if BITS == 52 else 4, stage[FORMAT]
+    packed = kind != FLOATS and kind != BFLOAT16
     x = matrix(x_at, R, K)
     height = 32 if packed else STRIP
     first, last = start * height, min(stop * height, N)
@@ -122,10 +126,12 @@ def linear_stage(stage, values, scratch, start, stop):
                 finished(part[32 * r : 32 * r + n], bias, y, act, add)
     else:
         n = last - first
-        w = matrix(stage[CODES] + first * K * size, n, K)
         bias = numbers(bias_at + first * size, n if bias_at != 0 else 0)
         part = scratch[: R * n].reshape(R, n)
-        products(w, x, part)
+        if kind == FLOATS:
+            products(matrix(stage[CODES] + first * K * size, n, K), x, part)
+        else:
+            products(bits(stage[CODES] + first * K * 2, n, K), x, part)
         for r in range(R):
             finished(part[r], bias, numbers(y_at + (r * y_row + first) * size, n), act, add)
 
@@ -299,7 +305,7 @@ class Program:
 
     def linear(self, i: int, s: Linear) -> list[int]:
         w = s.weights
-        (N, K), packed = w.shape, w.kind != "floats"
+        (N, K), packed = w.shape, w.kind not in IN_ROWS
         units = -(-N // (32 if packed else STRIP))
         self.values[i, 0] = w.middle
         nb = K // w.block if packed else 0

@@ -12,8 +12,11 @@ instructions in LLVM's language, the same for every processor.
     halves, singles           LANES numbers of 16 and 32 bits at an address, from number i on
     low_half, high_half       4 bits of each of LANES bytes as numbers; signed: the bytes themselves
     low_entry, high_entry     the numbers of a table of 16 at these 4 bits
+    number_of(v)              v; bits of 16 are a bfloat16, the upper half of a float32
     numbers, matrix, flags    the arrays (n), (n, m) of numbers, and (n) of bytes, at an address
+    bits                      the array (n, m) of integers of 16 bits, bfloat16 numbers
     integers                  the array (n, m) of integers at an address
+    fetch(array, i)           ask for the memory of number i early; it may lie behind the end
     take, count               the next number of a counter; how far a counter is
     let_others_run            a call of the system's function at this address, if it is not 0
 """
@@ -29,9 +32,10 @@ from typing import Any
 from .compiling import Helper
 
 __all__ = [
-    "LANES", "added", "count", "flags", "halves", "high_entry", "high_half", "integers", "lanes",
-    "lanes_of", "let_others_run", "low_entry", "low_half", "matrix", "numbers", "put", "signed",
-    "singles", "take", "times", "times_added", "yielding_address",
+    "LANES", "added", "bits", "count", "fetch", "flags", "halves", "high_entry", "high_half",
+    "integers", "lanes", "lanes_of", "let_others_run", "low_entry", "low_half", "matrix",
+    "number_of", "numbers", "put", "signed", "singles", "take", "times", "times_added",
+    "yielding_address",
 ]  # fmt: skip
 
 LANES = 32
@@ -218,6 +222,21 @@ def halves(w):
     return w.vector, code
 
 
+@_intrinsic(1)
+def number_of(w):
+    """number_of(v): a number as it is; of 16 bits the float32 whose upper half they are."""
+
+    def code(context, b, signature, args):
+        (value,) = args
+        if value.type != w.ir.IntType(16):
+            return value
+        whole = w.ir.IntType(32)
+        single = b.bitcast(b.shl(b.zext(value, whole), whole(16)), w.ir.FloatType())
+        return single if w.char == "f" else b.fpext(single, w.number)
+
+    return w.kind, code
+
+
 def _codes(w, b, args):
     """LANES bytes at an address as integers of 32 bits."""
     wide = w.vector_of(w.ir.IntType(32))
@@ -352,12 +371,35 @@ def flags(w):
 
 
 @_intrinsic(3)
+def bits(w):
+    """bits(address, n, m): the array (n, m) of integers of 16 bits there."""
+    kind = w.types.Array(w.types.uint16, 2, "C")
+    return kind, lambda context, b, s, args: _array_at(
+        w, kind, [args[1], args[2]], context, b, args[0]
+    )
+
+
+@_intrinsic(3)
 def integers(w):
     """integers(address, n, m): the array (n, m) of integers of 64 bits there."""
     kind = w.types.Array(w.types.int64, 2, "C")
     return kind, lambda context, b, s, args: _array_at(
         w, kind, [args[1], args[2]], context, b, args[0]
     )
+
+
+@_intrinsic(2)
+def fetch(w):
+    """fetch(array, i): ask for the memory of number i early; it may lie behind the array's end."""
+
+    def code(context, b, signature, args):
+        place = b.gep(context.make_array(signature.args[0])(context, b, args[0]).data, [args[1]])
+        pointer, index = w.ir.IntType(8).as_pointer(), w.ir.IntType(32)
+        kind = w.ir.FunctionType(w.ir.VoidType(), [pointer, index, index, index])
+        function = b.module.declare_intrinsic("llvm.prefetch", [pointer], kind)
+        b.call(function, [b.bitcast(place, pointer), index(0), index(3), index(1)])
+
+    return w.types.void, code
 
 
 # -------------------------------------------------------------------------- what the cores share

@@ -33,10 +33,12 @@ from .lanes import (
     times_added,
 )
 
-__all__ = ["BITS4", "BITS8", "FLOATS", "NF4", "block_sums", "packed_group", "widened_group"]
+__all__ = [
+    "BFLOAT16", "BITS4", "BITS8", "FLOATS", "NF4", "block_sums", "packed_group", "widened_group",
+]  # fmt: skip
 
 f: Any = np.float64  # in a compiled copy the arrays' dtype
-FLOATS, BITS4, BITS8, NF4 = 0, 1, 2, 3  # how weights are stored
+FLOATS, BITS4, BITS8, NF4, BFLOAT16 = range(5)  # how weights are stored
 # Where a stage of `decoding` says so: the format, addresses of its arrays, columns of a block,
 # whether scales and offsets are float32 (else float16), and the address of a table.
 FORMAT, CODES, SCALES, OFFSETS, BLOCK, WIDE, TABLE = 12, 13, 14, 15, 16, 17, 18

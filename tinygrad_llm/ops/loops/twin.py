@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Loop", "dense", "even_rows", "flat", "in_rows", "row_steps", "rows", "vector"]
+__all__ = [
+    "Loop", "dense", "dense_bits", "even_rows", "flat", "in_rows", "row_steps", "rows", "vector",
+]  # fmt: skip
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -46,6 +48,13 @@ def dense(*arrays: Any) -> bool:
             if not (flags.writeable and flags.aligned):
                 return False
     return True
+
+
+def dense_bits(w: Any) -> bool:
+    """Whether an array is bfloat16, in row order and writeable."""
+    if type(w) is not np.ndarray or w.dtype.name != "bfloat16":
+        return False
+    return bool(w.flags.c_contiguous and w.flags.writeable and w.flags.aligned)
 
 
 def even_rows(*arrays: Any) -> bool:

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..formats.gguf import Kind
-from ..formats.gguf.decode import integers
+from ...files.untrusted import translated
+from ..formats.gguf import GGUFError, Kind
+from ..formats.gguf.decode import decode, integers
 from .blocks import Blocks4, Blocks8, GGUFRows, Int8Rows, of_integers
 from .matrix import GROUP, QuantizedMatrix, group_rows
 from .nf4 import NF4
@@ -22,6 +23,7 @@ from .stored import described, restored
 
 __all__ = [
     "FORMATS",
+    "GGUFMatrix",
     "QuantizedMatrix",
     "check_format",
     "described",
@@ -53,13 +55,34 @@ def fits(n: int, name: str) -> bool:
     return n % FORMATS[check_format(name)][0] == 0
 
 
-def quantize(values: np.ndarray, name: str) -> QuantizedMatrix:
+def quantize(values: Any, name: str) -> QuantizedMatrix:
     """A matrix (O, I) of floats in a format of FORMATS: "int8", "q8_0", "q4_0", "q4_1" or "nf4".
 
+    values: an array, or a GGUFMatrix; some of its rows at a time become float32
     Raises: ValueError for another format, rows that do not fill its blocks, or numbers that are not
     finite.
     """
     return FORMATS[check_format(name)][1](values)
+
+
+class GGUFMatrix:
+    """A matrix (O, I) in the bytes of a GGUF tensor, decoded where it is looked at: m[i:j] (rows).
+
+    raw: uint8, (O, bytes of a row), perhaps in a mapped file; kind: not a plain number; where: what
+        messages call it
+    Raises: GGUFError, when it is looked at, if the format needs a package that is not installed.
+    """
+
+    def __init__(self, raw: np.ndarray, kind: Kind, where: str) -> None:
+        self.raw, self.kind, self.where = raw, kind, where
+        self.shape = len(raw), raw.shape[1] // kind.n_bytes * kind.weights
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        """These rows: float32 (n, I)."""
+        raw = np.ascontiguousarray(self.raw[rows])
+        out = np.empty((len(raw), self.shape[1]), np.float32)
+        with translated(self.where, GGUFError, ""):
+            return decode(raw.reshape(-1), self.kind, out)
 
 
 def from_gguf(raw: np.ndarray, kind: Kind, shape: tuple[int, int]) -> QuantizedMatrix:

@@ -10,7 +10,7 @@ import numpy as np
 from ...arrays.stages import Weights
 from ..formats.gguf import KINDS, Kind, encode
 from ..formats.gguf.decode import decode, integers
-from .matrix import FEW, GROUP, TILE, QuantizedMatrix, as_rows, group_rows, picked, tiled
+from .matrix import FEW, GROUP, TILE, QuantizedMatrix, encoded, group_rows, picked, tiled
 
 __all__ = ["Blocks4", "Blocks8", "GGUFRows", "Int8Rows", "of_integers"]
 
@@ -26,11 +26,14 @@ class Int8Rows(QuantizedMatrix):
     @classmethod
     def of(cls, values: np.ndarray) -> Int8Rows:
         """Quantise a matrix (O, I)."""
-        w = as_rows(values)
-        scale = np.abs(w).max(axis=1) / 127  # (O, I) -> (O)
-        codes = np.rint(w / np.where(scale == 0, np.float32(1), scale)[:, None]).astype(np.int8)
-        C = group_rows(len(w), w)
-        return cls(w.shape, {"codes": tiled(codes, C), "scales": tiled(scale, C)})
+
+        def encode_rows(w: np.ndarray, C: int) -> dict[str, np.ndarray]:
+            scale = np.abs(w).max(axis=1) / 127  # (rows, I) -> (rows)
+            w = w / np.where(scale == 0, np.float32(1), scale)[:, None]
+            codes = np.rint(w, out=w).astype(np.int8)
+            return {"codes": tiled(codes, C), "scales": tiled(scale, C)}
+
+        return cls(values.shape, encoded(values, encode_rows))
 
     def tile(self, t: int) -> Any:
         wide = self._together("codes", t).astype(np.float32)
@@ -77,12 +80,10 @@ class _Blocks(QuantizedMatrix):
     @classmethod
     def of_gguf(cls, raw: np.ndarray, kind: Kind, shape: tuple[int, int]) -> _Blocks:
         """From the bytes of a GGUF tensor (or rows of it): nothing is rounded."""
-        blocks = raw.reshape(-1).view(kind.dtype).reshape(shape[0], -1)  # (O, I/32)
-        C = group_rows(shape[0], raw)
-        arrays = {"codes": tiled(blocks["q"], C)}
-        for field, name in (("d", "scales"), ("m", "offsets")):
-            if field in (kind.dtype.names or ()):
-                arrays[name] = tiled(blocks[field][:, :, 0], C)  # (O, I/32, 1) -> (G, I/32, C)
+        return cls._made(shape, _grouped(raw, kind, shape[0], group_rows(shape[0], raw)), kind)
+
+    @classmethod
+    def _made(cls, shape: tuple[int, int], arrays: dict[str, np.ndarray], kind: Kind) -> _Blocks:
         made = cls(shape, arrays)
         made.kind, made.middle = kind.name.lower(), 8 if kind.name == "Q4_0" else 0
         return made
@@ -90,8 +91,12 @@ class _Blocks(QuantizedMatrix):
     @classmethod
     def of(cls, values: np.ndarray, kind: str) -> _Blocks:
         """Quantise a matrix (O, I), of which I is a multiple of 32."""
-        w = as_rows(values)
-        return cls.of_gguf(encode(w, kind), KINDS[kind], w.shape)
+        known = KINDS[kind]
+
+        def encode_rows(w: np.ndarray, C: int) -> dict[str, np.ndarray]:
+            return _grouped(encode(w, kind), known, len(w), C)
+
+        return cls._made(values.shape, encoded(values, encode_rows), known)
 
     def packed(self) -> list[Weights]:
         if not self.in_loops:
@@ -183,6 +188,16 @@ class Blocks4(_Blocks):
         wide = wide.astype(np.float32)
         wide -= float(self.middle)
         return wide
+
+
+def _grouped(raw: np.ndarray, kind: Kind, n: int, C: int) -> dict[str, np.ndarray]:
+    """The codes, scales and offsets in the bytes of n rows, in groups of C."""
+    blocks = raw.reshape(-1).view(kind.dtype).reshape(n, -1)  # (n, I/32)
+    arrays = {"codes": tiled(blocks["q"], C)}
+    for field, name in (("d", "scales"), ("m", "offsets")):
+        if field in (kind.dtype.names or ()):
+            arrays[name] = tiled(blocks[field][:, :, 0], C)  # (n, I/32, 1) -> (G, I/32, C)
+    return arrays
 
 
 def of_integers(

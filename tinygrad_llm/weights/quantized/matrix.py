@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from ...arrays.devices import device_of, move, xp_of
 from ...arrays.stages import Weights
 from ...arrays.twins import cpu_twins
 
-__all__ = ["TILE", "QuantizedMatrix", "as_rows", "group_rows", "picked", "tiled"]
+__all__ = ["TILE", "QuantizedMatrix", "encoded", "group_rows", "picked", "tiled"]
 
 TILE = 256  # rows of a tile: with 1,000 columns its float32 copy has 1 MB
 GPU_TILE = 1 << 26  # weights of a tile on a GPU: its float32 copy has 268 MB
@@ -28,6 +29,7 @@ GROUP = 32  # rows of a group for the compiled loops, which vectorise over them
 # Rows of x (float32) up to which a scale meets the sums and not the weights. In float64 the product
 # is that of the float32 numbers which the codes stand for, to the last digits.
 FEW = 8
+AT_ONCE = 1 << 22  # weights that are rounded to a format at a time
 FEW_BY_LOOP = 64  # rows of x up to which the compiled loop is faster than a product of BLAS
 
 
@@ -179,6 +181,33 @@ def _moved(array: Any, kind: str, index: int | None) -> Any:
     return array if moved is plain else moved.view(np.int8)
 
 
+def encoded(
+    values: Any, encode: Callable[[np.ndarray, int], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """The arrays of a matrix, made of some groups of its rows at a time, so that no copy is whole.
+
+    values: floats (O, I), or what has a shape and returns rows for a slice, as a file's weight
+    encode: (float32 rows, rows of a group) -> arrays (groups, ...)
+    Raises: ValueError if it is not a matrix, or not all of it is finite.
+    """
+    shape = tuple(values.shape)
+    if len(shape) != 2 or 0 in shape:
+        raise ValueError(f"only a matrix can be quantised, got shape {shape}")
+    O, I = shape
+    C = group_rows(O, np.broadcast_to(np.float32(0), shape))
+    step = max(1, AT_ONCE // (I * C)) * C
+    arrays: dict[str, np.ndarray] = {}
+    for start in range(0, O, step):
+        rows = np.ascontiguousarray(values[start : start + step], np.float32)
+        if not np.isfinite(rows).all():
+            raise ValueError("NaN or an infinite number cannot be quantised")
+        for name, part in encode(rows, C).items():
+            if name not in arrays:
+                arrays[name] = np.empty((-(-O // C), *part.shape[1:]), part.dtype)
+            arrays[name][start // C : start // C + len(part)] = part  # (groups, ...)
+    return arrays
+
+
 def group_rows(n: int, like: np.ndarray) -> int:
     """How many of n rows a group has: GROUP if `like` is large and there are compiled loops.
 
@@ -204,16 +233,3 @@ def picked(tiles: Any, ids: Any) -> Any:
     """Rows by their numbers: tiles (T, ..., C), ids (N) -> (N, ...)."""
     C = tiles.shape[-1]
     return xp_of(tiles).moveaxis(tiles, -1, 1)[ids // C, ids % C]  # (T, C, ...) -> (N, ...)
-
-
-def as_rows(values: Any) -> np.ndarray:
-    """A matrix as float32 (O, I), contiguous.
-
-    Raises: ValueError if it is not a matrix, or not all of it is finite.
-    """
-    w = np.ascontiguousarray(values, np.float32)
-    if w.ndim != 2 or 0 in w.shape:
-        raise ValueError(f"only a matrix can be quantised, got shape {w.shape}")
-    if not np.isfinite(w).all():
-        raise ValueError("NaN or an infinite number cannot be quantised")
-    return w

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...arrays.devices import move
 from ...arrays.stages import Weights
-from .matrix import GROUP, QuantizedMatrix, as_rows, group_rows, picked, tiled
+from .matrix import GROUP, QuantizedMatrix, encoded, picked, tiled
 
 __all__ = ["BLOCK", "NF4", "NF4_VALUES", "dynamic_values"]
 
@@ -94,17 +94,24 @@ class NF4(QuantizedMatrix):
 
         Raises: ValueError if it is not.
         """
-        w = as_rows(values)
-        O, I = w.shape
-        if I % BLOCK:
-            raise ValueError(f"rows of {I:,} weights cannot be nf4, which has blocks of {BLOCK}")
-        blocks = w.reshape(O, I // BLOCK, BLOCK)
-        scale = np.abs(blocks).max(axis=2)  # (O, I/64)
-        normed = blocks / np.where(scale == 0, np.float32(1), scale)[:, :, None]
-        codes = _nearest(normed, NF4_VALUES)  # (O, I/64, 64)
-        packed = codes[:, :, :32] | (codes[:, :, 32:] << np.uint8(4))  # (O, I/64, 32)
-        arrays = {"codes": tiled(packed, group_rows(O, w)), **_double(scale.reshape(-1))}
-        return cls(w.shape, arrays)
+        scales: list[np.ndarray] = []
+
+        def encode_rows(w: np.ndarray, C: int) -> dict[str, np.ndarray]:
+            O, I = w.shape
+            if I % BLOCK:
+                raise ValueError(
+                    f"rows of {I:,} weights cannot be nf4, which has blocks of {BLOCK}"
+                )
+            blocks = w.reshape(O, I // BLOCK, BLOCK)
+            scale = np.abs(blocks).max(axis=2)  # (rows, I/64)
+            scales.append(scale.reshape(-1))
+            normed = blocks / np.where(scale == 0, np.float32(1), scale)[:, :, None]
+            codes = _nearest(normed, NF4_VALUES)  # (rows, I/64, 64)
+            packed = codes[:, :, :32] | (codes[:, :, 32:] << np.uint8(4))  # (rows, I/64, 32)
+            return {"codes": tiled(packed, C)}
+
+        arrays = encoded(values, encode_rows)
+        return cls(values.shape, {**arrays, **_double(np.concatenate(scales))})
 
     def _scales(self, start: int, stop: int) -> Any:
         """The scales of rows start to stop: float32 (rows, I/64)."""

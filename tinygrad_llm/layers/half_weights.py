@@ -7,14 +7,41 @@ then decides which of them is written. Rounding the weights alone moves logits f
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
+from ..arrays.matmul import product
+from ..autograd.function import Function
 from ..nn import functional as F
 from ..nn.linear import Linear
 from ..nn.module import Module
 from ..nn.parameter import Parameter
 from ..nn.sparse import Embedding
-from ..tensor import Tensor, dtypes
+from ..tensor import Tensor, dtypes, wrap
 
 __all__ = ["HalfEmbedding", "HalfLinear", "keep_in_half"]
+
+
+class HalfProduct(Function):
+    """y = x·Wᵀ for every row of x, with W in a half precision on a CPU: few rows read it as it is.
+
+    Backward: ∂L/∂x = g·W. W is constant, so it has no gradient; nothing is saved but W.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.weight = weight
+        rows = np.ascontiguousarray(x.array).reshape(-1, x.shape[-1])  # (..., I) -> (N, I)
+        y = product(rows, weight.array.T)  # (N, I) @ (I, O) -> (N, O)
+        return wrap(y.reshape(*x.shape[:-1], weight.shape[0]))  # (N, O) -> (..., O)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        O, I = ctx.weight.shape
+        rows = np.ascontiguousarray(g.array).reshape(-1, O)  # (..., O) -> (N, O)
+        gx = product(rows, ctx.weight.array)  # (N, O) @ (O, I) -> (N, I)
+        return wrap(gx.reshape(*g.shape[:-1], I)), None  # (N, I) -> (..., I)
 
 
 class HalfLinear(Module):
@@ -36,7 +63,11 @@ class HalfLinear(Module):
         return self.half_weight.to(dtypes.float32)
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.linear(input, self.half_weight.to(input.dtype), self.bias)
+        on_cpu = type(input.array) is np.ndarray
+        if not on_cpu or input.dtype.itemsize == 2 or input.shape[-1] != self.in_features:
+            return F.linear(input, self.half_weight.to(input.dtype), self.bias)
+        y: Tensor = HalfProduct.apply(input, self.half_weight)
+        return y if self.bias is None else y + self.bias
 
     def extra_repr(self) -> str:
         return (
@@ -48,13 +79,18 @@ class HalfLinear(Module):
 class HalfEmbedding(Module):
     """Rows of a table in a half precision, as float32: ids (...) -> (..., embedding_dim).
 
-    half_weight   (num_embeddings, embedding_dim) in bfloat16 or float16
+    half_weight   (num_embeddings, embedding_dim) in bfloat16 or float16; `weight` is a float32 copy
     """
 
     def __init__(self, half_weight: Parameter) -> None:
         super().__init__()
         self.half_weight = half_weight
         self.num_embeddings, self.embedding_dim = half_weight.shape
+
+    @property
+    def weight(self) -> Tensor:
+        """A float32 copy of the table, made when it is asked for."""
+        return self.half_weight.to(dtypes.float32)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.embedding(input, self.half_weight).to(dtypes.float32)  # (...) -> (..., C)
