@@ -474,6 +474,7 @@ def test_a_capped_loss_never_holds_all_logits(monkeypatch):
     monkeypatch.setattr(head, "CHUNK", 50_000)
     layer, x = SoftCappedHead(8, 5000, 30.0), torch.randn(4, 200, 8, requires_grad=True)
     targets = torch.zeros(4, 200, dtype=torch.int64)
+    head_loss(layer, x, targets).backward()  # what is imported and made once is there
     tracemalloc.start()
     head_loss(layer, x, targets).backward()
     most = tracemalloc.get_traced_memory()[1]
@@ -488,7 +489,8 @@ def test_a_quantised_loss_never_holds_all_logits(monkeypatch):
     layer = QuantizedLinear(nn.Linear(32, 5000).weight, kind="q8_0")
     targets = torch.zeros(4, 200, dtype=torch.int64)
     n_bytes = 800 * 5000 * 4  # of all logits in float32
-    layer(torch.randn(1, 32))  # what is made once is there
+    x = torch.randn(4, 200, 32, requires_grad=True)
+    head_loss(layer, x, targets).backward()  # what is imported and made once is there
     for chunk, with_gradient in ((50_000, True), (50_000, False), (1 << 26, True)):
         monkeypatch.setattr(head, "QUANTIZED_CHUNK", chunk)
         x = torch.randn(4, 200, 32, requires_grad=with_gradient)

@@ -211,14 +211,14 @@ def test_some_rows_at_a_time_make_the_same_matrix(kind, loops_at, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["int8", "q8_0", "q4_0", "nf4"])
 def test_a_matrix_is_rounded_without_a_whole_copy(kind, monkeypatch):
-    w = drawn(8192, 128)
+    w = drawn(16384, 128)
     monkeypatch.setattr(rounding, "AT_ONCE", 1 << 15)
-    quantized.quantize(w[:100], kind)
+    quantized.quantize(w, kind)  # what is imported and made once is there
     tracemalloc.start()
     made = quantized.quantize(w, kind)
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert most < made.nbytes + 1_000_000 < w.nbytes / 2  # 32,768 weights at a time
+    assert most < made.nbytes + 1_500_000 < w.nbytes / 2  # 32,768 weights at a time
 
 
 @pytest.mark.parametrize("kind", ["int8", "q8_0", "q4_0", "nf4"])

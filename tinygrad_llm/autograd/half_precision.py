@@ -59,14 +59,14 @@ class _InFloat32:
 
     saved: tuple
     half: np.dtype
+    as_stored: tuple[int, ...]
 
     @quiet
     def forward(self, *arrays: Any, **options: Any) -> Any:
         """The op's result, rounded to the inputs' dtype; integers and masks as they are."""
         self.half = next(a.dtype for a in arrays if is_array(a) and is_half(a.dtype))
-        as_stored: tuple[int, ...] = self.as_stored  # type: ignore[attr-defined]
         wide = [
-            a if i in as_stored and type(a) is np.ndarray else _wide(a)
+            a if i in self.as_stored and type(a) is np.ndarray else _wide(a)
             for i, a in enumerate(arrays)
         ]
         out = super().forward(*wide, **options)  # type: ignore[misc]
