@@ -165,8 +165,11 @@ def write_explained(folder: Path) -> None:
 
 
 def _steps_of(explanation: Any) -> str:
-    kinds = {"optimizer": "path downhill", "schedule": "rates"}
-    return kinds.get(explanation.data["kind"], "backward pass")
+    kinds = {"optimizer": "path downhill", "schedule": "rates",
+             "collective": "forward and backward pass on two ranks"}  # fmt: skip
+    data = explanation.data
+    without_graph = data["kind"] == "layer" and not data["example"]["gradients"]
+    return kinds.get(data["kind"], "memory" if without_graph else "backward pass")
 
 
 def _formulas_of(name: str, what: type) -> str:
