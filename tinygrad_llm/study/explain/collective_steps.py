@@ -106,7 +106,9 @@ def _sentence(
     """
     zeros = [np.zeros_like(a) for a in given]
     shares = [
-        function([a if r == q else zero for r, (a, zero) in enumerate(zip(given, zeros, strict=True))])
+        function(
+            [a if r == q else zero for r, (a, zero) in enumerate(zip(given, zeros, strict=True))]
+        )
         for q in range(len(given))
     ]  # (from rank, on rank)
     sums = [np.sum([share[r] for share in shares], 0) for r in range(len(given))]
