@@ -51,6 +51,9 @@ def test_every_rank_has_the_numbers_of_the_collective(name):
         for word, arrays in (("x", collective.inputs()), ("y ", ran.outputs),
                              ("g ", ran.upstream), ("∂L/∂x of", ran.gradients)):  # fmt: skip
             np.testing.assert_array_equal(held(last, f"rank {rank}", word).array, arrays[rank])
+        if name == "ring_attention":
+            words = ["query 0", "query 1", "key 0", "key 1", "value 0", "value 1"]
+            assert list(held(last, f"rank {rank}", "x").rows) == words
         new = [h.caption for h in last.places[f"rank {rank}"] if h.new]
         assert new == ["∂L/∂x by the slow twin"]
     for moment, way in ((replay.steps[1], ran.forward), (replay.steps[4], ran.backward)):

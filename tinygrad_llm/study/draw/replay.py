@@ -111,9 +111,7 @@ class Replay(InNotebooks):
             f'<span style="--key: var(--rank{r})">from rank {r}</span>' for r in range(self.ranks)
         )
         if colours:
-            colours = (
-                f'<p class="legend">{colours}<span class="sum">from several: added up</span></p>'
-            )
+            colours = f'<p class="legend">{colours}<span class="sum">from several</span></p>'
         body = f"""<main class="training replay">
 {leads(links)}<h1>{escape(self.title)}</h1>
 <p class="soft">{escape(self.about)} Every number was computed by the engine; the page replays it.

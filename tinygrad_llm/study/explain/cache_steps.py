@@ -254,7 +254,7 @@ def _recurrent() -> list[Moment]:
         title = f"Token {tokens[0]} arrives" if n == 1 else "Tokens 2 and 3, in one call"
         moments.append(
             Moment("append", title, APPENDED[RecurrentCache],
-                   "`cache.append(q, k, v, decay, beta)`, with decay −0.5 and β = 0.5 here",
+                   "`cache.append(q, k, v, g, beta)`, here with g = −0.5, so that the memory shrinks by exp(g), and β = 0.5",
                    {"the new token" + "s" * (n > 1): new, "in memory": held(new=True),
                     "comes back: what it reads": [Held("y", y.array.copy(), _of(tokens))]})
         )  # fmt: skip

@@ -28,7 +28,7 @@ def collective_steps(data: dict[str, Any]) -> Replay:
     name, example, (forward, backward) = data["name"], data["example"], data["voices"]
     collective = COLLECTIVES[name]
     xs, ys, gs, dxs = (example[k] for k in ("inputs", "output", "upstream", "gradients"))
-    derivation = re.split(r"\s+(?=Saves\b)", backward[2])[0]
+    derivation = re.split(r"\n(?! )", backward[2])[0]  # its formulas, without the text below them
     ranks = range(len(xs))
 
     def ahead(given: Arrays) -> Arrays:
@@ -51,7 +51,11 @@ def collective_steps(data: dict[str, Any]) -> Replay:
         for r in ranks:
             for held in columns[r]:
                 held.new = False
-            columns[r] = [*map(_copy, columns[r]), Held(caption, arrays[r], (), origins[r], True)]
+            words = _parts(name, arrays[r])
+            columns[r] = [
+                *map(_copy, columns[r]),
+                Held(caption, arrays[r], words, origins[r], True),
+            ]
 
     arrive(f"{example['x']} of this rank", xs, own)
     before = "All ranks have the same numbers." if collective.same_input else (
@@ -73,6 +77,13 @@ def collective_steps(data: dict[str, Any]) -> Replay:
     moment("check", "Is it right?", _checked(data))
     return Replay(f"{name} on {len(xs)} ranks, step by step", moments,
                   "The ranks are threads of one process.", len(xs))  # fmt: skip
+
+
+def _parts(name: str, array: Any) -> list[str]:
+    """Words for the rows of ring attention's x, which holds three matrices."""
+    if name != "ring_attention" or len(array) != 3:
+        return []
+    return [f"{word} {i}" for word in ("query", "key", "value") for i in range(array.shape[2])]
 
 
 def _copy(held: Held) -> Held:

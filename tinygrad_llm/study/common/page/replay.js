@@ -13,8 +13,10 @@
   }
 
   function figureOf(held) {
-    const figure = heatFigure(arrays[held.array], held.caption);
-    figure.className = held.new ? "new" : "before";
+    const array = arrays[held.array];
+    const figure = element("figure", { class: held.new ? "new" : "before" },
+      element("figcaption", {}, element("b", { text: held.caption }), " ", element("span", { class: "soft", text: array.shape })),
+      element("div", { class: "wide" }, heatTable(array)));
     [...figure.querySelectorAll("tr")].forEach((row, i) => {
       const cells = [...row.cells];
       if (held.origins) cells.forEach((cell, j) => colours(cell, held.origins[i][j]));
