@@ -62,9 +62,11 @@ def _of(tokens: Sequence[int], batch: int = 1) -> list[str]:
     return [f"{text}token {t}" for text in texts for t in tokens]
 
 
-def _both(keys: Any, values: Any, tokens: Sequence[int], batch: int = 1, new: bool = False,
-          word: str = "") -> list[Held]:  # fmt: skip
-    rows = _of(tokens, batch)
+def _both(
+    pair: tuple[Any, Any], tokens: Sequence[int], batch: int = 1, new: bool = False, word: str = "",
+) -> list[Held]:  # fmt: skip
+    """Keys and values, with a word for each row."""
+    (keys, values), rows = pair, _of(tokens, batch)
     return [Held(f"{word}keys", keys, rows, new=new), Held(f"{word}values", values, rows, new=new)]
 
 
@@ -72,7 +74,7 @@ def _stored(cache: AttentionCache, batch: int = 1) -> list[Held]:
     """What is in the memory of keys and values."""
     used = slice(0, cache.length - cache._first)
     tokens = range(cache._first, cache.length)
-    return _both(cache._keys[:, :, used].copy(), cache._values[:, :, used].copy(), tokens, batch)
+    return _both((cache._keys[:, :, used].copy(), cache._values[:, :, used].copy()), tokens, batch)
 
 
 def _truncated(cache: Any, length: int, held: Callable[[], list[Held]]) -> Moment:
@@ -93,7 +95,7 @@ def _windowed(cache: AttentionCache, n: int, kept: int = 0) -> list[Moment]:
     moments = []
 
     def held() -> list[Held]:
-        first = [] if not kept else _both(*_first_ones(cache), range(kept), word="kept apart: ")
+        first = [] if not kept else _both(_first_ones(cache), range(kept), word="kept apart: ")
         return [*first, *_stored(cache)]
 
     for t in range(n):
@@ -101,9 +103,9 @@ def _windowed(cache: AttentionCache, n: int, kept: int = 0) -> list[Moment]:
         keys, values, start = cache.append(k, -k)
         tokens = [*range(min(kept, start)), *range(start, t + 1)]
         places = {
-            "the new token": _both(k.array, -k.array, [t], new=True),
+            "the new token": _both((k.array, -k.array), [t], new=True),
             "in memory": held(),
-            "comes back: what it sees": _both(keys.array.copy(), values.array.copy(), tokens),
+            "comes back: what it sees": _both((keys.array.copy(), values.array.copy()), tokens),
         }
         seen = f"tokens {', '.join(map(str, tokens))}" if t else "token 0"
         moments.append(
@@ -115,7 +117,12 @@ def _windowed(cache: AttentionCache, n: int, kept: int = 0) -> list[Moment]:
 
 
 def _first_ones(cache: Any) -> tuple[Any, Any]:
-    return tuple(a.copy() for a in cache._kept)  # type: ignore[return-value]
+    keys, values = cache._kept
+    return keys.copy(), values.copy()
+
+
+def _copies(pair: tuple[Tensor, Tensor]) -> tuple[Any, Any]:
+    return pair[0].array.copy(), pair[1].array.copy()
 
 
 def _attention() -> list[Moment]:
@@ -133,7 +140,7 @@ def _cross() -> list[Moment]:
     def held(new: bool = False) -> dict[str, list[Held]]:
         stored = cache.stored()
         assert stored is not None
-        return {"in memory": _both(*(a.array.copy() for a in stored), range(3), 2, new)}
+        return {"in memory": _both(_copies(stored), range(3), 2, new)}
 
     first = Moment(
         "append", "The source arrives, once",
@@ -169,7 +176,7 @@ def _decoder() -> list[Moment]:
         assert memory is not None
         return {
             "own: the text": _stored(cache.own) if cache.length else [],
-            "cross: the source": _both(*(a.array.copy() for a in memory), range(2)),
+            "cross: the source": _both(_copies(memory), range(2)),
         }
 
     moments = [
@@ -180,7 +187,7 @@ def _decoder() -> list[Moment]:
     for t in range(3):
         k = _keys([t])
         cache.own.append(k, -k)
-        places = {"the new token": _both(k.array, -k.array, [t], new=True), **held()}
+        places = {"the new token": _both((k.array, -k.array), [t], new=True), **held()}
         moments.append(Moment("append", f"Token {t} of the text", APPENDED[DecoderCache],
                               "`cache.own.append(k, v)`", places))  # fmt: skip
     back = _truncated(cache, 1, list)
@@ -254,7 +261,8 @@ def _recurrent() -> list[Moment]:
         title = f"Token {tokens[0]} arrives" if n == 1 else "Tokens 2 and 3, in one call"
         moments.append(
             Moment("append", title, APPENDED[RecurrentCache],
-                   "`cache.append(q, k, v, g, beta)`, here with g = −0.5, so that the memory shrinks by exp(g), and β = 0.5",
+                   "`cache.append(q, k, v, g, beta)`, here with β = 0.5 and g = −0.5: the "
+                   "memory shrinks by exp(g)",
                    {"the new token" + "s" * (n > 1): new, "in memory": held(new=True),
                     "comes back: what it reads": [Held("y", y.array.copy(), _of(tokens))]})
         )  # fmt: skip
