@@ -10,6 +10,7 @@ import pytest
 from tinygrad_llm import study
 from tinygrad_llm.study.explain.diagrams import drawn_op
 from tinygrad_llm.study.explain.names import catalogue, lookup
+from tinygrad_llm.study.explain.scene import drawn_example
 
 SVG = "{http://www.w3.org/2000/svg}"
 # An op, one with several outputs, one without a gradient; a layer, a loss; the others.
@@ -45,6 +46,16 @@ def test_an_arrow_upwards_for_each_input_that_wants_a_gradient(name):
     assert len(paths(root, "edge back")) == len(step.leaving)
     texts = [t.text for t in root.iter(f"{SVG}text")]
     assert {a.edge.name for a in step.leaving} <= set(texts)
+
+
+def test_no_line_crosses_the_name_of_a_box():
+    drawing = drawn_example("Llama")
+    for svg in (drawing.svg(), drawing.diagram()):
+        parts = list(ElementTree.fromstring(svg))
+        heads = [i for i, p in enumerate(parts) if p.get("class") == "head"]
+        lines = [i for i, p in enumerate(parts) if (p.get("class") or "").startswith("edge")]
+        assert len(heads) > 3 and min(heads) > max(lines)  # what is later lies on top
+        assert ".head { fill: var(--soft); stroke: var(--box)" in svg
 
 
 def test_your_own_op_with_your_own_inputs():

@@ -48,6 +48,7 @@ def page(
 def _figure(title: str, svg: str, words: str) -> str:
     """A section with the diagram, which scrolls in its own box where the page is narrow."""
     svg = re.sub(r' xmlns="[^"]*"', "", svg, count=1)  # within HTML no address is needed
+    svg = re.sub(r' width="(\d+)"', r' width="\1" style="--width: \1px"', svg, count=1)
     return (
         f'<section>\n<h2>{escape(title)}</h2>\n<p class="soft">{escape(words)}</p>'
         f'<div class="diagram" tabindex="0">{svg}</div></section>'
