@@ -63,6 +63,11 @@ def test_your_own_op_with_your_own_inputs():
     assert "Its graph, forward and backward" in page
 
 
+def test_a_cache_has_no_graph_to_go_back_through():
+    page = study.explain("LatentCache").html()
+    assert "What goes in, and what comes out" in page and "forward and backward</h2>" not in page
+
+
 def test_links_stand_at_the_top():
     page = study.explain("relu").html(links={"All <pages>": "index.html"})
     assert '<a href="index.html">All &lt;pages&gt;</a>' in page

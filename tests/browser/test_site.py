@@ -105,6 +105,17 @@ def test_search_finds_it_without_a_server(browsers, query, page):
     assert any(page in address for address in addresses[:10]), addresses
 
 
+def test_the_map_of_the_course_opens_where_its_path_begins(browsers):
+    browser = browsers(NARROW)
+    browser.get((SITE / "course" / "map.html").as_uri())
+    time.sleep(0.5)
+    left, inner, outer = browser.execute_script(
+        "const m = document.querySelector('.map');"
+        "return [m.scrollLeft, m.scrollWidth, m.clientWidth]"
+    )
+    assert inner > outer and abs(left - (inner - outer) / 2) < 2
+
+
 def test_the_index_leads_to_every_page():
     index = (SITE / "all-pages.html").read_text(encoding="utf-8")
     listed = set(re.findall(r'href="([^"#:]+\.html)"', index))

@@ -35,7 +35,7 @@ def page(
         f'<p class="soft mono">{escape(data["file"])}</p>',
     ]
     if diagram[0]:  # a picture before the formulas
-        parts.append(_figure(FIGURES.get(data["kind"], FIGURE), *diagram))
+        parts.append(_figure(_heading(data), *diagram))
     for section in sections(data):
         parts.append(f"<section>\n<h2>{escape(section.title)}</h2>")
         parts += [_shown(part) for part in section.parts]
@@ -43,6 +43,12 @@ def page(
     parts.append("</main>")
     title, body = f"{data['name']} · tinygrad_llm", "\n".join(parts)
     return whole(title, body, styles=("explain.css",), scripts=("formulas.js",))
+
+
+def _heading(data: dict[str, Any]) -> str:
+    if data["kind"] == "layer" and not data["example"]["gradients"]:
+        return "What goes in, and what comes out"
+    return FIGURES.get(data["kind"], FIGURE)
 
 
 def _figure(title: str, svg: str, words: str) -> str:
