@@ -55,8 +55,8 @@ OF_PYTORCH = (
     "serialization",
 )
 AND = {  # page -> what else its reader looks for
-    "amp": "`autocast` and `is_autocast_enabled` stand among the [functions](functions.md): each of "
-    "those knows in which precision it computes.",
+    "amp": "`autocast` and `is_autocast_enabled` stand among the [functions](functions.md), each "
+    "of which knows in which precision it computes.",
     "random": "The functions that draw, such as `torch.randn`, are among the "
     "[functions](functions.md).",
 }
