@@ -126,7 +126,8 @@ def write_pages(pages: Path, recorded: Path) -> None:
     for source, page in sources.items():
         if source.suffix == ".md":
             written.write(source, page)
-    shutil.copyfile(HERE / "extra.css", pages / "extra.css")
+    for name in ("extra.css", "map.js"):
+        shutil.copyfile(HERE / name, pages / name)
     shutil.copyfile(SCRIPTS / "formulas.js", pages / "formulas.js")
     reference.write_ops(pages / "reference" / "ops.md")
     reference.write_explained(pages / "explain")

@@ -23,7 +23,7 @@ CLOSENESS = "../project/closeness.md#what-is-not-the-same"  # seen from a page o
 SHORT = "../guide/pytorch.md"
 PLACES = (  # where a name without a dot is looked up
     "", "nn", "nn.functional", "nn.init", "optim", "autograd", "special", "utils.data",
-    "distributions",
+    "distributions", "amp",
 )  # fmt: skip
 NAME = re.compile(r"(?:\w+\.)*[A-Za-z_]\w*(?:\(.*\))?")  # with or without arguments
 ARGUMENT = re.compile(r"([A-Za-z_]\w*)=.*")

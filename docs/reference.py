@@ -12,7 +12,7 @@ from typing import Any
 __all__ = ["write_api", "write_explained", "write_ops"]
 
 ROOT = Path(__file__).resolve().parent.parent
-API = {  # page -> what is in it
+API: dict[str, tuple[str, ...]] = {  # page -> its title, and the packages or modules in it
     "functions": ("torch.*: functions of tensors", "functions"),
     "tensor": ("Tensor", "tensor"),
     "autograd": ("torch.autograd", "autograd"),
@@ -21,6 +21,11 @@ API = {  # page -> what is in it
     "utils-data": ("torch.utils.data", "utils/data"),
     "distributions": ("torch.distributions", "distributions"),
     "distributed": ("torch.distributed", "distributed"),
+    "cuda": ("torch.cuda: GPUs, their memory, streams and graphs", "cuda"),
+    "amp": ("torch.amp: mixed precision", "amp"),
+    "random": ("torch.random, and Generator", "random/__init__.py", "random/generator.py"),
+    "jit": ("torch.jit", "jit"),
+    "profiler": ("torch.profiler", "profiler"),
     "layers": ("Layers of language models", "layers"),
     "models": ("Models", "models"),
     "generation": ("Generation", "generation"),
@@ -42,8 +47,19 @@ OF_PYTORCH = (
     "optim",
     "utils-data",
     "distributions",
+    "cuda",
+    "amp",
+    "random",
+    "jit",
+    "profiler",
     "serialization",
 )
+AND = {  # page -> what else its reader looks for
+    "amp": "`autocast` and `is_autocast_enabled` stand among the [functions](functions.md), each "
+    "of which knows in which precision it computes.",
+    "random": "The functions that draw, such as `torch.randn`, are among the "
+    "[functions](functions.md).",
+}
 DIFFERENCES = (
     "Names, arguments and defaults are PyTorch's. "
     "[What differs from PyTorch](../guide/pytorch.md) lists where they are not, and "
@@ -165,8 +181,11 @@ def write_explained(folder: Path) -> None:
 
 
 def _steps_of(explanation: Any) -> str:
-    kinds = {"optimizer": "path downhill", "schedule": "rates"}
-    return kinds.get(explanation.data["kind"], "backward pass")
+    kinds = {"optimizer": "path downhill", "schedule": "rates",
+             "collective": "forward and backward pass on two ranks"}  # fmt: skip
+    data = explanation.data
+    without_graph = data["kind"] == "layer" and not data["example"]["gradients"]
+    return kinds.get(data["kind"], "memory" if without_graph else "backward pass")
 
 
 def _formulas_of(name: str, what: type) -> str:
@@ -192,10 +211,13 @@ def _back(name: str) -> dict[str, str]:
 def write_api(folder: Path) -> None:
     """One page for each package: every module with public names, for mkdocstrings."""
     folder.mkdir(parents=True, exist_ok=True)
-    for page, (title, place) in API.items():
-        text = "\n\n".join(_entries(ROOT / "tinygrad_llm" / place))
+    for page, (title, *places) in API.items():
+        parts = [entry for place in places for entry in _entries(ROOT / "tinygrad_llm" / place)]
+        if page in AND:
+            parts.insert(0, AND[page])
         if page in OF_PYTORCH:
-            text = f"{DIFFERENCES}\n\n{text}"
+            parts.insert(0, DIFFERENCES)
+        text = "\n\n".join(parts)
         (folder / f"{page}.md").write_text(f"# {title}\n\n{text}\n", encoding="utf-8")
 
 

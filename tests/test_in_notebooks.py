@@ -15,6 +15,7 @@ from tinygrad_llm.evaluation.entities import entity_report
 from tinygrad_llm.evaluation.text_scores import TextScores
 from tinygrad_llm.files.notebooks import cell_table
 from tinygrad_llm.study.common.html import InNotebooks
+from tinygrad_llm.study.explain.scene import drawn_example
 from tinygrad_llm.text import BPETokenizer
 from tinygrad_llm.training import Result
 from tinygrad_llm.training.plan import Plan
@@ -33,6 +34,7 @@ def shown():
         "Descent": study.draw_descent(lambda p: optim.SGD(p, lr=0.1), steps=2),
         "Training": study.draw_training(steps=2),
         "Masks": study.draw_masks(),
+        "Replay": drawn_example("all_reduce"),
     }
 
 
@@ -42,7 +44,7 @@ def objects():
 
 
 @pytest.mark.parametrize(
-    "name", ["Explanation", "Drawing", "Trace", "Descent", "Training", "Masks"]
+    "name", ["Explanation", "Drawing", "Trace", "Descent", "Training", "Masks", "Replay"]
 )
 def test_the_frame_holds_the_whole_page(objects, name):
     one = objects[name]

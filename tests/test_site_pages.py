@@ -120,6 +120,22 @@ def test_the_reference_links_to_what_differs_from_pytorch(modules, tmp_path):
     assert "pytorch.md" not in (tmp_path / "study.md").read_text(encoding="utf-8")
 
 
+def test_packages_of_gpus_precision_and_random_numbers_have_a_page(modules, tmp_path):
+    _, reference = modules
+    reference.write_api(tmp_path)
+    shown = {page: (tmp_path / f"{page}.md").read_text("utf-8") for page in reference.API}
+    assert "::: tinygrad_llm.cuda.queries" in shown["cuda"] and "memory_stats" in shown["cuda"]
+    assert "members: [GradScaler]" in shown["amp"] and "functions.md" in shown["amp"]
+    assert "fork_rng" in shown["random"] and "::: tinygrad_llm.random.generator" in shown["random"]
+    assert "random.normal" not in shown["random"]  # how the numbers are made: not a name to use
+    import differences
+
+    listed = differences.entries()
+    for path in ("cuda.manual_seed", "amp.GradScaler", "random.get_rng_state",
+                 "random.generator.Generator", "functions.autocast.autocast"):  # fmt: skip
+        assert listed[f"tinygrad_llm.{path}"], path
+
+
 def has_entry(path, pages):
     """Whether one of these pages of the reference shows the object of this path."""
     for text in pages:

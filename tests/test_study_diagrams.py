@@ -10,6 +10,7 @@ import pytest
 from tinygrad_llm import study
 from tinygrad_llm.study.explain.diagrams import drawn_op
 from tinygrad_llm.study.explain.names import catalogue, lookup
+from tinygrad_llm.study.explain.scene import drawn_example
 
 SVG = "{http://www.w3.org/2000/svg}"
 # An op, one with several outputs, one without a gradient; a layer, a loss; the others.
@@ -47,9 +48,24 @@ def test_an_arrow_upwards_for_each_input_that_wants_a_gradient(name):
     assert {a.edge.name for a in step.leaving} <= set(texts)
 
 
+def test_no_line_crosses_the_name_of_a_box():
+    drawing = drawn_example("Llama")
+    for svg in (drawing.svg(), drawing.diagram()):
+        parts = list(ElementTree.fromstring(svg))
+        heads = [i for i, p in enumerate(parts) if p.get("class") == "head"]
+        lines = [i for i, p in enumerate(parts) if (p.get("class") or "").startswith("edge")]
+        assert len(heads) > 3 and min(heads) > max(lines)  # what is later lies on top
+        assert ".head { fill: var(--soft); stroke: var(--box)" in svg
+
+
 def test_your_own_op_with_your_own_inputs():
     page = study.explain(lookup("add"), np.array([1.0, 2.0]), 3.0).html()
     assert "Its graph, forward and backward" in page
+
+
+def test_a_cache_has_no_graph_to_go_back_through():
+    page = study.explain("LatentCache").html()
+    assert "What goes in, and what comes out" in page and "forward and backward</h2>" not in page
 
 
 def test_links_stand_at_the_top():

@@ -24,7 +24,8 @@ pytestmark = [
 ALWAYS = (
     "index", "reference/ops", "explain/index", "course/index", "guide/find", "ja/index",
     "all-pages", "play/training", "play/masks", "examples/index", "guide/lora-csv", "api/optim",
-    "explain/steps/AdamW", "explain/steps/WarmupCosineLR", "course/map",
+    "explain/steps/AdamW", "explain/steps/WarmupCosineLR", "explain/steps/all_reduce",
+    "explain/steps/AttentionCache", "course/map", "api/cuda",
 )  # fmt: skip
 
 
@@ -84,6 +85,7 @@ def test_signatures_have_the_types_of_the_source():
         ("逆伝播とは", "ja/course/00_backprop"),
         ("トークン化", "ja/course/"),
         ("しくみ", "ja/index"),
+        ("チューニング", "ja/course/A_lora"),  # within ファインチューニング
     ],
 )
 def test_search_finds_it_without_a_server(browsers, query, page):
@@ -101,6 +103,17 @@ def test_search_finds_it_without_a_server(browsers, query, page):
         time.sleep(0.2)
         waited += 0.2
     assert any(page in address for address in addresses[:10]), addresses
+
+
+def test_the_map_of_the_course_opens_where_its_path_begins(browsers):
+    browser = browsers(NARROW)
+    browser.get((SITE / "course" / "map.html").as_uri())
+    time.sleep(0.5)
+    left, inner, outer = browser.execute_script(
+        "const m = document.querySelector('.map');"
+        "return [m.scrollLeft, m.scrollWidth, m.clientWidth]"
+    )
+    assert inner > outer and abs(left - (inner - outer) / 2) < 2
 
 
 def test_the_index_leads_to_every_page():

@@ -12,6 +12,7 @@ from .conftest import NARROW, WIDE
 from .test_draw_page import cells, press, text
 
 DESCENTS = ("AdamW", "SGDScheduleFree", "OneCycleLR")
+REPLAYS = ("all_gather", "ring_attention", "StreamingCache")
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def pages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("training")
     training = study.draw_training(steps=3, file=folder / "training.html")
     masks = study.draw_masks(file=folder / "masks.html")
-    for name in DESCENTS:
+    for name in DESCENTS + REPLAYS:
         drawn_example(name).html(folder / f"{name}.html")
     return folder, training, masks
 
@@ -84,6 +85,38 @@ def test_down_a_valley_by_the_keyboard(browsers, pages, name):
     assert not [e for e in browser.get_log("browser") if e["level"] in ("SEVERE", "WARNING")]
 
 
+@pytest.mark.parametrize("name", REPLAYS)
+def test_moment_by_moment_by_the_keyboard(browsers, pages, name):
+    from selenium.webdriver.common.keys import Keys
+
+    browser = opened(browsers(WIDE), pages[0] / f"{name}.html")
+    steps = drawn_example(name).steps
+    for i, moment in enumerate(steps):
+        assert text(browser, "#where") == f"step {i + 1} of {len(steps)}"
+        assert text(browser, "#phases li.now") == moment.phase
+        assert moment.title in text(browser, "#now h2")
+        held = [h for every in moment.places.values() for h in every]
+        arrays = np.concatenate([np.asarray(h.array, np.float64).reshape(-1) for h in held])
+        shown = browser.execute_script(
+            "return [...document.querySelectorAll('#places td')].map(c => Number(c.textContent))"
+        )
+        np.testing.assert_allclose(shown, arrays, rtol=1e-3, atol=1e-9)
+        rows = browser.execute_script(
+            "return [...document.querySelectorAll('#places th')].map(cell => cell.textContent)"
+        )
+        assert rows == [row for h in held for row in h.rows]
+        colours = browser.execute_script(
+            "return [...document.querySelectorAll('#places td[title]')].map(cell => cell.title)"
+        )
+        assert len(colours) == sum(h.array.size for h in held if h.origins is not None)
+        assert name != "all_gather" or "from rank 1" in colours
+        press(browser, Keys.ARROW_RIGHT)
+    assert text(browser, "#where") == f"step {len(steps)} of {len(steps)}"
+    press(browser, Keys.HOME)
+    assert text(browser, "#where") == f"step 1 of {len(steps)}"
+    assert not [e for e in browser.get_log("browser") if e["level"] in ("SEVERE", "WARNING")]
+
+
 def test_nothing_moves_by_itself_if_the_reader_wants_that(browsers, pages):
     browser = browsers(WIDE)
     for wish, hidden in (("reduce", True), ("no-preference", False)):
@@ -105,13 +138,13 @@ def test_masks_by_the_keyboard(browsers, pages):
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["laptop", "phone"])
-@pytest.mark.parametrize("name", ["training", "masks", *DESCENTS])
+@pytest.mark.parametrize("name", ["training", "masks", *DESCENTS, *REPLAYS])
 def test_they_fit_and_have_numbers_at_the_axes(browsers, pages, name, size):
     browser = opened(browsers(size), pages[0] / f"{name}.html")
     widths = "return [document.documentElement.scrollWidth, innerWidth]"
     width, window = browser.execute_script(widths)
     assert width <= window
-    if name != "masks":
+    if name not in ("masks", *REPLAYS):
         labels = browser.execute_script(
             "return [...document.querySelectorAll('#losses text')].map(t => t.textContent)"
         )

@@ -72,7 +72,7 @@ class RingAttention(Op, listed=False):
     Backward, with g_r = ∂L/∂y_r, d_r = Σ g_r·y_r over a row, p = exp(s − l) with the l of all keys:
         ∂L/∂v_b = Σ_r pᵀ·g_r                 (every rank has used v_b)
         ∂L/∂s = p·(g_r·v_bᵀ − d_r)
-        ∂L/∂q_r = Σ_b ∂L/∂s·k_b·scale        ∂L/∂k_b = Σ_r ∂L/∂sᵀ·q_r·scale
+        ∂L/∂q_r = Σ_b ∂L/∂s·k_b·scale        ∂L/∂k_b = Σ_r (∂L/∂s)ᵀ·q_r·scale
     Each product is that of ScaledDotProductAttention for one pair of chunks, with l and y of all
     keys in the place of the chunk's. In a second turn round the ring the gradients of k_b and v_b
     travel behind k_b and v_b, each rank adds its part, and after R steps they are where they

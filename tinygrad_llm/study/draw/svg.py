@@ -29,6 +29,8 @@ svg { font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace;
 .leaf, .parameter { stroke: var(--leaf); } .edge { fill: none; stroke: var(--line);
   stroke-width: 1.4; } .tip { fill: var(--line); }
 .edge.back { stroke: var(--grad); } .tip.back { fill: var(--grad); }
+.head { fill: var(--soft); stroke: var(--box); stroke-width: 6; stroke-linejoin: round;
+  paint-order: stroke; }
 """
 
 
@@ -56,8 +58,8 @@ def svg(
     width, height = _size(whole, folded, lines, sizes)
     at: dict[int, Placed] = {}
     _place(whole, 0.0, 0.0, folded, sizes, at)
-    parts: list[str] = []
-    parts += _boxes(whole, folded, at)
+    boxes = _boxes(whole, folded)
+    parts = [_frame(at[id(box)]) for box in boxes]
     passed = {id(arrival.edge) for step in steps for arrival in step.leaving} if back else set()
     ends: dict[Any, tuple[Placed, Placed, bool]] = {}
     for e in graph.edges:
@@ -68,6 +70,7 @@ def svg(
     lanes: list[float] = []
     for start, end, both in ends.values():
         parts.append(_edge(start, end, at, lanes, both))
+    parts += [_head(box, at[id(box)], box.id in folded) for box in boxes]  # no line crosses them
     for node in graph.nodes:
         if _visible(node, folded) is node:
             parts += _node(node, lines[id(node)], at[id(node)])
@@ -178,23 +181,28 @@ def _visible(node: Node, folded: set[int]) -> Node | Box:
     return visible
 
 
-def _boxes(box: Box, folded: set[int], at: dict[int, Placed]) -> list[str]:
-    parts = []
-    if box.parent is not None:
-        p = at[id(box)]
-        closed = box.id in folded
-        parts.append(
-            f'<rect class="box" x="{p.x:.1f}" y="{p.y:.1f}" width="{p.width:.1f}" '
-            f'height="{p.height:.1f}" rx="8"/>'
-            f'<text class="soft" x="{p.x + 10:.1f}" y="{p.y + (21 if closed else 17):.1f}">'
-            f"{escape(_heading(box))}</text>"
-        )
-        if closed:
-            return parts
-    for item in box.items:
-        if isinstance(item, Box):
-            parts += _boxes(item, folded, at)
-    return parts
+def _boxes(box: Box, folded: set[int]) -> list[Box]:
+    """The boxes that are visible in one, and itself unless it is the whole drawing."""
+    shown = [] if box.parent is None else [box]
+    if box.id not in folded:
+        for item in box.items:
+            if isinstance(item, Box):
+                shown += _boxes(item, folded)
+    return shown
+
+
+def _frame(p: Placed) -> str:
+    return (
+        f'<rect class="box" x="{p.x:.1f}" y="{p.y:.1f}" width="{p.width:.1f}" '
+        f'height="{p.height:.1f}" rx="8"/>'
+    )
+
+
+def _head(box: Box, p: Placed, closed: bool) -> str:
+    return (
+        f'<text class="head" x="{p.x + 10:.1f}" y="{p.y + (21 if closed else 17):.1f}">'
+        f"{escape(_heading(box))}</text>"
+    )
 
 
 def _edge(a: Placed, b: Placed, at: dict[int, Placed], lanes: list[float], both: bool) -> str:

@@ -18,8 +18,11 @@ from ..common.source import input_name
 from ..draw.descent import Descent
 from ..draw.drawing import Drawing, draw
 from ..draw.graph import Box, Edge, Graph, Node
+from ..draw.replay import Replay
 from ..draw.steps import Arrival, Step
 from ..draw.svg import svg
+from .cache_steps import MEMORIES, memory_steps
+from .collective_steps import collective_steps
 from .descents import drawn_descent
 from .op import as_tensors, call
 from .scene import drawn_example
@@ -61,16 +64,21 @@ def diagram_of(
 
 def drawing_of(
     data: dict[str, Any], kind: type, inputs: Sequence[Any] | None = None, **options: Any
-) -> Drawing | Descent | None:
-    """What can be stepped through; None for a cache and a collective.
+) -> Drawing | Descent | Replay | None:
+    """What can be stepped through; None for a layer without an example.
 
-    Of an op's or a layer's example it is the graph, of an optimizer or a schedule its descent.
+    Of an op's or a layer's example it is the graph, of an optimizer or a schedule its descent, of a
+    collective what each rank holds, of a cache what is stored token by token.
     """
     if data["kind"] == "op":
         return drawn_op(kind, inputs, **options)
-    if data["kind"] == "layer" and data["example"] is not None and data["example"]["ops"]:
-        return drawn_example(data["name"])
-    return drawn_descent(kind) if data["kind"] in ("optimizer", "schedule") else None
+    if data["kind"] == "collective":
+        return collective_steps(data)
+    if kind in MEMORIES:
+        return memory_steps(kind)
+    if data["kind"] == "layer":
+        return None if data["example"] is None else drawn_example(data["name"])
+    return drawn_descent(kind)
 
 
 def drawn_op(op: type[Op], inputs: Sequence[Any] | None = None, **options: Any) -> Drawing:

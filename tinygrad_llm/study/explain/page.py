@@ -35,7 +35,7 @@ def page(
         f'<p class="soft mono">{escape(data["file"])}</p>',
     ]
     if diagram[0]:  # a picture before the formulas
-        parts.append(_figure(FIGURES.get(data["kind"], FIGURE), *diagram))
+        parts.append(_figure(_heading(data), *diagram))
     for section in sections(data):
         parts.append(f"<section>\n<h2>{escape(section.title)}</h2>")
         parts += [_shown(part) for part in section.parts]
@@ -45,9 +45,16 @@ def page(
     return whole(title, body, styles=("explain.css",), scripts=("formulas.js",))
 
 
+def _heading(data: dict[str, Any]) -> str:
+    if data["kind"] == "layer" and not data["example"]["gradients"]:
+        return "What goes in, and what comes out"
+    return FIGURES.get(data["kind"], FIGURE)
+
+
 def _figure(title: str, svg: str, words: str) -> str:
     """A section with the diagram, which scrolls in its own box where the page is narrow."""
     svg = re.sub(r' xmlns="[^"]*"', "", svg, count=1)  # within HTML no address is needed
+    svg = re.sub(r' width="(\d+)"', r' width="\1" style="--width: \1px"', svg, count=1)
     return (
         f'<section>\n<h2>{escape(title)}</h2>\n<p class="soft">{escape(words)}</p>'
         f'<div class="diagram" tabindex="0">{svg}</div></section>'
