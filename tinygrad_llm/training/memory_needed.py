@@ -8,14 +8,11 @@ token, as measured for each family (tests/test_memory_needed.py measures real st
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 from ..arrays.parallel import free_memory, machine_memory
 from ..backends import loops
 from .options import OptionError
-
-if TYPE_CHECKING:
-    from .presets import PretrainOptions
 
 __all__ = ["check_memory", "kept_per_token", "state_bytes"]
 
@@ -48,9 +45,10 @@ _PROGRAM = 200 << 20  # bytes of Python, NumPy, Numba and the texts, about
 _FAR = 10_000  # how far below the largest batch that fits one that divides it is looked for
 
 
-def check_memory(o: PretrainOptions) -> None:
+def check_memory(o: Any) -> None:
     """Whether a step fits the memory that this machine has free; not for a model on a GPU.
 
+    o: of pretrain, PretrainOptions
     Raises: OptionError that says what does not fit, and what to take instead.
     """
     free = None if o.device.startswith("cuda") else free_memory()
@@ -74,7 +72,7 @@ def check_memory(o: PretrainOptions) -> None:
     )
 
 
-def _smaller(o: PretrainOptions, free: int, window: int) -> str:
+def _smaller(o: Any, free: int, window: int) -> str:
     """What fits instead: a smaller batch, more of them in a step; or gradient checkpointing.
 
     free: bytes for what is kept; window: bytes of one
@@ -91,7 +89,7 @@ def _smaller(o: PretrainOptions, free: int, window: int) -> str:
     return ", or ".join(ways) or "a shorter `context_length`, or fewer `n_layers`"
 
 
-def kept_per_token(o: PretrainOptions, checkpointing: bool, compiled: bool | None = None) -> int:
+def kept_per_token(o: Any, checkpointing: bool, compiled: bool | None = None) -> int:
     """Bytes that a step holds of each token of a batch.
 
     checkpointing: layers keep their input alone, and one at a time what it keeps otherwise;
@@ -111,7 +109,7 @@ def kept_per_token(o: PretrainOptions, checkpointing: bool, compiled: bool | Non
     return math.ceil((layer * o.n_layers + _OUTSIDE) * o.emb_dim)
 
 
-def state_bytes(o: PretrainOptions) -> int:
+def state_bytes(o: Any) -> int:
     """About how many bytes weights, gradients, optimizer and average take in training."""
     from ..models.optimizer_numbers import KEPT
 
