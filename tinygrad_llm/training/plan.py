@@ -216,7 +216,7 @@ class _Steps:
         return self.taken[-1]
 
     def step(self, number: int) -> float:
-        """Makes a step, in turn that of the largest batches and of those that follow in `order`,
+        """Makes a step with the batches at a place of `order`, from the first again after the last,
         or with the next batches; returns its seconds, with those of making the batches if slow.
         """
         began = time.perf_counter()
@@ -267,7 +267,7 @@ def spread(costs: list[float]) -> list[int]:
 
 def _interpolated(costs: list[float], places: list[int], times: list[float]) -> list[float]:
     """The seconds of steps of all these costs, from those of the steps that were timed: the steps
-    at `places` in turn, from the first again after the last.
+    at `places` one after the other, from the first again after the last.
     """
     at: dict[float, list[float]] = {}
     for i, seconds in enumerate(times):
