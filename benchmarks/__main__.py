@@ -46,6 +46,7 @@ COMMANDS = {
     "rewards": ("rewards", "PPO, GRPO, RLOO and REINFORCE on the 81 sums, three seeds each"),
     "serve": ("serve", "a server under load: 32 clients against one, kill -9"),
     "prepare": ("prepare", "MB/s of each stage of a corpus's preparation, and a whole run"),
+    "prepare-kills": ("prepare_kills", "a preparation with 1 and 2 processes, and killed 20 times"),
     "tokenizer": ("tokenizer", "training and encoding against the textbook loop and tiktoken"),
     "tokenizers": ("three_tokenizers", "BPE, WordPiece and Unigram; BPE in six programs"),
 }

@@ -19,7 +19,7 @@ from mutations import NASTY
 from tinygrad_llm.cli import main
 from tinygrad_llm.finetune.options import ClassifyOptions, DPOOptions, InstructOptions
 from tinygrad_llm.finetune.tagging.options import NerOptions
-from tinygrad_llm.training import presets
+from tinygrad_llm.training import memory_needed
 from tinygrad_llm.training.options import OptionError, TrainingOptions, from_keywords
 from tinygrad_llm.training.presets import PretrainOptions
 
@@ -140,7 +140,7 @@ def test_options_of_a_training(name, count, made, monkeypatch, capsys, tmp_path)
     known = kind.declared()
     small = {k: v for k, v in SMALL.items() if k in known}
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(presets, "machine_memory", lambda: MEMORY)
+    monkeypatch.setattr(memory_needed, "free_memory", lambda: MEMORY)
     for seed in range(count):
         rng = random.Random(seed)
         values = {known[k].flag: str(v) for k, v in small.items()} | {"--steps": "3"}

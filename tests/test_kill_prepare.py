@@ -86,3 +86,14 @@ def kill_and_compare(tmp_path, kills, seed):
 @pytest.mark.parametrize("kills", [pytest.param(4, marks=pytest.mark.ci), 20])
 def test_killed_at_random_moments(tmp_path, kills):
     kill_and_compare(tmp_path, kills, seed=random.randrange(10**6))
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_kills(tmp_path, capsys):
+    from benchmarks.prepare_kills import main
+
+    for i in range(30):
+        (tmp_path / f"{i:03}.txt").write_text(text_of(i % 25, 400))
+    result = main([str(tmp_path), "--kills", "3", "--longest", "2", "--tokenizer", "char"])
+    assert result["kills"] == 3 and result["same"] == [True, True] and len(result["files"]) >= 5
+    assert "after 3 kills" in capsys.readouterr().out

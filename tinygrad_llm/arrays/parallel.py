@@ -43,8 +43,9 @@ __all__ = [
     "MEMORY_BYTES",
     "along",
     "core_count",
-    "machine_memory",
     "each",
+    "free_memory",
+    "machine_memory",
     "on_every_core",
     "over_blocks",
     "over_elements",
@@ -74,6 +75,18 @@ def machine_memory() -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return None
+
+
+def free_memory() -> int | None:
+    """The bytes of memory that programs can still get, swap included, as Linux counts them; all of
+    machine_memory() where the system does not say.
+    """
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            rows = dict(line.split(":", 1) for line in file)
+        return sum(int(rows[name].split()[0]) * 1024 for name in ("MemAvailable", "SwapFree"))
+    except (OSError, ValueError, KeyError, IndexError):
+        return machine_memory()
 
 
 def core_count() -> int:

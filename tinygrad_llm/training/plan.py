@@ -162,60 +162,95 @@ def measure(
     then the smallest and some between, and the result is the mean of all, interpolated. Of a step
     that accumulates many batches the first few stand for all.
     """
-    few = min(setup.accumulation, _FEW_BATCHES)
-    share = setup.accumulation / few
-    ranks = setup.ranks
-    slow = getattr(setup.stream.batches, "slow_batches", False)  # their making is a part of a step
-    looked_at = flops is not None and not slow
-    taken: list[list[Any]] = []  # the batches of each step
-
-    def take() -> list[Any]:
-        taken.append([setup.stream.next() for _ in range(few)])
-        return taken[-1]
-
-    def step(batches: list[Any] | None = None) -> float:
-        began = time.perf_counter()
-        if batches is None:
-            batches = take()
-            began = began if slow else time.perf_counter()
-        setup.update(batches)
-        return (time.perf_counter() - began) * share
-
+    ranks, steps = setup.ranks, _Steps(setup, flops)
     with ranks.kept_random(), restored_afterwards(setup):
         for group in setup.optimizer.param_groups:
             group["lr"] = 0.0  # a step takes as long, and cannot run away
         setup.model.train()
-        ahead = [take() for _ in range(max(2, _STEPS_AHEAD // few))] if looked_at else [None]
-        costs = [_cost(batches or [], flops) for batches in ahead]
-        order = spread(costs)
-        where = device_of(setup.model)
-        on_gpu = where is not None and where.type == "cuda"
-        largest = partial(step, ahead[order[0]])
-        first, peak = _traced_on_gpu(largest, where) if on_gpu else _traced(largest)
-        times: list[float] = []
-        while len(times) < repeats and (
-            len(times) < min(2, len(set(costs)))
-            or ranks.same(first + sum(times) + times[-1] < patience)
-        ):
-            times.append(step(ahead[order[len(times) % len(order)]]))
-        counts = [(sum(map(setup.count, b)), sum(map(setup.own_targets, b))) for b in taken]
-    tokens, own_tokens = (statistics.fmean(each) * share for each in zip(*counts, strict=True))
-    sizes = costs if looked_at else [_cost(batches, flops) for batches in taken]
-    if looked_at:
-        seconds = statistics.fmean(_interpolated(costs, order, times))
-    else:
-        alike = len(set(sizes)) == 1 and len(set(counts)) == 1
-        seconds = statistics.median(times) if alike else statistics.fmean(times)
+        steps.look_ahead()
+        peak, times = _traced_and_timed(steps, repeats, patience)
+        counts = [(sum(map(setup.count, b)), sum(map(setup.own_targets, b))) for b in steps.taken]
+    tokens, own_tokens = (statistics.fmean(e) * steps.share for e in zip(*counts, strict=True))
+    sizes = steps.costs if steps.looked_at else [_cost(b, flops) for b in steps.taken]
+    alike = len(set(sizes)) == 1 and len(set(counts)) == 1
     weights = sum(p.nbytes for p in setup.model.parameters())
     one = OneRank(round(own_tokens), max(0, peak), weights, sent_bytes(setup))
     return Measured(
-        ranks.same(seconds),
+        ranks.same(steps.seconds(times, alike)),
         round(tokens),
         max(0, peak),
-        None if flops is None else statistics.fmean(sizes) * share,
+        None if flops is None else statistics.fmean(sizes) * steps.share,
         _peak(setup.model),
         tuple(OneRank(*each) for each in ranks.everyones(list(one))) if ranks.several else (),
     )
+
+
+class _Steps:
+    """The steps that are measured: the batches that they take, and how long each lasts.
+
+    share: the batches of a step for each of the first few that are measured. taken: the batches of
+    each step. looked_at: whether those of the next steps are drawn before the first of them is
+    made; then `costs` are theirs, and `order` the places of those to measure, the largest first.
+    """
+
+    def __init__(self, setup: Setup, flops: Callable[[Any], float] | None) -> None:
+        self.setup, self.flops = setup, flops
+        self.few = min(setup.accumulation, _FEW_BATCHES)
+        self.share = setup.accumulation / self.few
+        self.slow = getattr(setup.stream.batches, "slow_batches", False)  # a part of a step
+        self.looked_at = flops is not None and not self.slow
+        self.taken: list[list[Any]] = []
+        self.costs, self.order = [0.0], [0]
+
+    def look_ahead(self) -> None:
+        """Draws the batches of the next steps, if they are looked at."""
+        if self.looked_at:
+            for _ in range(max(2, _STEPS_AHEAD // self.few)):
+                self.take()
+            self.costs = [_cost(batches, self.flops) for batches in self.taken]
+            self.order = spread(self.costs)
+
+    def take(self) -> list[Any]:
+        """The batches of one more step."""
+        self.taken.append([self.setup.stream.next() for _ in range(self.few)])
+        return self.taken[-1]
+
+    def step(self, number: int) -> float:
+        """Makes a step with the batches at a place of `order`, from the first again after the last,
+        or with the next batches; returns its seconds, with those of making the batches if slow.
+        """
+        began = time.perf_counter()
+        if self.looked_at:
+            batches = self.taken[self.order[number % len(self.order)]]
+        else:
+            batches = self.take()
+        began = began if self.slow else time.perf_counter()
+        self.setup.update(batches)
+        return (time.perf_counter() - began) * self.share
+
+    def seconds(self, times: list[float], alike: bool) -> float:
+        """Of a step on average, from those that were timed; alike: whether all are equally big."""
+        if self.looked_at:
+            return statistics.fmean(_interpolated(self.costs, self.order, times))
+        return statistics.median(times) if alike else statistics.fmean(times)
+
+
+def _traced_and_timed(steps: _Steps, repeats: int, patience: float) -> tuple[int, list[float]]:
+    """(the most bytes beyond those before, of the first step; the seconds of each one after it).
+
+    At least two where batches differ in size, and otherwise as many as `patience` allows.
+    """
+    where = device_of(steps.setup.model)
+    on_gpu = where is not None and where.type == "cuda"
+    largest = partial(steps.step, 0)
+    first, peak = _traced_on_gpu(largest, where) if on_gpu else _traced(largest)
+    times: list[float] = []
+    least = min(2, len(set(steps.costs)))
+    while len(times) < repeats and (
+        len(times) < least or steps.setup.ranks.same(first + sum(times) + times[-1] < patience)
+    ):
+        times.append(steps.step(len(times)))
+    return peak, times
 
 
 def _cost(batches: list[Any], flops: Callable[[Any], float] | None) -> float:
@@ -232,7 +267,7 @@ def spread(costs: list[float]) -> list[int]:
 
 def _interpolated(costs: list[float], places: list[int], times: list[float]) -> list[float]:
     """The seconds of steps of all these costs, from those of the steps that were timed: the steps
-    at `places` in turn, from the first again after the last.
+    at `places` one after the other, from the first again after the last.
     """
     at: dict[float, list[float]] = {}
     for i, seconds in enumerate(times):

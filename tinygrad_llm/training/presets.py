@@ -10,9 +10,9 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..arrays.parallel import machine_memory
 from ..data.shard_batches import PACKINGS
 from .devices import MachineOptions
+from .memory_needed import check_memory
 from .options import (
     AT_LEAST_1,
     FRACTION,
@@ -181,35 +181,8 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
                 f"`n_heads` {self.n_heads} does not divide `emb_dim` {self.emb_dim}: each head "
                 f"takes an equal share of the channels; {best} heads are possible"
             )
-        C, memory = self.emb_dim, machine_memory()
-        state = self._state_bytes()
-        if not self.device.startswith("cuda") and memory is not None and state > memory:
-            raise OptionError(
-                f"`emb_dim` {C} and `n_layers` {self.n_layers} make a model whose weights, "
-                f"gradients and moments take {state >> 30:,} GiB in training, and this machine "
-                f"has {memory >> 30:,} GiB"
-            )
-        layers = 1 if self.gradient_checkpointing else self.n_layers
-        kept = 56 * C * layers * self.batch_size * self.context_length  # for backward
-        if not self.device.startswith("cuda") and memory is not None and kept > memory:
-            raise OptionError(
-                f"`batch_size` {self.batch_size} windows of `context_length` {self.context_length} "
-                f"take {kept >> 30:,} GiB for the backward pass, and this machine has "
-                f"{memory >> 30:,} GiB"
-            )
+        check_memory(self)
         model_config(self, self.vocab_size)
-
-    def _state_bytes(self) -> int:
-        """About how many bytes weights, gradients, optimizer and average take in training."""
-        from ..models.optimizer_numbers import KEPT
-
-        C = self.emb_dim
-        squares = 4 + 12 * self.n_experts if self.feed_forward == "moe" else 12
-        hidden = squares * self.n_layers * C * C
-        n = (self.vocab_size + self.context_length) * C + hidden
-        of_hidden, of_others = KEPT[self.optimizer]
-        kept = n * of_others + hidden * (of_hidden - of_others)
-        return 4 * (2 * n + kept + (n if self.ema is not None else 0))
 
     def _check_average(self) -> None:
         """Raises: OptionError for an average, a noise scale or µP that does not fit the others."""

@@ -103,8 +103,10 @@ class Preparation:
                     f"{' and '.join(name.replace('_', ' ') for name in changed)}; continue with "
                     "those, take another folder, or delete it"
                 )
-        elif any(not path.name.startswith(".") for path in self.out.iterdir()
-                 if path.name != "work" or any(path.iterdir())):  # fmt: skip
+        elif any(
+            path.name != "work" or any(map(_shown, path.iterdir()))
+            for path in filter(_shown, self.out.iterdir())
+        ):  # hidden ones are the lock, and what a kill left of units.json
             raise ValueError(f"`out`: {self.out} is not empty; take a new folder")
 
     def run(self, processes: int = 1, progress: Progress = lambda name, done, of: None) -> dict:
@@ -220,3 +222,7 @@ class Preparation:
             raise ValueError(f"{path} should be a list of objects with name and licence")
         names = ("name", "licence", "description")
         return [{name: str(row.get(name, "")) for name in names} for row in rows]
+
+
+def _shown(path: Path) -> bool:
+    return not path.name.startswith(".")
