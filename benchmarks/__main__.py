@@ -1,6 +1,6 @@
 """python -m benchmarks COMMAND: each prints what it measured, on which machine, and the ratio.
 
-Every command takes --json FILE, --picture FILE and --beside-load N (see common.py).
+Every command takes --json FILE, --picture FILE, --beside-load N and --isa avx2 (see common.py).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import importlib
 import os
 import sys
 
-from . import common
+from . import common, machine
 
 COMMANDS = {
     "train-step": ("train_step", "a GPT's training step against PyTorch eager"),
@@ -57,8 +57,9 @@ def main() -> None:
         print("usage: python -m benchmarks COMMAND [options]\n")
         for name, (_, text) in COMMANDS.items():
             print(f"  {name:18} {text}")
-        print("\neach: --json FILE, --picture FILE, --beside-load N; --help lists the rest")
+        print("\neach: --json FILE, --picture FILE, --beside-load N, --isa avx2; and see --help")
         raise SystemExit(0 if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help") else 2)
+    machine.hold_to_isa(common.options().parse_known_args(sys.argv[2:])[0].isa)
     module = importlib.import_module(f".{COMMANDS[sys.argv[1]][0]}", __package__)
     common.run(sys.argv[1], module.main, sys.argv[2:])
 

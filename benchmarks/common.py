@@ -27,6 +27,10 @@ def options() -> argparse.ArgumentParser:
         "--beside-load", dest="busy_processes", metavar="N", type=whole_number(0), default=0,
         help="measure again while N processes keep a core busy each",
     )  # fmt: skip
+    group.add_argument(
+        "--isa", choices=["avx2"],
+        help="hold every library of both sides to this instruction set, on a processor with more",
+    )  # fmt: skip
     return parser
 
 

@@ -14,6 +14,26 @@ from typing import Any
 # the first two force a kernel and a block size; with the third every import compiles its files
 SLOWING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "PYTHONDONTWRITEBYTECODE")
 
+# What holds each library to AVX2: NumPy, OpenBLAS, Numba, PyTorch, and its MKL and oneDNN
+AVX2 = {
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL "
+    "AVX512_ICL AVX512_SPR",  # NumPy 2.4's names, and those before
+    "OPENBLAS_CORETYPE": "Haswell",
+    "NUMBA_CPU_NAME": "haswell",
+    "NUMBA_CPU_FEATURES": "+avx2,+fma",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+}
+_held: dict[str, str] = {}  # variables of the instruction set that --isa names
+
+
+def hold_to_isa(isa: str | None) -> None:
+    """Hold this process, before it imports NumPy, and those it starts to an instruction set."""
+    if isa == "avx2":
+        _held.update(AVX2)
+        os.environ.update(AVX2)
+
 
 def clean_environment(threads: int | None = None) -> dict[str, str]:
     """The environment for a benchmark's processes: without what slows it."""
@@ -22,7 +42,7 @@ def clean_environment(threads: int | None = None) -> dict[str, str]:
     if threads:
         for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
             env[name] = str(threads)
-    return env
+    return env | _held
 
 
 def hold_to(threads: int) -> None:
@@ -107,6 +127,7 @@ def describe() -> str:
         f"{name}, {os.cpu_count()} cores; NumPy {numpy.__version__}, {b['library']} "
         f"{b.get('version', '')} {b.get('kernel', '')}, {b.get('threads', '?')} threads; "
         f"Python {platform.python_version()}"
+        f"{'; held to AVX2' if AVX2.items() <= os.environ.items() else ''}"
     )
 
 

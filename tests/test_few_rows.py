@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -141,11 +144,35 @@ def code_of(options):
 
 
 def test_loops_use_the_widest_registers(loops):
-    binding = importlib.import_module("llvmlite.binding")
-    if not binding.get_host_cpu_features().get(wide.SINCE):
+    if not wide.has(wide.SINCE):
         assert wide.options() == {}
         pytest.skip("a processor without AVX-512, or an early one")
     assert "zmm" in code_of(wide.options())
+
+
+OF_HASWELL = """
+import numpy as np
+from tinygrad_llm.ops.loops import compiling, wide
+from tinygrad_llm.ops.loops.lanes import low_entry, put
+
+assert compiling.missing() is None and wide.has("avx2") and wide.options() == {}
+
+@compiling.kernel
+def entries(out, codes, table, start, stop):
+    put(out, 0, low_entry(codes, 0, table))
+
+codes, table = np.arange(32, dtype="uint8"), np.linspace(-1, 1, 16, dtype="float32")
+out = np.empty(32, "float32")
+entries(out, codes.ctypes.data, table.ctypes.data, 0, 1)
+np.testing.assert_array_equal(out, table[codes % 16])
+"""
+
+
+def test_loops_for_a_processor_without_avx_512(loops):
+    """NUMBA_CPU_FEATURES describes another processor: no instruction of this one is used."""
+    env = {**os.environ, "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma"}
+    done = subprocess.run([sys.executable, "-c", OF_HASWELL], env=env, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
 
 
 def test_another_numba_compiles_as_it_does(loops, monkeypatch):

@@ -29,6 +29,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from . import wide
 from .compiling import Helper
 
 __all__ = [
@@ -53,8 +54,7 @@ class _Words:
         self.number = self.ir.DoubleType() if char == "d" else self.ir.FloatType()
         self.kind = self.types.float64 if char == "d" else self.types.float32
         self.array = self.types.Array(self.kind, 1, "C")
-        features = importlib.import_module("llvmlite.binding").get_host_cpu_features()
-        self.has_lookup = LOOKUP and bool(features.get("avx512f"))
+        self.has_lookup = LOOKUP and wide.has("avx512f")
         if char not in _vectors:
             _vectors[char] = _vector_type(char, self.ir.VectorType(self.number, LANES))
         self.vector = _vectors[char]

@@ -12,16 +12,27 @@ import functools
 import importlib
 from typing import Any
 
-__all__ = ["options"]
+__all__ = ["has", "options"]
 
 SINCE = "avx512vbmi2"  # an instruction set that came with Ice Lake
 
 
 @functools.cache
+def has(instructions: str) -> bool:
+    """Whether Numba compiles for a processor with this set of instructions, by LLVM's name.
+
+    That is this machine's processor, unless NUMBA_CPU_FEATURES describes another one.
+    """
+    features = importlib.import_module("numba").config.CPU_FEATURES
+    if features is None:
+        features = importlib.import_module("numba.core.codegen").get_host_cpu_features()
+    return f"+{instructions}" in features.split(",")
+
+
+@functools.cache
 def options() -> dict[str, Any]:
     """njit's options for wide loops: none where the processor or this Numba knows no others."""
-    features = importlib.import_module("llvmlite.binding").get_host_cpu_features()
-    if not features.get(SINCE):
+    if not has(SINCE):
         return {}
     try:
         return {"pipeline_class": _pipeline()}
