@@ -21,6 +21,7 @@ from tinygrad_llm.distributed.launch import command_of
 from tinygrad_llm.distributed.objects import from_bytes, to_bytes
 from tinygrad_llm.distributed.pmi_server import Refused, Server, read_line
 from tinygrad_llm.distributed.rank_start import variables
+from tinygrad_llm.distributed.tensor.parallel.loss import loss_parallel, note_columns
 
 pytestmark = needs_mpi
 CHECKS = (
@@ -313,9 +314,29 @@ def test_what_rank_start_sets():
         variables({})
 
 
-def test_the_command_of_several_machines():
-    command = command_of(["python", "a.py"], 2, ["left", "right"], "mpiexec")
-    assert command[:7] == ["mpiexec", "-hosts", "left,right", "-ppn", "2", "-n", "4"]
+HYDRA = "HYDRA build details:\n    Version:                                 5.0.2"
+OPEN = ["--host", "left:2,right:2", "--bind-to", "none", "-x", "MASTER_ADDR", "-x", "MASTER_PORT"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the mpiexec of this test is a shell script")
+@pytest.mark.parametrize(
+    "version,hosts,words",
+    [
+        (HYDRA, ["left", "right"], ["-hosts", "left,right", "-ppn", "2", "-n", "4"]),
+        ("Intel(R) MPI Library for Linux* OS, Version 2021.17", [], ["-n", "2"]),
+        ("mpiexec (OpenRTE) 4.1.6", ["left", "right"], [*OPEN, "-n", "4"]),
+        ("mpirun (Open MPI) 5.0.11", ["left", "right"], [*OPEN, "-n", "4"]),
+        ("mpirun (Open MPI) 5.0.11", [], ["--host", "localhost:2", "--bind-to", "none", "-n", "2"]),
+    ],
+)
+def test_the_command_for_each_mpiexec(version, hosts, words, tmp_path):
+    """MPICH's and Open MPI's options for machines differ, and Open MPI binds ranks to cores."""
+    mpiexec = tmp_path / "mpiexec"
+    mpiexec.write_text(f"#!/bin/sh\ncat <<'END'\n{version}\nEND\n", encoding="utf-8")
+    mpiexec.chmod(0o755)
+    set_here = {"MASTER_ADDR": "left", "MASTER_PORT": "4", "HOME": "/root"}
+    command = command_of(["python", "a.py"], 2, hosts, str(mpiexec), set_here)
+    assert command[: 1 + len(words)] == [str(mpiexec), *words]
     assert command[-2:] == ["python", "a.py"]
 
 
@@ -354,6 +375,16 @@ def test_the_server_refuses_who_does_not_belong_there():
     assert server._blocks() == "(0,1,1),(1,1,1),(0,1,1)"
     ours.close()
     theirs.close()
+
+
+def test_logits_of_one_rank_have_the_usual_loss():
+    """Also behind an op: nothing is divided among one rank."""
+    logits = torch.randn(3, 5).requires_grad_()
+    noted = note_columns(logits * 1.0, dist.ProcessGroup("gloo"), 5)
+    targets = torch.tensor([1, 4, 0])
+    with loss_parallel():
+        loss = torch.nn.functional.cross_entropy(noted / 2, targets)
+    assert loss.item() == torch.nn.functional.cross_entropy(logits / 2, targets).item()
 
 
 @pytest.mark.parametrize("rank,size", [(2, 2), (5, 3)])
