@@ -397,6 +397,8 @@ def test_what_init_process_group_refuses(monkeypatch):
     for given in ({"backend": "ucx"}, {"init_method": "file:///tmp/x"}, {"store": object()}):
         with pytest.raises(ValueError, match="backend|init_method|store"):
             dist.init_process_group(**{"backend": "gloo", **given}, rank=1, world_size=2)
+    with pytest.raises(ValueError, match="no backend 'nonsense'"):  # also for one process
+        dist.init_process_group("nonsense", rank=0, world_size=1)
     with pytest.raises((ValueError, TypeError), match="timeout"):
         dist.init_process_group("mpi", rank=0, world_size=1, timeout=-1)
     monkeypatch.setenv("WORLD_SIZE", "two")

@@ -138,13 +138,14 @@ def init_process_group(
     if store is not None:
         raise ValueError("init_process_group: a store is not used here; pass init_method")
     number, size = who_am_i(rank, world_size)
+    backend = _known_backend(backend, "init_process_group")
     limit = LIMIT if timeout is None else in_seconds(timeout)
     if device_id is not None and (index := _gpu_index(device_id)) is not None:
         choose_gpu(check_gpu(index))
     if size == 1:
         world = ProcessGroup(backend or "gloo", timeout=limit)
     else:
-        _check_backend(backend, number)
+        _say_what_serves(backend, number)
         over_sockets = _over_sockets(backend)
         connect = _connected_by_sockets if over_sockets else _connected
         transport = connect(number, size, init_method, limit)
@@ -161,15 +162,28 @@ def _gpu_index(device_id: Any) -> int | None:
     return None if place.type == "cpu" else place.index
 
 
-def _check_backend(backend: str | None, rank: int) -> None:
-    """Raises: ValueError for an unknown backend. One rank says that MPI serves another."""
-    names = [part.rpartition(":")[2] for part in (backend or "mpi").lower().split(",")]
-    for name in names:
+def _names_in(backend: str | None) -> list[str]:
+    """The backends in "nccl", or in "cpu:gloo,cuda:nccl"."""
+    return [part.rpartition(":")[2] for part in (backend or "mpi").split(",")]
+
+
+def _known_backend(backend: str | None, who: str) -> str | None:
+    """The backend in small letters.
+
+    Raises: ValueError for an unknown one.
+    """
+    known = None if backend is None else str(backend).lower()
+    for name in _names_in(known):
         if name not in BACKENDS:
             raise ValueError(
-                f"init_process_group: there is no backend {name!r}; the backends are "
-                f"{', '.join(BACKENDS)}"
+                f"{who}: there is no backend {name!r}; the backends are {', '.join(BACKENDS)}"
             )
+    return known
+
+
+def _say_what_serves(backend: str | None, rank: int) -> None:
+    """One rank says that MPI serves a backend with another name."""
+    names = _names_in(backend)
     over_nccl = "nccl" in names and nccl_is_available()
     served = set(names) - ({"mpi", "nccl"} if over_nccl else {"mpi"})
     if rank == 0 and served and "backend" not in _remarks:
@@ -456,13 +470,24 @@ def get_global_rank(group: Any, group_rank: int) -> int:
 
 
 def new_group(
-    ranks: Any = None, timeout: Any = None, backend: str | None = None, **options: Any
-) -> Any:
+    ranks: Any = None, timeout: Any = None, backend: str | None = None, pg_options: Any = None,
+    use_local_synchronization: bool = False, group_desc: str | None = None, device_id: Any = None,
+) -> Any:  # fmt: skip
     """A group of some of the ranks, all if None. Every process calls it, also those outside of it.
 
+    ranks      their numbers among all processes; the group has them in order
+    timeout, backend   as of init_process_group, whose values are taken for None
+    The other options may be given and change nothing, except use_local_synchronization.
     Returns the group, or GroupMember.NON_GROUP_MEMBER for a process that is not in it.
-    Raises: ValueError before init_process_group, and for ranks that do not exist or come twice.
+    Raises: ValueError before init_process_group, for ranks that do not exist or come twice, an
+    unknown backend, and use_local_synchronization, which lets the processes outside not call it.
     """
+    if use_local_synchronization:
+        raise ValueError(
+            "new_group: use_local_synchronization is not offered: every process calls new_group, "
+            "also those outside of the group"
+        )
+    backend = _known_backend(backend, "new_group")
     world = member_group(None, "new_group")
     assert world is not None
     members = list(range(world.size())) if ranks is None else sorted(int(r) for r in ranks)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import traffic
-from .errors import DistBackendError
+from .errors import DistBackendError, DistError
 from .process_group import ProcessGroup
 from .transport import Request, Steps
 
@@ -70,7 +70,8 @@ class Work:
     def test(self) -> bool:
         """Go as far as possible without waiting; whether it has ended, well or with an error.
 
-        Raises: KeyboardInterrupt if the user stops the program here.
+        Raises: KeyboardInterrupt if the user stops the program here, after which the group cannot
+        be used any more.
         """
         if self._ended:
             return True
@@ -84,7 +85,9 @@ class Work:
                 function()
         except BaseException as error:
             self._ended, self._error = True, error
-            if isinstance(error, KeyboardInterrupt):
+            if not (isinstance(error, ValueError) or type(error) is DistError):
+                self._left_in_the_middle(error)
+            if not isinstance(error, Exception):
                 raise
         if self._ended and self.exchange is not None:
             self.exchange.ended = time.perf_counter()
@@ -147,6 +150,12 @@ class Work:
         if lost and not self.test():
             ranks = ", ".join(str(self.group.ranks[rank]) for rank in lost)
             raise self._broken(f"rank {ranks} has ended")
+
+    def _left_in_the_middle(self, error: BaseException) -> None:
+        """This rank alone has an error, and the others go on: the next collectives do not fit."""
+        if not self.group.broken:
+            rank = self.group.ranks[self.group.rank()]
+            self.group.broken = f"rank {rank} left {self.what} in the middle: {error!r}"
 
     def _broken(self, reason: str) -> DistBackendError:
         """The error for a work that will not end, after which the group is not used any more."""
