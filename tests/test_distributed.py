@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from ranks import environment, needs_mpi, on_ranks, run
 import tinygrad_llm as torch
 import tinygrad_llm.distributed as dist
 from tinygrad_llm.cli import main
+from tinygrad_llm.distributed import groups, work
 from tinygrad_llm.distributed.launch import command_of
 from tinygrad_llm.distributed.objects import from_bytes, to_bytes
 from tinygrad_llm.distributed.pmi_server import Refused, Server, read_line
@@ -385,6 +387,59 @@ def test_logits_of_one_rank_have_the_usual_loss():
     with loss_parallel():
         loss = torch.nn.functional.cross_entropy(noted / 2, targets)
     assert loss.item() == torch.nn.functional.cross_entropy(logits / 2, targets).item()
+
+
+class After:
+    """A request that is done after some seconds."""
+
+    def __init__(self, seconds):
+        self.end = time.perf_counter() + seconds
+
+    def done(self):
+        return time.perf_counter() > self.end
+
+
+def test_a_rank_sleeps_less_while_numbers_arrive(monkeypatch):
+    """The first request of a collective is the agreement, for which a rank may wait long."""
+    sleeps, sleep = [[], []], time.sleep
+
+    def steps():
+        yield After(0.2)
+        sleeps.reverse()
+        yield After(0.1)
+
+    def counted(seconds):
+        sleeps[0].append(seconds)
+        sleep(seconds)
+
+    monkeypatch.setattr(work, "BUSY_WHILE_THEY_ARRIVE", 0.01)
+    monkeypatch.setattr(work.time, "sleep", counted)
+    work.Work(dist.ProcessGroup("mpi", alone=True), "sum", steps()).wait()
+    arriving, waiting = sleeps
+    assert max(waiting) > 1e-4 and set(arriving) == {work.SLEEP_WHILE_THEY_ARRIVE}
+
+
+@pytest.mark.parametrize(
+    "here,sharing,cores,in_all,threads,says",
+    [
+        (2, 2, 16, 16, 8, False),  # not bound
+        (2, 1, 1, 16, 1, True),  # Open MPI's default for two ranks
+        (4, 2, 8, 16, 4, False),  # to a socket each
+        (2, 1, 1, 2, 1, False),  # to a core each, and there are no more
+    ],
+)
+def test_how_many_threads_a_rank_has(monkeypatch, here, sharing, cores, in_all, threads, says):
+    chosen = []
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(groups.os, "cpu_count", lambda: in_all)
+    for name, value in (("core_count", cores), ("thread_count", cores)):
+        monkeypatch.setattr(groups, name, lambda value=value: value)
+    monkeypatch.setattr(groups, "set_thread_count", chosen.append)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        groups._share_cores(0, here, sharing)
+    assert chosen == [threads] and bool(said) == says
+    assert all("--bind-to none" in str(warning.message) for warning in said)
 
 
 @pytest.mark.parametrize("rank,size", [(2, 2), (5, 3)])

@@ -217,7 +217,8 @@ def _connected_by_sockets(
         _connection["mesh"] = sockets.connect(rank, size, place.host, place.port, timeout)
         _connection["times"] = 0
         atexit.register(_leave_at_exit)
-        _share_cores(int(os.environ.get("LOCAL_WORLD_SIZE", size)))
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", size))
+        _share_cores(rank, here, here)
     _connection["times"] += 1
     return sockets.SocketTransport(
         _connection["mesh"], range(size), f"world {_connection['times']}"
@@ -244,7 +245,7 @@ def _connected(rank: int, size: int, init_method: str | None, timeout: float) ->
         _connection["watch"] = watch
         here = mpi.wait_until_all_ranks_call_init_process_group(timeout, mpi.ranks_here)
         rendezvous.forget_launcher()
-        _share_cores(here)
+        _share_cores(rank, *here)
     transport = mpi.wait_until_all_ranks_call_init_process_group(
         timeout, lambda: mpi.world(rank, size, _connection["watch"])
     )
@@ -252,18 +253,27 @@ def _connected(rank: int, size: int, init_method: str | None, timeout: float) ->
     return transport
 
 
-def _share_cores(ranks: int) -> None:
-    """Divide the cores among the ranks of this machine, unless the program has set its threads.
+def _share_cores(rank: int, here: int, sharing: int) -> None:
+    """Divide the cores among the ranks that have them, unless the program has set its threads.
 
-    OMP_NUM_THREADS says how many threads each rank has, where it is set.
+    here: the ranks of this machine; sharing: those that may use the same cores as this one, fewer
+    where mpiexec has bound each rank to some. OMP_NUM_THREADS says how many threads each rank has,
+    where it is set. Where a rank has a single core of many, as Open MPI gives each of two, rank 0
+    says how to have more.
     """
-    cores = core_count()
+    cores, in_all = core_count(), os.cpu_count() or 1
+    if rank == 0 and sharing < here and cores == 1 < in_all // here:
+        warnings.warn(
+            f"mpiexec has bound each rank to 1 of {in_all} cores: start the program with "
+            "tinygrad-llm launch, or pass --bind-to none to mpiexec",
+            stacklevel=4,
+        )
     if thread_count() != cores:
         return
     threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # where the library of products cannot be set
-        set_thread_count(int(threads) if threads.isdigit() else max(cores // ranks, 1))
+        set_thread_count(int(threads) if threads.isdigit() else max(cores // sharing, 1))
 
 
 def _leave_all() -> None:
