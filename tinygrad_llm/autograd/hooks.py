@@ -19,8 +19,11 @@ __all__ = [
     "HookHandle",
     "LeafHooks",
     "after_walk",
+    "begin_walk",
     "deliver_retained",
     "end_walk",
+    "give_up_walk",
+    "late_gradients",
     "leaf_hooks",
     "pass_hooks",
     "register_hook",
@@ -30,6 +33,9 @@ __all__ = [
 Hook = Callable[[Any], Any]
 # Called when the walk has ended, with whether it added to .grad; ops of the walk add them here.
 after_walk: list[Callable[[bool], None]] = []
+# Called before that, with what takes gradients of leaves: those that were still on their way when
+# the backward of their op returned, such as sums over ranks; ops of the walk add them here.
+late_gradients: list[Callable[[Callable[[Any, Any, bool], None]], None]] = []
 _keys = itertools.count()
 
 
@@ -134,15 +140,29 @@ class LeafHooks:
                 hook(leaf)
 
 
-def end_walk(deliver: Any, accumulated: bool, outer: int) -> None:
-    """Release the gradients that were held back, and call the functions for the end of this walk.
+def begin_walk() -> tuple[int, int]:
+    """How many functions for their ends belong to the walks around the one that begins."""
+    return len(after_walk), len(late_gradients)
 
-    outer: how many of after_walk belong to walks around this one.
+
+def end_walk(deliver: Any, accumulated: bool, outer: tuple[int, int]) -> None:
+    """Deliver the gradients that come late, release those that were held back, and call the
+    functions for the end of this walk.
+
+    outer: what begin_walk returned.
     """
+    for late in late_gradients[outer[1] :]:
+        late(deliver)
+    del late_gradients[outer[1] :]
     if isinstance(deliver, LeafHooks):
         deliver.release(accumulated)
-    for function in after_walk[outer:]:
+    for function in after_walk[outer[0] :]:
         function(accumulated)
+
+
+def give_up_walk(outer: tuple[int, int]) -> None:
+    """Forget the functions for the end of this walk, which ended in an error."""
+    del after_walk[outer[0] :], late_gradients[outer[1] :]
 
 
 # id of a leaf: hooks before its gradient is added to .grad, hooks afterwards, a weak reference
