@@ -424,6 +424,27 @@ def check_gradients_that_come_late_pass_hooks_and_autograd_grad():
     assert torch.allclose(gradient(part), 3 * expected, rtol=1e-12, atol=1e-13)
 
 
+def check_gradients_of_several_backward_passes_in_one_exchange():
+    dtype = torch.float64
+    for reshard in (True, False):
+        ours, one = sharded(Blocks(dtype), reshard_after_forward=reshard), Blocks(dtype)
+        texts = [torch.arange(12 * 5).view(12, 5) * k % 17 for k in (1, 2, 3)]
+        ours.head.weight.requires_grad_(False)  # also a parameter without a gradient
+        for ids in texts:
+            ours.set_requires_gradient_sync(ids is texts[-1])
+            exchanges = []
+            with watching(exchanges.append):
+                ours.loss(mine(ids), mine(ids)).backward()
+            averages = [e for e in exchanges if e.what.startswith("average")]
+            assert bool(averages) == (ids is texts[-1])
+            assert (ours.norm.weight.grad is None) == (ids is not texts[-1])
+            one.loss(ids, ids).backward()
+        for (name, p), (_, q) in zip(ours.named_parameters(), one.named_parameters(), strict=True):
+            if p.requires_grad:
+                assert torch.allclose(gradient(p), q.grad, rtol=1e-11, atol=1e-13), name
+        assert ours.head.weight.grad is None
+
+
 def check_units_that_are_called_in_another_order():
     dtype = torch.float64
     ours, one = sharded(Path(dtype)), Path(dtype)

@@ -57,6 +57,19 @@ class FSDPModule:
         with self.__dict__["_unit"].whole():
             return super().forward(*args, **kwargs)  # type: ignore[misc]
 
+    def set_requires_gradient_sync(
+        self, requires_gradient_sync: bool, *, recurse: bool = True
+    ) -> None:
+        """Whether backward averages gradients over the ranks; recurse: of units within too.
+
+        With False it keeps the whole gradients, b·P in all, and .grad stays as it is; the next
+        backward pass with True averages their sum. So one exchange serves several micro-batches.
+        """
+        modules = self.modules() if recurse else [self]  # type: ignore[attr-defined]
+        for module in modules:
+            if isinstance(module, FSDPModule):
+                module.__dict__["_unit"].synchronises = requires_gradient_sync
+
 
 def fully_shard(
     module: M, *, mesh: Any = None, reshard_after_forward: bool | None = None,

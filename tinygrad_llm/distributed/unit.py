@@ -105,7 +105,11 @@ class Unshard(Op, listed=False):
         gs = g if isinstance(g, tuple) else (g,)
         self.unit.drop()
         present = [None if not need else a for need, a in zip(self.needs, gs, strict=True)]
-        late_gradients.append(self.unit.average(present))
+        whole = self.unit.added_to_kept(present)
+        if self.unit.synchronises:
+            late_gradients.append(self.unit.average(whole))
+        else:
+            self.unit.kept = [None if a is None else a.copy() for a in whole]
         return (None,) * len(gs)  # they are delivered when the walk ends
 
 
@@ -157,6 +161,8 @@ class Unit:
         self.depth = 0  # calls of the unit's methods that are under way
         self.again: list[Any] | None = None  # the whole parameters, gathered for backward
         self.ahead: list[tuple[Exchange, Any]] | None = None  # what was begun before it is needed
+        self.synchronises = True  # whether backward averages gradients over the ranks
+        self.kept: list[Any] = []  # the whole gradients of the backward passes that did not
         self.averages: Averages | None = None  # of the outermost: what was begun last in its walk
         self.outermost: Unit = self  # the one in whose forward pass this one was called last
         self.forwards, self.backwards = Order(), Order()  # of the units in it
@@ -254,6 +260,12 @@ class Unit:
                 xp.concatenate(own, out=joined.reshape(-1))  # (n0,), (n1,), ... -> (N,)
                 whole[i] = asarray(joined, self.parts[i].array)
         return whole
+
+    def added_to_kept(self, gradients: list[Any]) -> list[Any]:
+        """These gradients and those that are kept, which are kept no longer."""
+        kept, self.kept = self.kept or [None] * len(gradients), []
+        return [b if a is None else a if b is None else a + b
+                for a, b in zip(kept, gradients, strict=True)]  # fmt: skip
 
     def average(self, gradients: Sequence[Any]) -> Averages:
         """Begin the mean over the ranks of each gradient that is there."""
