@@ -18,7 +18,7 @@ from ranks import environment, needs_mpi, on_ranks, run
 import tinygrad_llm as torch
 import tinygrad_llm.distributed as dist
 from tinygrad_llm.cli import main
-from tinygrad_llm.distributed import groups, work
+from tinygrad_llm.distributed import cores, work
 from tinygrad_llm.distributed.launch import command_of
 from tinygrad_llm.distributed.objects import from_bytes, to_bytes
 from tinygrad_llm.distributed.pmi_server import Refused, Server, read_line
@@ -420,7 +420,7 @@ def test_a_rank_sleeps_less_while_numbers_arrive(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "here,sharing,cores,in_all,threads,says",
+    "here,sharing,own,in_all,threads,says",
     [
         (2, 2, 16, 16, 8, False),  # not bound
         (2, 1, 1, 16, 1, True),  # Open MPI's default for two ranks
@@ -428,16 +428,16 @@ def test_a_rank_sleeps_less_while_numbers_arrive(monkeypatch):
         (2, 1, 1, 2, 1, False),  # to a core each, and there are no more
     ],
 )
-def test_how_many_threads_a_rank_has(monkeypatch, here, sharing, cores, in_all, threads, says):
+def test_how_many_threads_a_rank_has(monkeypatch, here, sharing, own, in_all, threads, says):
     chosen = []
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(groups.os, "cpu_count", lambda: in_all)
-    for name, value in (("core_count", cores), ("thread_count", cores)):
-        monkeypatch.setattr(groups, name, lambda value=value: value)
-    monkeypatch.setattr(groups, "set_thread_count", chosen.append)
+    monkeypatch.setattr(cores.os, "cpu_count", lambda: in_all)
+    for name, value in (("core_count", own), ("thread_count", own)):
+        monkeypatch.setattr(cores, name, lambda value=value: value)
+    monkeypatch.setattr(cores, "set_thread_count", chosen.append)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        groups._share_cores(0, here, sharing)
+        cores.share_cores(0, here, sharing)
     assert chosen == [threads] and bool(said) == says
     assert all("--bind-to none" in str(warning.message) for warning in said)
 

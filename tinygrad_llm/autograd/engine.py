@@ -35,15 +35,7 @@ from ..arrays.twins import cpu_op, large, twins
 from ..tensor import Tensor, attach, shapes, wrap
 from .grad_mode import mode
 from .half_precision import half_op, is_half
-from .hooks import (
-    LeafHooks,
-    begin_walk,
-    deliver_retained,
-    end_walk,
-    give_up_walk,
-    leaf_hooks,
-    pass_hooks,
-)
+from .hooks import LeafHooks, deliver_retained, leaf_hooks, pass_hooks, walk
 from .inplace_versions import check_unmodified, clock, modified
 from .leaves import accumulate, lock_of
 
@@ -309,8 +301,8 @@ def backward_steps(
     Raises: RuntimeError if the saved arrays of an op were dropped by an earlier walk.
     """
     to_leaf: Any = LeafHooks(deliver or accumulate) if leaf_hooks else deliver or accumulate
-    arrivals, outer = _start(root, gradient, to_leaf), begin_walk()
-    try:
+    arrivals = _start(root, gradient, to_leaf)
+    with walk(to_leaf, deliver is None):
         while arrivals.waiting:
             op, g = arrivals.newest()
             if op.saved is FREED:
@@ -347,10 +339,6 @@ def backward_steps(
             if not retain_graph and op.saved:
                 op.saved = FREED
             yield op, g, grads
-        end_walk(to_leaf, deliver is None, outer)
-    except (Exception, KeyboardInterrupt, SystemExit):
-        give_up_walk(outer)
-        raise
 
 
 class _Arrivals:

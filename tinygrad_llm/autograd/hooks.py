@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ..arrays.devices import asarray, follow, gpus
@@ -19,15 +20,13 @@ __all__ = [
     "HookHandle",
     "LeafHooks",
     "after_walk",
-    "begin_walk",
     "deliver_retained",
-    "end_walk",
-    "give_up_walk",
     "late_gradients",
     "leaf_hooks",
     "pass_hooks",
     "register_hook",
     "retain_grad",
+    "walk",
 ]
 
 Hook = Callable[[Any], Any]
@@ -140,29 +139,26 @@ class LeafHooks:
                 hook(leaf)
 
 
-def begin_walk() -> tuple[int, int]:
-    """How many functions for their ends belong to the walks around the one that begins."""
-    return len(after_walk), len(late_gradients)
+@contextmanager
+def walk(deliver: Any, accumulated: bool) -> Iterator[None]:
+    """A block that walks a graph. At its end: the gradients that come late, those that were held
+    back, and the functions for the end of this walk, which an error in it forgets.
 
-
-def end_walk(deliver: Any, accumulated: bool, outer: tuple[int, int]) -> None:
-    """Deliver the gradients that come late, release those that were held back, and call the
-    functions for the end of this walk.
-
-    outer: what begin_walk returned.
+    deliver takes the gradients of leaves; accumulated: whether that adds to .grad.
     """
-    for late in late_gradients[outer[1] :]:
-        late(deliver)
-    del late_gradients[outer[1] :]
-    if isinstance(deliver, LeafHooks):
-        deliver.release(accumulated)
-    for function in after_walk[outer[0] :]:
-        function(accumulated)
-
-
-def give_up_walk(outer: tuple[int, int]) -> None:
-    """Forget the functions for the end of this walk, which ended in an error."""
-    del after_walk[outer[0] :], late_gradients[outer[1] :]
+    outer, late = len(after_walk), len(late_gradients)  # those before belong to walks around it
+    try:
+        yield
+        for function in late_gradients[late:]:
+            function(deliver)
+        if isinstance(deliver, LeafHooks):
+            deliver.release(accumulated)
+        for end in after_walk[outer:]:
+            end(accumulated)
+        del late_gradients[late:]
+    except (Exception, KeyboardInterrupt, SystemExit):
+        del after_walk[outer:], late_gradients[late:]
+        raise
 
 
 # id of a leaf: hooks before its gradient is added to .grad, hooks afterwards, a weak reference

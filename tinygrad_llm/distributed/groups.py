@@ -13,8 +13,9 @@ import numpy as np
 
 from ..arrays.capture import capturing
 from ..arrays.devices import check_gpu, choose_gpu
-from ..arrays.parallel import core_count, set_thread_count, thread_count
 from ..tensor.device import device
+from .backends import known_backend, say_what_serves
+from .cores import share_cores
 from .errors import DistBackendError, DistError
 from .nccl_library import gpu_name, nccl_is_available, nccl_module
 from .process_group import LIMIT, ProcessGroup, held
@@ -47,8 +48,6 @@ __all__ = [
     "run",
 ]
 
-BACKENDS = ("mpi", "gloo", "nccl")
-
 
 class GroupMember:
     """Names of the group of all processes, and of those outside of a group."""
@@ -60,7 +59,6 @@ class GroupMember:
 group = GroupMember  # PyTorch's second name: dist.group.WORLD
 _groups: list[ProcessGroup] = []  # all that exist, WORLD first
 _connection: dict[str, Any] = {}  # what the first init_process_group found, for later ones
-_remarks: set[str] = set()  # remarks that were made already
 
 
 # ------------------------------------------------------------------------------------ questions
@@ -138,14 +136,14 @@ def init_process_group(
     if store is not None:
         raise ValueError("init_process_group: a store is not used here; pass init_method")
     number, size = who_am_i(rank, world_size)
-    backend = _known_backend(backend, "init_process_group")
+    backend = known_backend(backend, "init_process_group")
     limit = LIMIT if timeout is None else in_seconds(timeout)
     if device_id is not None and (index := _gpu_index(device_id)) is not None:
         choose_gpu(check_gpu(index))
     if size == 1:
         world = ProcessGroup(backend or "gloo", timeout=limit)
     else:
-        _say_what_serves(backend, number)
+        say_what_serves(backend, number)
         over_sockets = _over_sockets(backend)
         connect = _connected_by_sockets if over_sockets else _connected
         transport = connect(number, size, init_method, limit)
@@ -160,40 +158,6 @@ def _gpu_index(device_id: Any) -> int | None:
         return device_id
     place = device(device_id)
     return None if place.type == "cpu" else place.index
-
-
-def _names_in(backend: str | None) -> list[str]:
-    """The backends in "nccl", or in "cpu:gloo,cuda:nccl"."""
-    return [part.rpartition(":")[2] for part in (backend or "mpi").split(",")]
-
-
-def _known_backend(backend: str | None, who: str) -> str | None:
-    """The backend in small letters.
-
-    Raises: ValueError for an unknown one.
-    """
-    known = None if backend is None else str(backend).lower()
-    for name in _names_in(known):
-        if name not in BACKENDS:
-            raise ValueError(
-                f"{who}: there is no backend {name!r}; the backends are {', '.join(BACKENDS)}"
-            )
-    return known
-
-
-def _say_what_serves(backend: str | None, rank: int) -> None:
-    """One rank says that MPI serves a backend with another name."""
-    names = _names_in(backend)
-    over_nccl = "nccl" in names and nccl_is_available()
-    served = set(names) - ({"mpi", "nccl"} if over_nccl else {"mpi"})
-    if rank == 0 and served and "backend" not in _remarks:
-        _remarks.add("backend")
-        text = f"backend {backend!r} is served by MPI here"
-        if over_nccl:
-            text += " for tensors on the CPU, and by NCCL for those on a GPU"
-        elif "nccl" in names:
-            text += ": tensors on a GPU are sent through the computer's memory"
-        warnings.warn(text, stacklevel=3)
 
 
 def _over_sockets(backend: str | None) -> bool:
@@ -218,7 +182,7 @@ def _connected_by_sockets(
         _connection["times"] = 0
         atexit.register(_leave_at_exit)
         here = int(os.environ.get("LOCAL_WORLD_SIZE", size))
-        _share_cores(rank, here, here)
+        share_cores(rank, here, here)
     _connection["times"] += 1
     return sockets.SocketTransport(
         _connection["mesh"], range(size), f"world {_connection['times']}"
@@ -245,35 +209,12 @@ def _connected(rank: int, size: int, init_method: str | None, timeout: float) ->
         _connection["watch"] = watch
         here = mpi.wait_until_all_ranks_call_init_process_group(timeout, mpi.ranks_here)
         rendezvous.forget_launcher()
-        _share_cores(rank, *here)
+        share_cores(rank, *here)
     transport = mpi.wait_until_all_ranks_call_init_process_group(
         timeout, lambda: mpi.world(rank, size, _connection["watch"])
     )
     mpi.on_exit(_leave_all)
     return transport
-
-
-def _share_cores(rank: int, here: int, sharing: int) -> None:
-    """Divide the cores among the ranks that have them, unless the program has set its threads.
-
-    here: the ranks of this machine; sharing: those that may use the same cores as this one, fewer
-    where mpiexec has bound each rank to some. OMP_NUM_THREADS says how many threads each rank has,
-    where it is set. Where a rank has a single core of many, as Open MPI gives each of two, rank 0
-    says how to have more.
-    """
-    cores, in_all = core_count(), os.cpu_count() or 1
-    if rank == 0 and sharing < here and cores == 1 < in_all // here:
-        warnings.warn(
-            f"mpiexec has bound each rank to 1 of {in_all} cores: start the program with "
-            "tinygrad-llm launch, or pass --bind-to none to mpiexec",
-            stacklevel=4,
-        )
-    if thread_count() != cores:
-        return
-    threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # where the library of products cannot be set
-        set_thread_count(int(threads) if threads.isdigit() else max(cores // sharing, 1))
 
 
 def _leave_all() -> None:
@@ -497,7 +438,7 @@ def new_group(
             "new_group: use_local_synchronization is not offered: every process calls new_group, "
             "also those outside of the group"
         )
-    backend = _known_backend(backend, "new_group")
+    backend = known_backend(backend, "new_group")
     world = member_group(None, "new_group")
     assert world is not None
     members = list(range(world.size())) if ranks is None else sorted(int(r) for r in ranks)
