@@ -115,16 +115,16 @@ def run_side(side: str, ranks: int, threads: int, options: argparse.Namespace) -
 
     Raises: SystemExit if it failed.
     """
-    from tinygrad_llm.distributed.mpi_library import find_mpiexec
+    from tinygrad_llm.distributed.launch import command_of
 
     command = [sys.executable, "-m", "benchmarks", "scale", "--side", side,
                "--config", options.config, "--steps", str(options.steps),
                "--batch", str(options.batch)]  # fmt: skip
     if side != "threads":
-        mpiexec = find_mpiexec()
-        if mpiexec is None:
-            raise SystemExit("scale: mpiexec is missing: pip install 'tinygrad_llm[mpi]'")
-        command = [mpiexec, "-n", str(ranks), *command]
+        try:
+            command = command_of(command, ranks)
+        except RuntimeError as error:
+            raise SystemExit(f"scale: {error}") from None
     env = machine.clean_environment(threads)
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=LIMIT)
     if done.returncode:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,12 @@ from ranks import environment, needs_mpi, on_ranks, run
 import tinygrad_llm as torch
 import tinygrad_llm.distributed as dist
 from tinygrad_llm.cli import main
+from tinygrad_llm.distributed import cores, work
 from tinygrad_llm.distributed.launch import command_of
 from tinygrad_llm.distributed.objects import from_bytes, to_bytes
 from tinygrad_llm.distributed.pmi_server import Refused, Server, read_line
 from tinygrad_llm.distributed.rank_start import variables
+from tinygrad_llm.distributed.tensor.parallel.loss import loss_parallel, note_columns
 
 pytestmark = needs_mpi
 CHECKS = (
@@ -313,9 +316,29 @@ def test_what_rank_start_sets():
         variables({})
 
 
-def test_the_command_of_several_machines():
-    command = command_of(["python", "a.py"], 2, ["left", "right"], "mpiexec")
-    assert command[:7] == ["mpiexec", "-hosts", "left,right", "-ppn", "2", "-n", "4"]
+HYDRA = "HYDRA build details:\n    Version:                                 5.0.2"
+OPEN = ["--host", "left:2,right:2", "--bind-to", "none", "-x", "MASTER_ADDR", "-x", "MASTER_PORT"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the mpiexec of this test is a shell script")
+@pytest.mark.parametrize(
+    "version,hosts,words",
+    [
+        (HYDRA, ["left", "right"], ["-hosts", "left,right", "-ppn", "2", "-n", "4"]),
+        ("Intel(R) MPI Library for Linux* OS, Version 2021.17", [], ["-n", "2"]),
+        ("mpiexec (OpenRTE) 4.1.6", ["left", "right"], [*OPEN, "-n", "4"]),
+        ("mpirun (Open MPI) 5.0.11", ["left", "right"], [*OPEN, "-n", "4"]),
+        ("mpirun (Open MPI) 5.0.11", [], ["--host", "localhost:2", "--bind-to", "none", "-n", "2"]),
+    ],
+)
+def test_the_command_for_each_mpiexec(version, hosts, words, tmp_path):
+    """MPICH's and Open MPI's options for machines differ, and Open MPI binds ranks to cores."""
+    mpiexec = tmp_path / "mpiexec"
+    mpiexec.write_text(f"#!/bin/sh\ncat <<'END'\n{version}\nEND\n", encoding="utf-8")
+    mpiexec.chmod(0o755)
+    set_here = {"MASTER_ADDR": "left", "MASTER_PORT": "4", "HOME": "/root"}
+    command = command_of(["python", "a.py"], 2, hosts, str(mpiexec), set_here)
+    assert command[: 1 + len(words)] == [str(mpiexec), *words]
     assert command[-2:] == ["python", "a.py"]
 
 
@@ -356,6 +379,69 @@ def test_the_server_refuses_who_does_not_belong_there():
     theirs.close()
 
 
+def test_logits_of_one_rank_have_the_usual_loss():
+    """Also behind an op: nothing is divided among one rank."""
+    logits = torch.randn(3, 5).requires_grad_()
+    noted = note_columns(logits * 1.0, dist.ProcessGroup("gloo"), 5)
+    targets = torch.tensor([1, 4, 0])
+    with loss_parallel():
+        loss = torch.nn.functional.cross_entropy(noted / 2, targets)
+    assert loss.item() == torch.nn.functional.cross_entropy(logits / 2, targets).item()
+
+
+class After:
+    """A request that is done after some seconds."""
+
+    def __init__(self, seconds):
+        self.end = time.perf_counter() + seconds
+
+    def done(self):
+        return time.perf_counter() > self.end
+
+
+def test_a_rank_sleeps_less_while_numbers_arrive(monkeypatch):
+    """The first request of a collective is the agreement, for which a rank may wait long."""
+    sleeps, sleep = [[], []], time.sleep
+
+    def steps():
+        yield After(0.2)
+        sleeps.reverse()
+        yield After(0.1)
+
+    def counted(seconds):
+        sleeps[0].append(seconds)
+        sleep(seconds)
+
+    monkeypatch.setattr(work, "BUSY_WHILE_THEY_ARRIVE", 0.01)
+    monkeypatch.setattr(work.time, "sleep", counted)
+    work.Work(dist.ProcessGroup("mpi", alone=True), "sum", steps()).wait()
+    arriving, waiting = sleeps
+    assert max(waiting) > 1e-4 and set(arriving) == {work.SLEEP_WHILE_THEY_ARRIVE}
+
+
+@pytest.mark.parametrize(
+    "here,sharing,own,in_all,threads,says",
+    [
+        (2, 2, 16, 16, 8, False),  # not bound
+        (2, 1, 1, 16, 1, True),  # Open MPI's default for two ranks
+        (4, 2, 8, 16, 4, False),  # to a socket each
+        (2, 1, 1, 2, 1, False),  # to a core each, and there are no more
+    ],
+)
+def test_how_many_threads_a_rank_has(monkeypatch, here, sharing, own, in_all, threads, says):
+    chosen = []
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(cores.os, "cpu_count", lambda: in_all)
+    for name, value in (("core_count", own), ("thread_count", own)):
+        monkeypatch.setattr(cores, name, lambda value=value: value)
+    monkeypatch.setattr(cores, "set_thread_count", chosen.append)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        cores.share_cores(0, here, sharing)
+    assert chosen == [threads] and bool(said) == says
+    assert all("--bind-to none" in str(warning.message) for warning in said)
+
+
 @pytest.mark.parametrize("rank,size", [(2, 2), (5, 3)])
 def test_a_rank_that_does_not_exist(rank, size):
     with pytest.raises(ValueError, match=f"rank {rank} of {size} processes does not exist"):
@@ -366,6 +452,8 @@ def test_what_init_process_group_refuses(monkeypatch):
     for given in ({"backend": "ucx"}, {"init_method": "file:///tmp/x"}, {"store": object()}):
         with pytest.raises(ValueError, match="backend|init_method|store"):
             dist.init_process_group(**{"backend": "gloo", **given}, rank=1, world_size=2)
+    with pytest.raises(ValueError, match="no backend 'nonsense'"):  # also for one process
+        dist.init_process_group("nonsense", rank=0, world_size=1)
     with pytest.raises((ValueError, TypeError), match="timeout"):
         dist.init_process_group("mpi", rank=0, world_size=1, timeout=-1)
     monkeypatch.setenv("WORLD_SIZE", "two")

@@ -46,6 +46,15 @@ def test_checks_on_stand_ins(names):
     assert code == 0 and output.splitlines()[-1].endswith(" passed, 0 failed"), output
 
 
+@pytest.mark.slow
+@pytest.mark.ci
+def test_checks_of_one_rank_name_those_that_need_two():
+    pytest.importorskip("ml_dtypes")
+    code, output = run([sys.executable, PROGRAM, "1", "strict"], 100)
+    assert code == 0 and output.splitlines()[-1].endswith(" passed, 0 failed, 5 left out"), output
+    assert "left out, needs two ranks: check_messages\n" in output
+
+
 @two_gpus
 def test_checks_on_two_gpus():
     code, output = run([sys.executable, PROGRAM, "2", "real"], 150, NCCL_NVLS_ENABLE="0")

@@ -20,6 +20,7 @@ from test_shards import documents, write
 import tinygrad_llm as torch
 from tinygrad_llm.cli import main
 from tinygrad_llm.cli.places import place
+from tinygrad_llm.cli.ranks import _Waiting
 from tinygrad_llm.training import OptionError, Trainer, find_checkpoint, read_metrics
 from tinygrad_llm.training.checkpoint import checkpoints_in
 from tinygrad_llm.training.presets import resolve
@@ -277,6 +278,26 @@ def test_an_error_is_printed_once(text):
 
 
 # ------------------------------------------------------------------------------ kills, Ctrl-C
+@pytest.mark.parametrize(
+    "note,text",
+    [
+        (None, "the run had not begun: start it again with the same command"),
+        ("pretrain --resume cut", "to continue: pretrain --resume cut"),
+    ],
+)
+def test_what_is_said_of_a_killed_rank(note, text, tmp_path, capsys):
+    """A run that was resumed has checkpoints, also if it was killed before it began."""
+    path = tmp_path / "note"
+    if note is not None:
+        path.write_text(note, encoding="utf-8")
+    waiting = _Waiting([], path)
+    waiting.failed = [(1, -signal.SIGKILL)]
+    assert waiting._explain() == 128 + signal.SIGKILL
+    assert capsys.readouterr().err == (
+        f"tinygrad-llm: rank 1 was ended by SIGKILL, and the other ranks were stopped; {text}\n"
+    )
+
+
 def descendants(pid):
     """The processes that a process has started, and theirs."""
     pids = []
@@ -338,6 +359,7 @@ def kills_and_resumes(text, kills, steps, seed, shard="none"):
     assert code == 0, output
     reached, resume = 0, ["pretrain", "--resume", "cut"]
     for _ in range(kills):
+        before = newest()
         with open("log.txt", "wb") as log:
             process = started(resume if newest() else [*made, "cut"], log)
             children, processes = ranks_of(process.pid), descendants(process.pid)
@@ -354,6 +376,8 @@ def kills_and_resumes(text, kills, steps, seed, shard="none"):
         assert are_gone([process.pid, *processes]), f"orphans, seed {seed}"
         if who == "rank":
             expected = r"rank [01] was ended by SIGKILL, .* to continue: .*pretrain --resume cut\n"
+            if newest() == before:  # a busy machine: killed before it began
+                expected += "|the run had not begun: start it again with the same command\n"
             assert code == 128 + signal.SIGKILL and re.search(expected, output), (seed, output)
             assert "Traceback" not in output and "internal error" not in output, (seed, output)
         checkpoint = find_checkpoint("cut")

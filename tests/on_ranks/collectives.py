@@ -189,6 +189,11 @@ def check_all_to_all():
     with pytest.raises(ValueError, match="sizes do not fit on rank"):
         rows = [n + 1 if rank == 0 else n for n in into]
         dist.all_to_all_single(torch.zeros(sum(rows), 2), tensors[rank], rows, sends[rank])
+    for _ in range(3):  # in place: what arrives does not change what is still to be sent
+        x = torch.arange(size * 50_000) + 10**9 * rank
+        dist.all_to_all_single(x, x)
+        part = torch.arange(rank * 50_000, (rank + 1) * 50_000)
+        same(x, torch.cat([part + 10**9 * r for r in range(size)]))
 
 
 def everyones_of(rows):
@@ -294,6 +299,22 @@ def check_groups():
             dist.destroy_process_group(group)
             with pytest.raises(dist.DistBackendError, match="destroyed"):
                 dist.barrier(group)
+
+
+def check_groups_that_cannot_be():
+    for options, text in (
+        ({"backend": "nonsense"}, "no backend 'nonsense'"),
+        ({"use_local_synchronization": True}, "every process calls new_group"),
+        ({"ranks": [0, 0]}, "a rank comes twice"),
+        ({"ranks": [99]}, "ranks are 0 to"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            dist.new_group(**options)
+    with pytest.raises(TypeError, match="nonsense"):
+        dist.new_group(nonsense=3)
+    group = dist.new_group(backend="GLOO", group_desc="all")
+    assert dist.get_backend(group) == "gloo"
+    dist.destroy_process_group(group)
 
 
 def check_different_calls_are_an_error_that_says_who_did_what():

@@ -31,6 +31,30 @@ def check_a_rank_that_caught_the_error_of_another_that_left_does_not_wait():
     assert time.perf_counter() - start < 60
 
 
+def check_a_rank_that_was_stopped_in_a_collective_does_not_begin_another():
+    """It would meet the others in the middle of the first one."""
+    group = dist.new_group(timeout=0.5)
+    rank, counts = dist.get_rank(), [1] * dist.get_world_size()
+    everyones = np.zeros(len(counts), np.uint8)
+
+    def steps():
+        if rank == 0:
+            raise KeyboardInterrupt
+        yield group.transport.all_gather(np.zeros(1, np.uint8), everyones, counts)
+
+    if rank == 0:
+        with pytest.raises(KeyboardInterrupt):
+            run(group, "sum", steps())
+        message = "rank 0 left sum in the middle: KeyboardInterrupt"
+    else:
+        with pytest.raises(dist.DistBackendError, match="time limit"):
+            run(group, "sum", steps())
+        message = f"rank {rank} waited in sum"
+    with pytest.raises(dist.DistBackendError, match=message):
+        dist.barrier(group)
+    dist.destroy_process_group(group)
+
+
 def check_leaving_waits_longer_than_the_limit_of_the_group():
     group = dist.new_group(timeout=0.2)
     dist.barrier()

@@ -12,8 +12,10 @@ import tinygrad_llm as torch
 import tinygrad_llm.distributed as dist
 from on_ranks.models import TOLERANCE, Net, all_near, batches, equal_on_all_ranks, mine
 from tinygrad_llm import nn, optim
+from tinygrad_llm.autograd.hooks import after_walk, late_gradients
 from tinygrad_llm.distributed.sharded import joined_parts
 from tinygrad_llm.distributed.traffic import watching
+from tinygrad_llm.distributed.unit import Averages
 from tinygrad_llm.nn.parallel import DistributedDataParallel as DDP
 
 mse = nn.functional.mse_loss
@@ -366,16 +368,30 @@ def logged_step(model, ids, log, numbers=(0, 1, 2)):
 
 
 def gathered_ahead(move=lambda model: model):
-    """Each unit's parameters are on their way before the unit before it computes."""
+    """Each unit's parameters are on their way before the unit before it computes.
+
+    So are its gradients afterwards: their mean is waited for when the next ones are there.
+    """
     log: list[str] = []
+    finish = Averages.finish
+
+    def logged_finish(self):
+        log.extend(["mean"] * bool(self.works))
+        finish(self)
+
     model = sharded(move(Path(torch.float32, log.append)))
     ids = move(torch.arange(6).view(1, 6))
-    first, second, third = (logged_step(model, ids, log) for _ in range(3))
-    ends = ["average", "backward 1", "unshard", "average", "backward 0", "average", "average"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Averages, "finish", logged_finish)
+        first, second, third = (logged_step(model, ids, log) for _ in range(3))
+    ends = [
+        "average", "backward 1", "unshard", "mean", "average", "backward 0", "mean", "average",
+        "mean", "average", "mean",
+    ]  # fmt: skip
     assert first == [
         "unshard", "unshard", "forward 0", "unshard", "forward 1", "unshard", "forward 2",
-        "unshard", "backward 2", "unshard", "average", "backward 1", "unshard", "average",
-        "backward 0", "unshard", "average", "average",
+        "unshard", "backward 2", "unshard", "average", "backward 1", "unshard", "mean", "average",
+        "backward 0", "unshard", "mean", "average", "mean", "average", "mean",
     ]  # fmt: skip
     assert second == third == [
         "unshard", "unshard", "unshard", "forward 0", "unshard", "forward 1", "forward 2",
@@ -385,6 +401,48 @@ def gathered_ahead(move=lambda model: model):
 
 def check_the_next_unit_is_gathered_ahead():
     gathered_ahead()
+
+
+def check_gradients_that_come_late_pass_hooks_and_autograd_grad():
+    """A hook sees the mean over the ranks; autograd.grad returns it, and .grad stays."""
+    ours, one = sharded(Blocks(torch.float64)), Blocks(torch.float64)
+    ids = torch.arange(12 * 5).view(12, 5) % 17
+    one.loss(ids, ids).backward()
+    part, expected = ours.blocks[0].up.weight, one.blocks[0].up.weight.grad
+    seen = []
+    with part.register_hook(lambda g: seen.append(g.clone()) or 2 * g):
+        with part.register_post_accumulate_grad_hook(lambda p: seen.append(p.grad.clone())):
+            ours.loss(mine(ids), mine(ids)).backward()
+    before, after = (torch.tensor(joined_parts(part, g.array)) for g in seen)
+    assert torch.allclose(before, expected, rtol=1e-12, atol=1e-13)
+    assert torch.allclose(after, 2 * expected, rtol=1e-12, atol=1e-13)
+    (g,) = torch.autograd.grad(ours.loss(mine(ids), mine(ids)), [part])
+    whole_g = torch.tensor(joined_parts(part, g.array))
+    assert torch.allclose(whole_g, expected, rtol=1e-12, atol=1e-13)
+    assert torch.equal(gradient(part), after)
+    ours.loss(mine(ids), mine(ids)).backward()  # added to what is there
+    assert torch.allclose(gradient(part), 3 * expected, rtol=1e-12, atol=1e-13)
+
+
+def check_gradients_of_several_backward_passes_in_one_exchange():
+    dtype = torch.float64
+    for reshard in (True, False):
+        ours, one = sharded(Blocks(dtype), reshard_after_forward=reshard), Blocks(dtype)
+        texts = [torch.arange(12 * 5).view(12, 5) * k % 17 for k in (1, 2, 3)]
+        ours.head.weight.requires_grad_(False)  # also a parameter without a gradient
+        for ids in texts:
+            ours.set_requires_gradient_sync(ids is texts[-1])
+            exchanges = []
+            with watching(exchanges.append):
+                ours.loss(mine(ids), mine(ids)).backward()
+            averages = [e for e in exchanges if e.what.startswith("average")]
+            assert bool(averages) == (ids is texts[-1])
+            assert (ours.norm.weight.grad is None) == (ids is not texts[-1])
+            one.loss(ids, ids).backward()
+        for (name, p), (_, q) in zip(ours.named_parameters(), one.named_parameters(), strict=True):
+            if p.requires_grad:
+                assert torch.allclose(gradient(p), q.grad, rtol=1e-11, atol=1e-13), name
+        assert ours.head.weight.grad is None
 
 
 def check_units_that_are_called_in_another_order():
@@ -425,6 +483,7 @@ def check_a_step_after_one_that_failed():
         ours.blocks[1].__dict__["write"] = fails
         with pytest.raises(KeyError, match=failing):
             logged_step(ours, mine(ids), [])
+        assert not after_walk and not late_gradients
         ours.blocks[1].__dict__["write"] = lambda line: None
         with torch.no_grad():
             for p in (*ours.parameters(), *one.parameters()):

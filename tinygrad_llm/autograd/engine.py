@@ -35,7 +35,7 @@ from ..arrays.twins import cpu_op, large, twins
 from ..tensor import Tensor, attach, shapes, wrap
 from .grad_mode import mode
 from .half_precision import half_op, is_half
-from .hooks import LeafHooks, after_walk, deliver_retained, end_walk, leaf_hooks, pass_hooks
+from .hooks import LeafHooks, deliver_retained, leaf_hooks, pass_hooks, walk
 from .inplace_versions import check_unmodified, clock, modified
 from .leaves import accumulate, lock_of
 
@@ -302,44 +302,44 @@ def backward_steps(
     Raises: RuntimeError if the saved arrays of an op were dropped by an earlier walk.
     """
     to_leaf: Any = LeafHooks(deliver or accumulate) if leaf_hooks else deliver or accumulate
-    arrivals, outer = _start(root, gradient, to_leaf), len(after_walk)
-    while arrivals.waiting:
-        op, g = arrivals.newest()
-        if op.saved is FREED:
-            raise RuntimeError(_SECOND_TIME.format(op.name))
-        if modified and op.saved:
-            check_unmodified(op)
-        if op.hooks or op.retained or extra:
-            g = pass_hooks(op, g)
-            deliver_retained(op, g, to_leaf, extra)
-        if op.gpu is not None:
-            use_gpu(op.gpu)
-        try:
-            if op.adder and add_in_place and to_leaf is accumulate and _added_to_leaf(op, g):
-                grads: Any = (None,)
-            else:
-                grads = op.backward(g)
-                grads = grads if type(grads) is tuple else (grads,)
-        finally:
-            if op.saved is FREED:  # by another thread, meanwhile
+    arrivals = _start(root, gradient, to_leaf)
+    with walk(to_leaf, deliver is None):
+        while arrivals.waiting:
+            op, g = arrivals.newest()
+            if op.saved is FREED:
                 raise RuntimeError(_SECOND_TIME.format(op.name))
-        for watch in backward_observers:
-            watch(op, g, grads)
-        for edge, grad in zip(op.edges, grads):  # noqa: B905
-            if edge is None or grad is None:
-                continue
-            to, output, shape, dtype = edge
-            if type(grad) is not ndarray or grad.shape != shape or grad.dtype is not dtype:
-                grad = _fitted(grad, edge, op, g)
-            owned = grad.base is None and grad is not g and not _one_of(grad, g)
-            if output is None:
-                to_leaf(to, grad, owned)
-            else:
-                arrivals.add(grad, owned, to, output)
-        if not retain_graph and op.saved:
-            op.saved = FREED
-        yield op, g, grads
-    end_walk(to_leaf, deliver is None, outer)
+            if modified and op.saved:
+                check_unmodified(op)
+            if op.hooks or op.retained or extra:
+                g = pass_hooks(op, g)
+                deliver_retained(op, g, to_leaf, extra)
+            if op.gpu is not None:
+                use_gpu(op.gpu)
+            try:
+                if op.adder and add_in_place and to_leaf is accumulate and _added_to_leaf(op, g):
+                    grads: Any = (None,)
+                else:
+                    grads = op.backward(g)
+                    grads = grads if type(grads) is tuple else (grads,)
+            finally:
+                if op.saved is FREED:  # by another thread, meanwhile
+                    raise RuntimeError(_SECOND_TIME.format(op.name))
+            for watch in backward_observers:
+                watch(op, g, grads)
+            for edge, grad in zip(op.edges, grads):  # noqa: B905
+                if edge is None or grad is None:
+                    continue
+                to, output, shape, dtype = edge
+                if type(grad) is not ndarray or grad.shape != shape or grad.dtype is not dtype:
+                    grad = _fitted(grad, edge, op, g)
+                owned = grad.base is None and grad is not g and not _one_of(grad, g)
+                if output is None:
+                    to_leaf(to, grad, owned)
+                else:
+                    arrivals.add(grad, owned, to, output)
+            if not retain_graph and op.saved:
+                op.saved = FREED
+            yield op, g, grads
 
 
 class _Arrivals:

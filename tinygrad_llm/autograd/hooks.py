@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ..arrays.devices import asarray, follow, gpus
@@ -20,16 +21,20 @@ __all__ = [
     "LeafHooks",
     "after_walk",
     "deliver_retained",
-    "end_walk",
+    "late_gradients",
     "leaf_hooks",
     "pass_hooks",
     "register_hook",
     "retain_grad",
+    "walk",
 ]
 
 Hook = Callable[[Any], Any]
 # Called when the walk has ended, with whether it added to .grad; ops of the walk add them here.
 after_walk: list[Callable[[bool], None]] = []
+# Called before that, with what takes gradients of leaves: those that were still on their way when
+# the backward of their op returned, such as sums over ranks; ops of the walk add them here.
+late_gradients: list[Callable[[Callable[[Any, Any, bool], None]], None]] = []
 _keys = itertools.count()
 
 
@@ -134,15 +139,26 @@ class LeafHooks:
                 hook(leaf)
 
 
-def end_walk(deliver: Any, accumulated: bool, outer: int) -> None:
-    """Release the gradients that were held back, and call the functions for the end of this walk.
+@contextmanager
+def walk(deliver: Any, accumulated: bool) -> Iterator[None]:
+    """A block that walks a graph. At its end: the gradients that come late, those that were held
+    back, and the functions for the end of this walk, which an error in it forgets.
 
-    outer: how many of after_walk belong to walks around this one.
+    deliver takes the gradients of leaves; accumulated: whether that adds to .grad.
     """
-    if isinstance(deliver, LeafHooks):
-        deliver.release(accumulated)
-    for function in after_walk[outer:]:
-        function(accumulated)
+    outer, late = len(after_walk), len(late_gradients)  # those before belong to walks around it
+    try:
+        yield
+        for function in late_gradients[late:]:
+            function(deliver)
+        if isinstance(deliver, LeafHooks):
+            deliver.release(accumulated)
+        for end in after_walk[outer:]:
+            end(accumulated)
+        del late_gradients[late:]
+    except (Exception, KeyboardInterrupt, SystemExit):
+        del after_walk[outer:], late_gradients[late:]
+        raise
 
 
 # id of a leaf: hooks before its gradient is added to .grad, hooks afterwards, a weak reference

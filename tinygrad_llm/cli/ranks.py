@@ -182,6 +182,7 @@ class _Waiting:
             return max(code for _, code in self.failed)
         name = signal.Signals(-code).name
         resume = self.note.read_text(encoding="utf-8") if self.note.exists() else None
-        what = "nothing was saved yet" if resume is None else f"to continue: {resume}"
+        again = "the run had not begun: start it again with the same command"
+        what = again if resume is None else f"to continue: {resume}"
         print_error(f"rank {rank} was ended by {name}, and the other ranks were stopped; {what}")
         return 128 - code

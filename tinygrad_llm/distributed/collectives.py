@@ -373,6 +373,8 @@ def all_to_all_single(
     if input.shape[1:] != output.shape[1:] or input.dtype is not output.dtype:
         raise ValueError(f"all_to_all_single: {_kind(input)} does not fit {_kind(output)}")
     row = numbers.itemsize * int(np.prod(input.shape[1:], dtype=np.int64))
+    if _may_overlap(result, numbers):  # what arrives must not change what is still to be sent
+        result = xp_of(result).empty_like(result)
 
     def steps() -> Steps:
         yield from exchanged(chosen, numbers, out, result, into, row)

@@ -4,16 +4,17 @@ A module that was given to fully_shard is a unit. Before its forward pass the ra
 parameters; afterwards they drop them again, also from what the ops saved for backward. When the
 backward pass arrives at the unit, the first op that needs a parameter gathers them once more; at
 the unit's end their gradients are averaged over the ranks, of which each keeps its part, and the
-whole parameters are dropped. While a unit computes, the ranks gather the next one's parameters (see
-unit.py). So memory holds 1/R of parameters, gradients and optimizer state, and the whole parameters
-of two units.
+whole parameters are dropped. While a unit computes, the ranks gather the next one's parameters and
+average the gradients of the one before (see unit.py). So memory holds 1/R of parameters, gradients
+and optimizer state, and the whole parameters of two units.
 
 With R ranks, P parameters of b bytes each, and AdamW, each rank keeps besides activations
 
     stage 3   4·b·P/R: parameters, gradients, two moments; and in a backward pass up to
-              b·(4·U + 2·V): the whole parameters and gradients, and what is sent, of the largest
-              unit within, of U parameters, and the parameters of the next; parameters and gradients
-              of the outermost, of V
+              b·(5·U + 2·V): of the largest unit within, of U parameters, the whole parameters and
+              gradients; the next one's parameters; the gradients of the one before as they are sent
+              and as they come, until their mean is there; parameters and gradients of the
+              outermost, of V. Where .grad has numbers already, b·P/R more at the end
     stage 2   4·b·P/R, and from forward to backward b·P: reshard_after_forward=False. One exchange
               less; gradients are divided at the end of each unit's backward here too
 
@@ -55,6 +56,19 @@ class FSDPModule:
         """The module's forward, between gathering and dropping its parameters."""
         with self.__dict__["_unit"].whole():
             return super().forward(*args, **kwargs)  # type: ignore[misc]
+
+    def set_requires_gradient_sync(
+        self, requires_gradient_sync: bool, *, recurse: bool = True
+    ) -> None:
+        """Whether backward averages gradients over the ranks; recurse: of units within too.
+
+        With False it keeps the whole gradients, b·P in all, and .grad stays as it is; the next
+        backward pass with True averages their sum. So one exchange serves several micro-batches.
+        """
+        modules = self.modules() if recurse else [self]  # type: ignore[attr-defined]
+        for module in modules:
+            if isinstance(module, FSDPModule):
+                module.__dict__["_unit"].synchronises = requires_gradient_sync
 
 
 def fully_shard(

@@ -13,8 +13,9 @@ import numpy as np
 
 from ..arrays.capture import capturing
 from ..arrays.devices import check_gpu, choose_gpu
-from ..arrays.parallel import core_count, set_thread_count, thread_count
 from ..tensor.device import device
+from .backends import known_backend, say_what_serves
+from .cores import share_cores
 from .errors import DistBackendError, DistError
 from .nccl_library import gpu_name, nccl_is_available, nccl_module
 from .process_group import LIMIT, ProcessGroup, held
@@ -47,8 +48,6 @@ __all__ = [
     "run",
 ]
 
-BACKENDS = ("mpi", "gloo", "nccl")
-
 
 class GroupMember:
     """Names of the group of all processes, and of those outside of a group."""
@@ -60,7 +59,6 @@ class GroupMember:
 group = GroupMember  # PyTorch's second name: dist.group.WORLD
 _groups: list[ProcessGroup] = []  # all that exist, WORLD first
 _connection: dict[str, Any] = {}  # what the first init_process_group found, for later ones
-_remarks: set[str] = set()  # remarks that were made already
 
 
 # ------------------------------------------------------------------------------------ questions
@@ -138,13 +136,14 @@ def init_process_group(
     if store is not None:
         raise ValueError("init_process_group: a store is not used here; pass init_method")
     number, size = who_am_i(rank, world_size)
+    backend = known_backend(backend, "init_process_group")
     limit = LIMIT if timeout is None else in_seconds(timeout)
     if device_id is not None and (index := _gpu_index(device_id)) is not None:
         choose_gpu(check_gpu(index))
     if size == 1:
         world = ProcessGroup(backend or "gloo", timeout=limit)
     else:
-        _check_backend(backend, number)
+        say_what_serves(backend, number)
         over_sockets = _over_sockets(backend)
         connect = _connected_by_sockets if over_sockets else _connected
         transport = connect(number, size, init_method, limit)
@@ -159,27 +158,6 @@ def _gpu_index(device_id: Any) -> int | None:
         return device_id
     place = device(device_id)
     return None if place.type == "cpu" else place.index
-
-
-def _check_backend(backend: str | None, rank: int) -> None:
-    """Raises: ValueError for an unknown backend. One rank says that MPI serves another."""
-    names = [part.rpartition(":")[2] for part in (backend or "mpi").lower().split(",")]
-    for name in names:
-        if name not in BACKENDS:
-            raise ValueError(
-                f"init_process_group: there is no backend {name!r}; the backends are "
-                f"{', '.join(BACKENDS)}"
-            )
-    over_nccl = "nccl" in names and nccl_is_available()
-    served = set(names) - ({"mpi", "nccl"} if over_nccl else {"mpi"})
-    if rank == 0 and served and "backend" not in _remarks:
-        _remarks.add("backend")
-        text = f"backend {backend!r} is served by MPI here"
-        if over_nccl:
-            text += " for tensors on the CPU, and by NCCL for those on a GPU"
-        elif "nccl" in names:
-            text += ": tensors on a GPU are sent through the computer's memory"
-        warnings.warn(text, stacklevel=3)
 
 
 def _over_sockets(backend: str | None) -> bool:
@@ -203,7 +181,8 @@ def _connected_by_sockets(
         _connection["mesh"] = sockets.connect(rank, size, place.host, place.port, timeout)
         _connection["times"] = 0
         atexit.register(_leave_at_exit)
-        _share_cores(int(os.environ.get("LOCAL_WORLD_SIZE", size)))
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", size))
+        share_cores(rank, here, here)
     _connection["times"] += 1
     return sockets.SocketTransport(
         _connection["mesh"], range(size), f"world {_connection['times']}"
@@ -230,26 +209,12 @@ def _connected(rank: int, size: int, init_method: str | None, timeout: float) ->
         _connection["watch"] = watch
         here = mpi.wait_until_all_ranks_call_init_process_group(timeout, mpi.ranks_here)
         rendezvous.forget_launcher()
-        _share_cores(here)
+        share_cores(rank, *here)
     transport = mpi.wait_until_all_ranks_call_init_process_group(
         timeout, lambda: mpi.world(rank, size, _connection["watch"])
     )
     mpi.on_exit(_leave_all)
     return transport
-
-
-def _share_cores(ranks: int) -> None:
-    """Divide the cores among the ranks of this machine, unless the program has set its threads.
-
-    OMP_NUM_THREADS says how many threads each rank has, where it is set.
-    """
-    cores = core_count()
-    if thread_count() != cores:
-        return
-    threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # where the library of products cannot be set
-        set_thread_count(int(threads) if threads.isdigit() else max(cores // ranks, 1))
 
 
 def _leave_all() -> None:
@@ -456,13 +421,24 @@ def get_global_rank(group: Any, group_rank: int) -> int:
 
 
 def new_group(
-    ranks: Any = None, timeout: Any = None, backend: str | None = None, **options: Any
-) -> Any:
+    ranks: Any = None, timeout: Any = None, backend: str | None = None, pg_options: Any = None,
+    use_local_synchronization: bool = False, group_desc: str | None = None, device_id: Any = None,
+) -> Any:  # fmt: skip
     """A group of some of the ranks, all if None. Every process calls it, also those outside of it.
 
+    ranks      their numbers among all processes; the group has them in order
+    timeout, backend   as of init_process_group, whose values are taken for None
+    The other options may be given and change nothing, except use_local_synchronization.
     Returns the group, or GroupMember.NON_GROUP_MEMBER for a process that is not in it.
-    Raises: ValueError before init_process_group, and for ranks that do not exist or come twice.
+    Raises: ValueError before init_process_group, for ranks that do not exist or come twice, an
+    unknown backend, and use_local_synchronization, which lets the processes outside not call it.
     """
+    if use_local_synchronization:
+        raise ValueError(
+            "new_group: use_local_synchronization is not offered: every process calls new_group, "
+            "also those outside of the group"
+        )
+    backend = known_backend(backend, "new_group")
     world = member_group(None, "new_group")
     assert world is not None
     members = list(range(world.size())) if ranks is None else sorted(int(r) for r in ranks)

@@ -7,15 +7,20 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..files.packages import install_extra
 from . import rank_start
-from .mpi_library import find_mpiexec, with_mpi_library
+from .mpi_library import find_mpiexec, is_open_mpi, with_mpi_library
 
 __all__ = ["Interrupted", "command_of", "launch"]
 
 GRACE = 5.0  # seconds that the ranks have to end after Ctrl-C
+# Variables that ranks on other machines need too; MPICH's mpiexec gives them all variables.
+PASSED_ON = (
+    "MASTER_ADDR", "MASTER_PORT", "MPI4PY_LIBMPI", "PYTHONPATH", "LD_LIBRARY_PATH",
+    "OMP_NUM_THREADS", "TINYGRAD_LLM_DATA",
+)  # fmt: skip
 
 
 class Interrupted(Exception):
@@ -23,10 +28,13 @@ class Interrupted(Exception):
 
 
 def command_of(
-    program: Sequence[str], ranks: int, hosts: Sequence[str] = (), mpiexec: str | None = None
-) -> list[str]:
+    program: Sequence[str], ranks: int, hosts: Sequence[str] = (), mpiexec: str | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> list[str]:  # fmt: skip
     """The command that starts `ranks` processes per machine; hosts: the machines, if several.
 
+    Open MPI binds one or two ranks to a core each, where all threads of a rank would share it:
+    --bind-to none. MPICH and Intel MPI leave a rank all cores, or several.
     Raises: RuntimeError if there is no mpiexec.
     """
     program_path = mpiexec or find_mpiexec()
@@ -34,7 +42,13 @@ def command_of(
         raise RuntimeError(
             f"launch needs mpiexec, which is not there: {install_extra('mpi')} installs it"
         )
-    where = ["-hosts", ",".join(hosts), "-ppn", str(ranks)] if hosts else []
+    if is_open_mpi(program_path):  # a:2 are two places on a; it has one per core if none are named
+        places = ",".join(f"{host}:{ranks}" for host in hosts or ("localhost",))
+        names = [name for name in PASSED_ON if hosts and name in environment]
+        passed = [word for name in names for word in ("-x", name)]
+        where = ["--host", places, "--bind-to", "none", *passed]
+    else:
+        where = ["-hosts", ",".join(hosts), "-ppn", str(ranks)] if hosts else []
     total = str(ranks * max(len(hosts), 1))
     start = [sys.executable, "-I", "-S", rank_start.__file__]
     return [program_path, *where, "-n", total, *start, *program]
@@ -68,18 +82,25 @@ def launch(
     When a rank ends with an error, mpiexec ends the others. Ctrl-C and SIGTERM end all.
     Raises: RuntimeError if there is no mpiexec; Interrupted after Ctrl-C.
     """
-    command = command_of(program, ranks, hosts)
     environment = environment_of(master or (hosts[0] if hosts else None), port)
+    command = command_of(program, ranks, hosts, environment=environment)
     process = subprocess.Popen(command, env=environment)
     before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
         return process.wait()
-    except KeyboardInterrupt:  # mpiexec has it too, and ends the ranks
-        try:
-            process.wait(GRACE)
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            process.kill()
-            process.wait()
+    except KeyboardInterrupt:  # Ctrl-C: mpiexec has it too, and ends the ranks
+        _end(process)
         raise Interrupted from None
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Wait for mpiexec; end it, and so its ranks, where it has not got the signal or goes on."""
+    for ask in (process.terminate, process.kill):
+        try:
+            process.wait(GRACE)
+            return
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            ask()
+    process.wait()

@@ -13,6 +13,7 @@ import faulthandler
 import os
 import re
 import sys
+import zlib
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -107,13 +108,16 @@ def finish() -> None:
         MPI.Finalize()
 
 
-def ranks_here() -> int:
-    """How many of the processes run on this machine."""
+def ranks_here() -> tuple[int, int]:
+    """How many of the processes run on this machine, and how many of these on this one's cores."""
     mpi = load()
     here = mpi.COMM_WORLD.Split_type(mpi.COMM_TYPE_SHARED)
-    count = int(here.size)
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = repr(sorted(affinity(0)) if affinity else "all")
+    own, everyones = np.array([zlib.crc32(cores.encode())], np.int64), np.empty(here.size, np.int64)
+    here.Allgather(own, everyones)
     here.Free()
-    return count
+    return everyones.size, int((everyones == own).sum())
 
 
 def world(rank: int, size: int, watch: Any = None) -> MPITransport:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Container
 
-__all__ = ["find_mpi_library", "find_mpiexec", "with_mpi_library"]
+__all__ = ["find_mpi_library", "find_mpiexec", "is_open_mpi", "with_mpi_library"]
 
 _PACKAGES = ("mpich", "openmpi", "impi-rt")
 _NAMES = ("libmpi.so.12", "libmpi.so.40", "libmpi.12.dylib", "libmpi.40.dylib", "impi.dll")
@@ -50,3 +51,17 @@ def find_mpiexec() -> str | None:
     """The path of mpiexec: beside this Python, of an installed package, or on the PATH."""
     nearest = shutil.which("mpiexec", path=os.path.dirname(sys.executable))
     return nearest or _file_of_a_package(("mpiexec", "mpiexec.exe")) or shutil.which("mpiexec")
+
+
+def is_open_mpi(mpiexec: str) -> bool:
+    """Whether an mpiexec is Open MPI's, whose options are others than those of MPICH's family.
+
+    Its --version says "(Open MPI)", or "(OpenRTE)" before version 5.
+    """
+    try:
+        done = subprocess.run(
+            [mpiexec, "--version"], capture_output=True, text=True, timeout=60, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False  # what is wrong with it is seen when it starts the ranks
+    return any(name in done.stdout + done.stderr for name in ("Open MPI", "OpenRTE"))

@@ -40,6 +40,10 @@ class Queue:
         """The queues that move on while this one is waited for."""
         return [self] if self.alone else list(queues)
 
+    def arrives(self) -> bool:
+        """Whether the collective that moves now has come to what the ranks send each other."""
+        return bool(self.ordered) and self.ordered[0].arrives()
+
     def move_on(self) -> None:
         """Test what is under way; start what comes next."""
         while self.ordered and self.ordered[0].test():

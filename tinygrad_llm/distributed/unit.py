@@ -6,6 +6,9 @@ moves on whenever an op ends. Which unit comes next is what followed it in the l
 first step gathers nothing ahead. Where a pass differs from the last one, the rest of it gathers
 when a unit needs its parameters. What is gathered ahead lives until the pass ends: a forward of the
 outermost unit, or a walk of backward.
+
+The gradients of a unit are averaged over the ranks in the same way, while the units before it
+compute theirs: one unit's at a time. They are in .grad when the walk has ended.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from ..arrays.devices import asarray, xp_of
 from ..arrays.memory import address, is_array
 from ..autograd.engine import Op
 from ..autograd.grad_mode import mode
-from ..autograd.hooks import after_walk
+from ..autograd.hooks import after_walk, late_gradients
 from ..autograd.observing import observing
 from ..nn.module import Module
 from ..nn.parameter import Parameter
@@ -102,7 +105,50 @@ class Unshard(Op, listed=False):
         gs = g if isinstance(g, tuple) else (g,)
         self.unit.drop()
         present = [None if not need else a for need, a in zip(self.needs, gs, strict=True)]
-        return tuple(self.unit.average(present))
+        whole = self.unit.added_to_kept(present)
+        if self.unit.synchronises:
+            late_gradients.append(self.unit.average(whole))
+        else:
+            self.unit.kept = [None if a is None else a.copy() for a in whole]
+        return (None,) * len(gs)  # they are delivered when the walk ends
+
+
+class Averages:
+    """The gradients of a unit, whose mean over the ranks is formed while backward continues.
+
+    They travel behind each other, in the order of the units in this walk, which all ranks share.
+    """
+
+    def __init__(self, unit: Unit, gradients: Sequence[Any]) -> None:
+        self.unit = unit
+        self.works: list[tuple[list[int], Any]] = []
+        self.means: list[tuple[int, Any]] = []  # which parameter, this rank's part
+        group = unit.group
+        present = [i for i, g in enumerate(gradients) if g is not None]
+        for chosen in unit._by_dtype(present):
+            counts = np.array([unit._counts(i) for i in chosen])  # (parameters, ranks)
+            flat = [sent_from(group, gradients[i]).reshape(-1) for i in chosen]
+            cut = [_cut(a, c.cumsum()[:-1]) for a, c in zip(flat, counts, strict=True)]
+            ordered = [cut[p][r] for r in range(group.size()) for p in range(len(chosen))]
+            # rank 0's parts of all parameters, rank 1's, ...
+            numbers = xp_of(flat[0]).concatenate(ordered)
+            steps = unit.average_steps(chosen, numbers, counts)
+            what = f"average of the gradients {chosen} of {numbers.size} elements"
+            work = run(group, what, steps, async_op=True, array=numbers)
+            self.works.append((chosen, work))
+
+    def finish(self) -> None:
+        """Wait for the means."""
+        for chosen, work in self.works:
+            for i, mean in zip(chosen, work.result(), strict=True):
+                self.means.append((i, asarray(mean, self.unit.parts[i].array)))
+        self.works = []
+
+    def __call__(self, deliver: Any) -> None:
+        """Deliver them to the parameters."""
+        self.finish()
+        for i, mean in self.means:
+            deliver(self.unit.parts[i], mean, True)
 
 
 class Unit:
@@ -115,6 +161,9 @@ class Unit:
         self.depth = 0  # calls of the unit's methods that are under way
         self.again: list[Any] | None = None  # the whole parameters, gathered for backward
         self.ahead: list[tuple[Exchange, Any]] | None = None  # what was begun before it is needed
+        self.synchronises = True  # whether backward averages gradients over the ranks
+        self.kept: list[Any] = []  # the whole gradients of the backward passes that did not
+        self.averages: Averages | None = None  # of the outermost: what was begun last in its walk
         self.outermost: Unit = self  # the one in whose forward pass this one was called last
         self.forwards, self.backwards = Order(), Order()  # of the units in it
         numbers: dict[int, int] = {}
@@ -212,25 +261,27 @@ class Unit:
                 whole[i] = asarray(joined, self.parts[i].array)
         return whole
 
-    def average(self, gradients: Sequence[Any]) -> list[Any]:
-        """This rank's part of the mean over the ranks, of each gradient that is there."""
-        size, rank = self.group.size(), self.group.rank()
-        result: list[Any] = [None] * len(gradients)
-        present = [i for i, g in enumerate(gradients) if g is not None]
-        for chosen in self._by_dtype(present):
-            counts = np.array([self._counts(i) for i in chosen])  # (parameters, ranks)
-            flat = [sent_from(self.group, gradients[i]).reshape(-1) for i in chosen]
-            cut = [_cut(a, c.cumsum()[:-1]) for a, c in zip(flat, counts, strict=True)]
-            ordered = [cut[p][r] for r in range(size) for p in range(len(chosen))]
-            # rank 0's parts of all parameters, rank 1's, ...
-            numbers = xp_of(flat[0]).concatenate(ordered)
-            steps = reduced_part(self.group, numbers, ReduceOp.AVG, counts.sum(0).tolist())
-            what = f"average of the gradients {chosen} of {numbers.size} elements"
-            mine = run(self.group, what, steps, array=numbers)
-            for i, part in zip(chosen, _cut(mine, counts[:, rank].cumsum()[:-1]), strict=True):
-                shape = self.parts[i].array.shape
-                result[i] = asarray(part.reshape(shape).copy(), gradients[i])  # (n,) -> shape
-        return result
+    def added_to_kept(self, gradients: list[Any]) -> list[Any]:
+        """These gradients and those that are kept, which are kept no longer."""
+        kept, self.kept = self.kept or [None] * len(gradients), []
+        return [b if a is None else a if b is None else a + b
+                for a, b in zip(kept, gradients, strict=True)]  # fmt: skip
+
+    def average(self, gradients: Sequence[Any]) -> Averages:
+        """Begin the mean over the ranks of each gradient that is there."""
+        self.outermost._walked()
+        if self.outermost.averages is not None:  # one unit's at a time, so that memory is bounded
+            self.outermost.averages.finish()
+        self.outermost.averages = begun = Averages(self, gradients)
+        return begun
+
+    def average_steps(self, chosen: Sequence[int], numbers: Any, counts: np.ndarray) -> Steps:
+        """This rank's part of the mean of each of these parameters' gradients, in its own array."""
+        rank = self.group.rank()
+        mine = yield from reduced_part(self.group, numbers, ReduceOp.AVG, counts.sum(0).tolist())
+        parts = _cut(mine, counts[:, rank].cumsum()[:-1])
+        shapes = [self.parts[i].array.shape for i in chosen]
+        return [a.reshape(shape).copy() for a, shape in zip(parts, shapes, strict=True)]
 
     # ------------------------------------------------------------------------- during a forward
     @contextlib.contextmanager
@@ -340,11 +391,13 @@ class Unit:
         """The order of units in the walk of backward that is under way."""
         if self._walk_ended not in after_walk:
             self.backwards.begin()
+            self.averages = None  # of a walk that an error has ended
             after_walk.append(self._walk_ended)
         return self.backwards
 
     def _walk_ended(self, accumulated: bool) -> None:
         after_walk.remove(self._walk_ended)
+        self.averages = None
         self.backwards.end()
 
     def drop(self) -> None:

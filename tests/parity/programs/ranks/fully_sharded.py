@@ -48,9 +48,12 @@ def train(mesh, reshard, lines):
         torch.manual_seed(10 * step + mesh.get_local_rank())
         tokens = torch.randint(0, 23, (3, 7))
         optimizer.zero_grad()
-        logits = model(tokens[:, :-1])
-        loss = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
-        loss.backward()
+        batches = tokens.chunk(3) if step == 2 else (tokens,)  # micro-batches in the last step
+        for i, batch in enumerate(batches):
+            model.set_requires_gradient_sync(i == len(batches) - 1)
+            logits = model(batch[:, :-1])
+            loss = F.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
+            loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
         norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
         lines.append(f"loss {loss.item():.4f} norm {norm.item():.4f}")

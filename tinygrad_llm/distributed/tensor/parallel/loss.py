@@ -102,7 +102,12 @@ class CrossEntropyOverRanks(Op, listed=False):
 
 
 def note_columns(y: Tensor, group: Any, length: int) -> Tensor:
-    """Note that y has this rank's columns, along its last dimension; returns y."""
+    """Note that y has this rank's columns, along its last dimension; returns y.
+
+    Of one rank alone nothing is noted: it has all columns, and the usual loss.
+    """
+    if group.size() == 1:
+        return y
     y.__dict__["_columns"] = Columns(group, length)
     _widths[y.shape[-1]] = length
     return y
