@@ -83,7 +83,7 @@ def head_loss(head: Module, hidden: Tensor, targets: Tensor, ignore_index: int =
             hidden, head.weight, targets, linear_bias=head.bias, ignore_index=ignore_index
         )
     hidden, targets = hidden.flatten(0, -2), targets.flatten()  # (B, T, C), (B, T) -> (N, C), (N)
-    linear = head.linear if isinstance(head, SoftCappedHead) else head
+    linear: Any = head.linear if isinstance(head, SoftCappedHead) else head
     quantised = isinstance(linear, QuantizedLinear)
     rows = len(targets)
     if (linear is not head or quantised) and not is_watched(head):

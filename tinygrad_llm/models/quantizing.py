@@ -92,7 +92,8 @@ def _rows_of(name: str, source: Any) -> Any:
     stored = source.stored(name) if source.is_gguf else None
     if stored is None:
         return source.read(name)
-    return GGUFMatrix(*stored, f"{source.where}: {name[:200]}")
+    raw, kind = stored
+    return GGUFMatrix(raw, kind, f"{source.where}: {name[:200]}")
 
 
 def _as_stored(names: list[str], source: Any) -> QuantizedMatrix | None:
