@@ -73,7 +73,7 @@ class Replay(InNotebooks):
 
     steps   the moments
     about   a sentence above them
-    ranks   how many places have a colour of their own, which their numbers keep; 0 for none
+    ranks   how many places have a separate colour, which their numbers keep; 0 for none
     """
 
     frame_height = 720

@@ -159,9 +159,9 @@ def _cross() -> list[Moment]:
 
 def _reordered(places: dict[str, list[Held]]) -> Moment:
     return Moment(
-        "reorder", "Both texts go on from text 1",
-        "Of two beams the second one won, and both go on from it: row 0 of the batch becomes what "
-        "row 1 is.",
+        "reorder", "Both texts continue from text 1",
+        "Of two beams the second one won, and both continue from it: row 0 of the batch becomes "
+        "what row 1 is.",
         "`cache.reorder([1, 1])`", places,
     )  # fmt: skip
 

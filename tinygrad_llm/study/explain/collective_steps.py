@@ -96,7 +96,7 @@ def _own(array: Any, rank: int, ranks: int) -> np.ndarray:
 
 
 def _origins(function: Callable[[Arrays], Arrays], given: Arrays, result: Arrays) -> list[Any]:
-    """For each rank's result: which ranks' given numbers an element depends on, (ranks, ...)."""
+    """For each rank's result: the ranks that each element depends on, (ranks, ...)."""
     changed = []
     for rank in range(len(given)):
         moved = [np.array(a) for a in given]

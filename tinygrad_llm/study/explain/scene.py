@@ -1,4 +1,4 @@
-"""The worked example of whatever explain knows, except an op, as a drawing to step through."""
+"""The worked examples of all that explain knows, except ops, as drawings to step through."""
 
 from __future__ import annotations
 
