@@ -1,6 +1,6 @@
 """Helper threads that share a piece of work with the thread that calls.
 
-The helpers sleep on a queue and wake up in about 20 µs. The calling thread works too, and waits
+The helpers sleep on a queue and wake up in 20 to 60 µs. The calling thread works too, and waits
 only for helpers that have started: if they are late because the machine is busy, it does their part
 itself, so that an op takes longer in proportion to the cores that are missing, and no more.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 from . import blas
 
-__all__ = ["work_together"]
+__all__ = ["call_together", "work_together"]
 
 _helpers: list[threading.Thread] = []
 _calls: Any = None  # a queue of _Share, made when first needed
@@ -88,21 +88,29 @@ def work_together(work: Callable[[], Any], n: int) -> None:
     """Call work() in n threads at the same time, this one included, and return when all have ended.
 
     work must take parts of the work one by one until none is left, so that a helper that comes too
-    late is not needed.
+    late is not needed. Meanwhile OpenBLAS has one thread.
+
+    Raises: the error of any of the threads, after all have ended.
+    """
+    with blas.one_thread:
+        call_together(work, n)
+
+
+def call_together(work: Callable[[], Any], n: int) -> None:
+    """work_together for work without products of OpenBLAS, whose threads stay as they are.
 
     Raises: the error of any of the threads, after all have ended.
     """
     if len(_helpers) < n - 1:
         _start_helpers(n - 1)
     shares = [_Share(work) for _ in range(n - 1)]
-    with blas.one_thread:
+    for share in shares:
+        _calls.put(share)
+    try:
+        work()
+    finally:
         for share in shares:
-            _calls.put(share)
-        try:
-            work()
-        finally:
-            for share in shares:
-                share.wait()
+            share.wait()
     for share in shares:
         if share.error is not None:
             raise share.error

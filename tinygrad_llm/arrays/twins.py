@@ -77,6 +77,8 @@ class CpuTwins:
     adagrad: Callable[..., None] | None = None
     square_sum: Callable[[Any], float] | None = None  # Σ x² of an array that takes_update takes
     scale: Callable[[Any, float], None] | None = None  # x ← x·factor, in place, for such an array
+    takes_copy: Callable[[Any], bool] | None = None
+    copied: Callable[[Any], Any] | None = None  # a copy in row order
     takes_few_rows: Callable[[Any, Any], bool] | None = None  # x (R, C), W (N, C) or in bfloat16
     few_rows_product: Callable[[Any, Any], Any] | None = None  # x·Wᵀ for them
     decoder: Any = None  # runs arrays.stages: a decoder for a few new tokens

@@ -78,7 +78,17 @@ from ..rope import Rope
 from ..selective_scan import SelectiveScan
 from ..softmax import LogSoftmax, Softmax
 from .activation import LoopGatedActivation, LoopGelu, LoopSilu
-from .arithmetic import LoopAdd, LoopDropout, LoopMul, LoopRelu, LoopSigmoid, LoopSub, LoopTanh
+from .arithmetic import (
+    LoopAdd,
+    LoopDropout,
+    LoopMul,
+    LoopRelu,
+    LoopSigmoid,
+    LoopSub,
+    LoopTanh,
+    copied,
+    takes_copy,
+)
 from .attention import LoopAttention
 from .compiling import missing
 from .decoding import Program, packed_product, packed_tile
@@ -114,6 +124,8 @@ def install() -> str | None:
             takes_scatter=takes_scatter,
             scatter_add_rows=scatter_add_rows,
             takes_update=takes_update,
+            takes_copy=takes_copy,
+            copied=copied,
             adam=adam,
             takes_few_rows=takes_few_rows,
             few_rows_product=few_rows_product,

@@ -18,7 +18,10 @@ from .compiling import exact_kernel, kernel, shared
 from .elementary import piece, sigmoid
 from .twin import Loop, dense, even_rows, flat, in_rows, row_steps
 
-__all__ = ["LoopAdd", "LoopDropout", "LoopMul", "LoopRelu", "LoopSigmoid", "LoopSub", "LoopTanh"]
+__all__ = [
+    "LoopAdd", "LoopDropout", "LoopMul", "LoopRelu", "LoopSigmoid", "LoopSub", "LoopTanh",
+    "copied", "takes_copy",
+]  # fmt: skip
 
 f: Any = np.float64  # in a compiled copy the arrays' dtype
 SHORT = 2048  # numbers of a row that stay in the nearest cache
@@ -31,6 +34,14 @@ def add(x, y, z, start, stop):
     x, y, z = x[start:stop], y[start:stop], z[start:stop]
     for i in range(x.size):
         z[i] = x[i] + y[i]
+
+
+@exact_kernel
+def copy(x, y, start, stop):
+    """y = x."""
+    x, y = x[start:stop], y[start:stop]
+    for i in range(x.size):
+        y[i] = x[i]
 
 
 @exact_kernel
@@ -129,6 +140,16 @@ def pass_over(loop: Any, *arrays: Any, numbers: tuple = ()) -> Any:
     y = np.empty(arrays[0].shape, arrays[0].dtype)
     shared(loop, y.size, y.size, *(a.reshape(-1) for a in (*arrays, y)), *numbers)
     return y
+
+
+def takes_copy(x: Any) -> bool:
+    """Whether a copy of x is worth more than one core."""
+    return thread_count() > 1 and x.size >= WORTH and dense(x)
+
+
+def copied(x: Any) -> Any:
+    """A copy of an array that takes_copy takes."""
+    return pass_over(copy, x)
 
 
 class _Pair(Loop):

@@ -10,6 +10,7 @@ import threading
 import time
 import types
 import zlib
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from ...arrays import blas
-from ...arrays.parallel import each, thread_count
+from ...arrays.parallel import thread_count
+from ...arrays.threads import call_together
 from . import wide
 
 __all__ = [
@@ -206,16 +208,24 @@ def shared(loop: Kernel, n: int, size: int, *args: Any) -> None:
     """Run loop(*args, start, stop) for all of range(n), on every core.
 
     size: the numbers that it goes through in all. Few are not shared. What the loop computes for
-    one row must not depend on the others, so that the number of cores changes nothing.
+    one row must not depend on the others, so that the number of cores changes nothing. OpenBLAS
+    keeps its threads: a loop that calls it, as attention does, limits them itself.
     """
     cores = min(thread_count(), size // SHARE, n)
     run = loop.compiled(*args, 0, n)
     if cores < 2:
         run(*args, 0, n)
         return
-    cuts = [n * i // cores for i in range(cores + 1)]
+    parts = deque((n * i // cores, n * (i + 1) // cores) for i in range(cores))
+    caller = threading.get_ident()
 
-    def part(i: int) -> None:
-        run(*args, cuts[i], cuts[i + 1])
+    def work() -> None:
+        take = parts.popleft if threading.get_ident() == caller else parts.pop
+        while True:
+            try:
+                part = take()
+            except IndexError:  # none is left
+                return
+            run(*args, *part)
 
-    each(part, range(cores))
+    call_together(work, cores)
