@@ -142,9 +142,10 @@ class LeafHooks:
 @contextmanager
 def walk(deliver: Any, accumulated: bool) -> Iterator[None]:
     """A block that walks a graph. At its end: the gradients that come late, those that were held
-    back, and the functions for the end of this walk, which an error in it forgets.
+    back, and the functions for the end of this walk, which are forgotten after an error.
 
     deliver takes the gradients of leaves; accumulated: whether that adds to .grad.
+    Raises: the error of the block, or of what is called at its end.
     """
     outer, late = len(after_walk), len(late_gradients)  # those before belong to walks around it
     try:
