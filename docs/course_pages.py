@@ -175,7 +175,8 @@ def write(pages: Path, recorded: Path) -> dict[Path, str]:
     Returns the chapters' references, file -> page, for links.Pages.
     """
     course = chapters()
-    there = [name for name in course if (recorded / name).is_dir()]
+    lessons = {name: sorted((recorded / name).glob("*.json")) for name in course}
+    there = {name: found[0].stem for name, found in lessons.items() if found}
     (pages / "course").mkdir(parents=True, exist_ok=True)
     (pages / "course" / "map.svg").write_text(drawn(course), encoding="utf-8")
     (pages / "course" / "map.md").write_text(_map(course, there), encoding="utf-8")
@@ -185,14 +186,16 @@ def write(pages: Path, recorded: Path) -> dict[Path, str]:
     return {LESSONS / name / REFERENCES: f"course/{name}/references.md" for name in there}
 
 
-def _map(course: dict[str, Chapter], there: list[str]) -> str:
+def _map(course: dict[str, Chapter], there: dict[str, str]) -> str:
+    """there: the chapters that have pages, and the name of the first lesson of each"""
     rows = []
     for c in course.values():
-        last = "quiz, references"
+        name, last = f"`{c.name}`", "quiz, references"
         if c.name in there:
+            name = f"[{name}]({c.name}/{there[c.name]}.md)"
             last = f"[quiz]({c.name}/quiz.md), [references]({c.name}/references.md)"
         before = ", ".join(f"`{n}`" for n in c.needs) or "Python, and a little calculus"
-        rows.append(f"| `{c.name}` | {c.title} | {before} | {c.hours:g} | {last} |")
+        rows.append(f"| {name} | {c.title} | {before} | {c.hours:g} | {last} |")
     return (
         "---\nhide: [toc, navigation]\n---\n\n# The map of the course\n\n"
         "A chapter stands below those that it needs, and a line leads from each of them to it. "

@@ -62,11 +62,13 @@ def _page(cells: list[dict[str, Any]], name: str, place: str, in_japanese: str) 
     parts = []
     for cell in cells:
         if cell["kind"] == "markdown":
-            parts.append(cell["text"])
-            if len(parts) == 1:  # behind the title's cell
-                parts.append(_offers(name, place))
-                parts += _first_picture(cells)
-                parts += [f'<p lang="ja">問い: {in_japanese}</p>'] if in_japanese else []
+            if parts:
+                parts.append(cell["text"])
+                continue
+            question, end, rest = cell["text"].partition("\n\n**For example.")
+            parts += [question, *_first_picture(cells), (end + rest).lstrip()]
+            parts.append(_offers(name, place))
+            parts += [f'<p lang="ja">問い: {in_japanese}</p>'] if in_japanese else []
             continue
         parts.append(f"````python\n{cell['text']}\n````")
         if cell["output"]:

@@ -99,6 +99,26 @@ def test_plots_come_with_the_recorded_lessons(modules, tmp_path):
     assert (pages / "course" / "00_none" / "01_x.png").read_bytes() == b"png"
 
 
+def test_a_picture_stands_before_the_first_formula_of_every_lesson(modules):
+    import lesson_pages
+
+    sys.path.insert(0, str(ROOT / "lessons"))
+    try:
+        from record import cells_of
+    finally:
+        sys.path.remove(str(ROOT / "lessons"))
+    lessons = sorted((ROOT / "lessons").glob("*_*/[0-9]*.py"))
+    assert len(lessons) > 100
+    for lesson in lessons:
+        first = {**cells_of(lesson.read_text(encoding="utf-8"))[0], "output": "", "plots": []}
+        plot = {"kind": "code", "text": "1", "output": "", "plots": ["x.png"]}
+        page = lesson_pages._page([first, plot], lesson.stem, "00_a/01_x", "")
+        picture, example = page.index("(x.png)"), page.index("**For example.")
+        formula = re.search(r"^    \S", page, re.M)
+        assert picture < example, lesson
+        assert formula is None or example < formula.start(), lesson
+
+
 def test_recording_a_lesson_copies_its_plots(tmp_path):
     lesson = tmp_path / "00_a" / "01_x.py"
     (lesson.parent / "plots").mkdir(parents=True)
@@ -294,3 +314,20 @@ def test_formulas_of_built_pages_are_mathml_and_code_stays(modules):
     assert texts["python"] in shown and texts["title"] in shown and "<nav>Σ x²</nav>" in shown
     assert "<code>y = x·w</code>" in shown and "bytes &lt;0x41 &amp; <math" in shown
     assert shown.count('<div class="formulas"><p>') == 1 and "how similar</p><p>" in shown
+
+
+def test_every_chapter_of_the_map_leads_to_its_first_lesson(modules, tmp_path):
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        import course_pages
+    finally:
+        sys.path.remove(str(ROOT / "docs"))
+    for lesson in (ROOT / "lessons").glob("*_*/[0-9]*.py"):
+        recorded = tmp_path / "recorded" / lesson.parent.name / f"{lesson.stem}.json"
+        recorded.parent.mkdir(parents=True, exist_ok=True)
+        recorded.write_text("[]", encoding="utf-8")
+    course_pages.write(tmp_path / "pages", tmp_path / "recorded")
+    text = (tmp_path / "pages" / "course" / "map.md").read_text(encoding="utf-8")
+    places = re.findall(r"^\| \[`\w+`\]\((\w+/01_\w+)\.md\) \|", text, re.M)
+    assert len(places) == len(course_pages.chapters())
+    assert all((ROOT / "lessons" / f"{place}.py").exists() for place in places)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -273,9 +274,9 @@ def _check(rows: list[dict[str, Any]], upstream: str = "a random ∂L/∂y") -> 
 
 def _lines(lines: Sequence[Any], most: int = 60) -> list[tuple[str, str]]:
     rows = []
-    unset: set[str] = set()  # arrays made by empty() that no line has written yet
+    unset: set[str] = set()  # arrays made by empty(), empty_as() that no line has written yet
     for line in lines[:most]:
-        if "empty(" in line.text and not line.text.startswith("def "):
+        if re.search(r"\bempty\w*\(", line.text) and not line.text.startswith("def "):
             unset |= {name for name, v in line.values.items() if is_value(v)}
         elif not line.text.startswith("def "):
             unset -= set(line.values)

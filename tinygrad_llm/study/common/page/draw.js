@@ -180,7 +180,7 @@
     if (!now) {
       part.replaceChildren(
         element("h2", { text: "Before the first step" }),
-        element("p", { text: `${steps.length} ops lie between ${nameOf(drawing.root)} and the inputs. Each receives ∂L/∂output, the newest op first, and sends ∂L/∂input to each of its inputs.` }),
+        element("p", { text: `${steps.length === 1 ? "1 op lies" : `${steps.length} ops lie`} between ${nameOf(drawing.root)} and the inputs. Each receives ∂L/∂output, the newest op first, and sends ∂L/∂input to each of its inputs.` }),
         element("p", { class: "soft", text: "Arrow keys or the buttons step through; Tab goes from node to node and shows its numbers; Enter goes to an op's step, or closes a box." }));
       return;
     }
