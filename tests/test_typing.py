@@ -44,6 +44,7 @@ WRONG_ARGUMENTS = (  # sizes, dtypes, dimensions and devices: each of these line
     'torch.softmax(torch.ones(2), 0, dtype="float32")',
     'nn.Linear(2, 3, dtype="float32")',
     "torch.ones(2, device=1.5)",
+    'nn.Linear(2, 3)("2")',
 )
 LINES_OF_ARGUMENTS = [str(3 + number) for number in range(len(WRONG_ARGUMENTS))]
 

@@ -35,8 +35,7 @@ class Net(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         h = F.gelu(self.norm(self.hidden(x)))
-        y: torch.Tensor = self.out(h)
-        return y
+        return self.out(h)
 
 
 def train(model: nn.Module, steps: int) -> float:

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import FunctionType
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,8 @@ from .tree import ModuleTree
 __all__ = ["HOOKS", "IncompatibleKeys", "Module", "is_watched"]
 
 M = TypeVar("M", bound="Module")
+Inputs = ParamSpec("Inputs")
+Output = TypeVar("Output", covariant=True)
 # Each runs a module's call: observer(module, call, *args, **kwargs) returns call(*args, **kwargs).
 call_observers: list[Callable[..., Any]] = []
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -46,6 +48,13 @@ class IncompatibleKeys(NamedTuple):
             f"_IncompatibleKeys(missing_keys={self.missing_keys}, "
             f"unexpected_keys={self.unexpected_keys})"
         )
+
+
+class HasForward(Protocol[Inputs, Output]):
+    """For checkers of types: a module's call takes what its forward takes, and returns the same."""
+
+    @property
+    def forward(self) -> Callable[Inputs, Output]: ...
 
 
 def _no_forward(self: Module, *args: Any, **kwargs: Any) -> Any:
@@ -84,7 +93,7 @@ class Module(ModuleTree):
             forward.__doc__ = cls.__dict__.get("__doc__")
 
     # --------------------------------------------------------------------------- calling it
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def _call(self, *args: Any, **kwargs: Any) -> Any:
         if not (
             self._forward_hooks or self._forward_pre_hooks
             or self._backward_hooks or self._backward_pre_hooks or call_observers
@@ -94,6 +103,15 @@ class Module(ModuleTree):
         for observe in call_observers:
             call = partial(observe, self, call)
         return call(*args, **kwargs)
+
+    if TYPE_CHECKING:  # a call has the types of the layer's forward
+
+        def __call__(
+            self: HasForward[Inputs, Output], *args: Inputs.args, **kwargs: Inputs.kwargs
+        ) -> Output: ...
+
+    else:
+        __call__ = _call
 
     def _call_with_hooks(self, *args: Any, **kwargs: Any) -> Any:
         for hook, with_kwargs in list(self._forward_pre_hooks.values()):
