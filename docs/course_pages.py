@@ -176,7 +176,7 @@ def write(pages: Path, recorded: Path) -> dict[Path, str]:
     """
     course = chapters()
     lessons = {name: sorted((recorded / name).glob("*.json")) for name in course}
-    there = {name: found[0].stem for name, found in lessons.items() if found}
+    there = {name: files[0].stem for name, files in lessons.items() if files}
     (pages / "course").mkdir(parents=True, exist_ok=True)
     (pages / "course" / "map.svg").write_text(drawn(course), encoding="utf-8")
     (pages / "course" / "map.md").write_text(_map(course, there), encoding="utf-8")

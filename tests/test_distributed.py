@@ -435,11 +435,11 @@ def test_how_many_threads_a_rank_has(monkeypatch, here, sharing, own, in_all, th
     for name, value in (("core_count", own), ("thread_count", own)):
         monkeypatch.setattr(cores, name, lambda value=value: value)
     monkeypatch.setattr(cores, "set_thread_count", chosen.append)
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         cores.share_cores(0, here, sharing)
-    assert chosen == [threads] and bool(said) == says
-    assert all("--bind-to none" in str(warning.message) for warning in said)
+    assert chosen == [threads] and bool(warned) == says
+    assert all("--bind-to none" in str(warning.message) for warning in warned)
 
 
 @pytest.mark.parametrize("rank,size", [(2, 2), (5, 3)])

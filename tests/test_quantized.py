@@ -193,13 +193,13 @@ def test_layers_compute_with_the_dequantised_weight():
 @pytest.mark.parametrize("loops_at", [0, LEAST])
 @pytest.mark.parametrize("kind", ["int8", "q8_0", "q4_0", "q4_1", "nf4"])
 def test_some_rows_at_a_time_make_the_same_matrix(kind, loops_at, monkeypatch):
-    """As many rows as fit into AT_ONCE weights, of floats and of a GGUF tensor's bytes."""
+    """As many rows as fit into AT_A_TIME weights, of floats and of a GGUF tensor's bytes."""
     monkeypatch.setattr(large, "least", loops_at)
     w = drawn(601, 128)
     stored = GGUFMatrix(encode(w, "Q8_0").reshape(601, -1), KINDS["Q8_0"], "a file")
     results = []
-    for at_once in (1 << 22, 1):
-        monkeypatch.setattr(rounding, "AT_ONCE", at_once)
+    for weights in (1 << 22, 1):
+        monkeypatch.setattr(rounding, "AT_A_TIME", weights)
         results += [quantized.quantize(w, kind), quantized.quantize(stored, kind)]
     for one, other in ((results[0], results[2]), (results[1], results[3])):
         assert one.arrays.keys() == other.arrays.keys()
@@ -212,7 +212,7 @@ def test_some_rows_at_a_time_make_the_same_matrix(kind, loops_at, monkeypatch):
 @pytest.mark.parametrize("kind", ["int8", "q8_0", "q4_0", "nf4"])
 def test_a_matrix_is_rounded_without_a_whole_copy(kind, monkeypatch):
     w = drawn(16384, 128)
-    monkeypatch.setattr(rounding, "AT_ONCE", 1 << 15)
+    monkeypatch.setattr(rounding, "AT_A_TIME", 1 << 15)
     quantized.quantize(w, kind)  # what is imported and made once is there
     tracemalloc.start()
     made = quantized.quantize(w, kind)

@@ -285,7 +285,7 @@ def test_an_error_is_printed_once(text):
         ("pretrain --resume cut", "to continue: pretrain --resume cut"),
     ],
 )
-def test_what_is_said_of_a_killed_rank(note, text, tmp_path, capsys):
+def test_the_message_about_a_killed_rank(note, text, tmp_path, capsys):
     """A run that was resumed has checkpoints, also if it was killed before it began."""
     path = tmp_path / "note"
     if note is not None:

@@ -219,7 +219,7 @@ def test_several_special_tokens_the_longest_first():
 
 
 def test_thousands_of_special_tokens_cost_nothing_per_text():
-    """Their pattern is written once for a set of tokens, whatever the texts."""
+    """Their pattern is written once for a set of tokens, not for every text."""
     many = [f"<unused{i}>" for i in range(3000)]
     tokenizer = BPETokenizer([], many)
     tokenizer.encode("first")

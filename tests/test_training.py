@@ -303,7 +303,7 @@ def test_the_memory_of_a_plan_is_that_of_the_largest_batch():
     assert 6_400_000 <= measured.peak_bytes < 6_500_000
 
 
-def test_a_rate_that_was_measured_beside_other_work_is_measured_again(monkeypatch):
+def test_a_rate_below_what_the_run_reaches_is_measured_again(monkeypatch):
     reporter, again = trainer().reporter, []
     monkeypatch.setattr(
         "tinygrad_llm.training.reporting.peak_flops", lambda seconds: again.append(1) or 50.0

@@ -112,7 +112,7 @@ def head_loss(head: Module, hidden: Tensor, targets: Tensor, ignore_index: int =
 
 
 class _WithGradient(Function):
-    """L = f(x, t), a number, whose gradient is computed at once: what f keeps is free then.
+    """L = f(x, t), a number, whose gradient is computed in forward: what f keeps is free then.
 
     Backward: ∂L/∂x = g·G, G = ∂f/∂x from forward. Saves G, as large as x. t has no gradient.
     """

@@ -63,7 +63,7 @@ def one_row(w, x, y):
     """y = W·x, four rows of W at a time: x (C), w (N, C) of numbers or of bits, y (N).
 
     In bfloat16 four rows often lie in one page of memory, and a processor that sees four places of
-    a page read in turn does not fetch the next ones by itself: 8 GB/s, with `fetch` 12.
+    a page read alternately does not fetch the next ones by itself: 8 GB/s, with `fetch` 12.
     """
     whole_fours = w.shape[0] // 4 * 4
     for i in range(0, whole_fours, 4):

@@ -29,7 +29,7 @@ GROUP = 32  # rows of a group for the compiled loops, which vectorise over them
 # Rows of x (float32) up to which a scale meets the sums and not the weights. In float64 the product
 # is that of the float32 numbers which the codes stand for, to the last digits.
 FEW = 8
-AT_ONCE = 1 << 22  # weights that are rounded to a format at a time
+AT_A_TIME = 1 << 22  # weights that are rounded to a format at a time
 FEW_BY_LOOP = 64  # rows of x up to which the compiled loop is faster than a product of BLAS
 
 
@@ -195,7 +195,7 @@ def encoded(
         raise ValueError(f"only a matrix can be quantised, got shape {shape}")
     O, I = shape
     C = group_rows(O, np.broadcast_to(np.float32(0), shape))
-    step = max(1, AT_ONCE // (I * C)) * C
+    step = max(1, AT_A_TIME // (I * C)) * C
     arrays: dict[str, np.ndarray] = {}
     for start in range(0, O, step):
         rows = np.ascontiguousarray(values[start : start + step], np.float32)
