@@ -101,3 +101,9 @@ def test_code_is_coloured_and_nothing_else_changes():
     assert '<span class="keyword">return</span>' in shown
     assert '<span class="called">max</span>' in shown and '<span class="number">1.5</span>' in shown
     assert shown.count('class="string"') == 1 and shown.count('class="comment"') == 1
+
+
+def test_each_case_of_an_argument_begins_a_paragraph():
+    page = prose('y = x·a\n\nmode="none":  a = 1\nmode="tanh":  a = 2\nand no more\n')
+    assert page.count("<p>") == 3
+    assert page.index("mode=&quot;tanh&quot;") > page.index("</p>", page.index("mode=&quot;none"))

@@ -15,7 +15,7 @@ from tinygrad_llm.arrays.twins import without_loops
 from tinygrad_llm.autograd.engine import OPS, Op
 from tinygrad_llm.models import Decoder, registry
 from tinygrad_llm.study.check.reference import TWINS
-from tinygrad_llm.study.common.lines import watch_lines
+from tinygrad_llm.study.common.lines import shown_values, watch_lines
 from tinygrad_llm.study.common.op_examples import EXAMPLES, GPT2
 from tinygrad_llm.study.common.source import saved_names, statements
 from tinygrad_llm.study.explain.layer_examples import LAYERS
@@ -293,6 +293,19 @@ def test_an_array_that_no_line_has_written_shows_no_numbers(name):
     made = [row for row in rows if re.search(r" = empty\w*\(", row)]
     assert all("not filled yet" in row for row in made), made
     assert made or name != "gelu"
+
+
+def test_the_values_of_lines_until_an_array_is_written():
+    def forward(n):
+        out = np.empty((2, n))
+        out[:] = 3.0
+        return out
+
+    with watch_lines(forward) as seen:
+        forward(2)
+    texts = [dict(values) for values in shown_values(seen.lines)]
+    assert texts[1] == {"out": "(2, 2), not filled yet"}
+    assert "3" in texts[-1]["return"] and "filled" not in texts[-1]["return"]
 
 
 def test_lines_show_changes_in_place_and_inner_functions():

@@ -11,10 +11,12 @@ __all__ = ["AdamW"]
 
 
 class AdamW(Adam):
-    """p ← p − lr·weight_decay·p, then Adam's step (Loshchilov and Hutter, 2019).
+    """p ← p − lr·weight_decay·p,   then Adam's step:
+    m ← β₁·m + (1 − β₁)·g,   v ← β₂·v + (1 − β₂)·g²,
+    p ← p − lr·m̂ / (√v̂ + eps),   m̂ = m / (1 − β₁ᵗ),   v̂ = v / (1 − β₂ᵗ)
 
-    The decay shrinks every weight at the same rate, for small and large gradients alike. Arguments
-    and errors as in Adam.
+    at step t (Loshchilov and Hutter, 2019). The decay shrinks every weight at the same rate, for
+    small and large gradients alike. Arguments and errors as in Adam.
     """
 
     fixed: ClassVar = {"decoupled_weight_decay": True}

@@ -13,8 +13,9 @@ from __future__ import annotations
 import ast
 import copy
 import inspect
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any
@@ -24,10 +25,10 @@ import numpy as np
 from ...arrays.memory import is_array
 from ...autograd.engine import Op
 from ...tensor import Tensor
-from .numbers import number_text, plain
+from .numbers import is_value, number_text, plain, shape_text, value_text, worth_showing
 from .source import is_saved, statements, tree_of
 
-__all__ = ["LineRun", "LineWatch", "watch_lines", "with_numbers"]
+__all__ = ["LineRun", "LineWatch", "shown_values", "watch_lines", "with_numbers"]
 
 COPY = 1 << 11  # elements: larger arrays are not copied, so changes in place do not show
 
@@ -43,6 +44,33 @@ class LineRun:
     number: int  # its line in the file
     text: str
     values: dict[str, Any]
+
+
+def shown_values(lines: Sequence[LineRun], limit: int = 64) -> list[list[tuple[str, str]]]:
+    """(name, value as text) of what each line set, for those that are worth showing.
+
+    An array of empty() has numbers of memory that was freed: until a line writes it, it is said to
+    be not filled yet. limit: as in value_text
+    """
+    shown, unset = [], set[str]()
+    for line in lines:
+        if not line.text.startswith("def "):
+            if re.search(r"\bempty\w*\(", line.text):
+                unset |= {name for name, v in line.values.items() if is_value(v)}
+            else:
+                unset -= set(line.values)
+        shown.append(
+            [
+                (name, _not_filled(v) if name in unset else value_text(v, limit))
+                for name, v in line.values.items()
+                if worth_showing(v)
+            ]
+        )
+    return shown
+
+
+def _not_filled(v: Any) -> str:
+    return f"{shape_text(v.shape)}, not filled yet"
 
 
 class LineWatch:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..common.formulas import with_lines
-from ..common.lines import with_numbers
-from ..common.numbers import norm, plain, shape_text, value_text, worth_showing
+from ..common.lines import shown_values, with_numbers
+from ..common.numbers import norm, plain, shape_text
 from ..common.plain_words import PLAIN_WORDS
 from ..common.source import backward_text, first_line
 from ..common.watch import place_of_call
@@ -157,10 +157,11 @@ def _step(step: Step, arrays: Arrays) -> dict[str, Any]:
     op = step.node.op
     assert op is not None
     formulas = with_numbers(op, step.lines)
-    lines = []
-    for line in step.lines[:80]:
-        values = [(k, v) for k, v in line.values.items() if worth_showing(v)]
-        lines.append({"text": line.text, "values": [[k, value_text(v, 32)] for k, v in values]})
+    shown = step.lines[:80]
+    lines = [
+        {"text": line.text, "values": [list(pair) for pair in values]}
+        for line, values in zip(shown, shown_values(shown, 32), strict=True)
+    ]
     return {
         "node": step.node.id,
         "arriving": [arrays.add(g) for g in step.arriving],

@@ -24,8 +24,8 @@ from ...tensor import Tensor, wrap
 from ..common.formulas import with_lines
 from ..common.html import FilePath, InNotebooks, data, escape, leads, written
 from ..common.html import page as whole
-from ..common.lines import LineRun, watch_lines
-from ..common.numbers import number_text, value_text, worth_showing
+from ..common.lines import LineRun, shown_values, watch_lines
+from ..common.numbers import number_text, value_text
 from ..common.plain_steps import OPTIMIZER_WORDS, SCHEDULE_WORDS
 from .contours import contours
 
@@ -269,13 +269,10 @@ class _Recording:
 
     def _lines(self, lines: list[LineRun]) -> list[list[Any]]:
         shown = []
-        for line in lines[:60]:
+        for line, values in zip(lines[:60], shown_values(lines[:60], 8), strict=True):
             if line.text not in self.texts:
                 self.texts.append(line.text)
-            values = [
-                [name, value_text(v, 8)] for name, v in line.values.items() if worth_showing(v)
-            ]
-            shown.append([self.texts.index(line.text), values])
+            shown.append([self.texts.index(line.text), [list(pair) for pair in values]])
         return shown
 
     def _words(self, gradient: np.ndarray) -> str:

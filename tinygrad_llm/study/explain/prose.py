@@ -14,7 +14,8 @@ from ..common.html import escape
 
 __all__ = ["prose"]
 
-NEW = re.compile(r"(Backward|Saves|Sources?|Raises|Computed|Forward)\b[ :,]")
+# what begins a paragraph; approximate="tanh": says for which case of an argument a formula holds
+NEW = re.compile(r"(Backward|Saves|Sources?|Raises|Computed|Forward)\b[ :,]|[a-z_]+=\S+: ")
 ARGUMENT = re.compile(r"([A-Za-z_][\w, .]*?) {2,}(\S.*)")
 DRAWN = re.compile(r"[─│┌┐└┘├┬►▼]")
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..common.lines import shown_values
 from ..common.numbers import (
     bytes_text,
-    is_value,
     number_text,
     shape_text,
     value_text,
-    worth_showing,
 )
 
 LAYER_LIMIT = 24  # elements: a layer has many arrays, so larger ones are shown as shape and range
@@ -274,19 +272,9 @@ def _check(rows: list[dict[str, Any]], upstream: str = "a random ∂L/∂y") -> 
 
 def _lines(lines: Sequence[Any], most: int = 60) -> list[tuple[str, str]]:
     rows = []
-    unset: set[str] = set()  # arrays made by empty(), empty_as() that no line has written yet
-    for line in lines[:most]:
-        if re.search(r"\bempty\w*\(", line.text) and not line.text.startswith("def "):
-            unset |= {name for name, v in line.values.items() if is_value(v)}
-        elif not line.text.startswith("def "):
-            unset -= set(line.values)
-        values = [
-            ("" if name == "return" else f"{name} = ")
-            + (f"{shape_text(v.shape)}, not filled yet" if name in unset else value_text(v))
-            for name, v in line.values.items()
-            if worth_showing(v)
-        ]
-        rows.append((line.text, "\n".join(_indented(v) for v in values)))
+    for line, values in zip(lines[:most], shown_values(lines[:most]), strict=True):
+        texts = [("" if name == "return" else f"{name} = ") + text for name, text in values]
+        rows.append((line.text, "\n".join(map(_indented, texts))))
     if len(lines) > most:
         rows.append((f"and {len(lines) - most} more lines", ""))
     return rows
