@@ -140,7 +140,8 @@ def test_options_of_a_training(name, count, made, monkeypatch, capsys, tmp_path)
     known = kind.declared()
     small = {k: v for k, v in SMALL.items() if k in known}
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(memory_needed, "free_memory", lambda: MEMORY)
+    for name in ("free_memory", "machine_memory"):
+        monkeypatch.setattr(memory_needed, name, lambda: MEMORY)
     for seed in range(count):
         rng = random.Random(seed)
         values = {known[k].flag: str(v) for k, v in small.items()} | {"--steps": "3"}

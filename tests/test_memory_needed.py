@@ -13,7 +13,7 @@ from tinygrad_llm.backends import loops
 from tinygrad_llm.cli import main
 from tinygrad_llm.models import registry
 from tinygrad_llm.training import memory_needed
-from tinygrad_llm.training.memory_needed import kept_per_token
+from tinygrad_llm.training.memory_needed import check_batch, kept_per_token
 from tinygrad_llm.training.options import OptionError
 from tinygrad_llm.training.presets import PretrainOptions, model_config, resolve
 
@@ -82,23 +82,24 @@ def test_a_batch_that_does_not_fit_is_refused_with_what_fits(compiled, monkeypat
     monkeypatch.setattr(loops, "is_available", lambda: compiled)
     given = {"preset": "packages", "data": "shards"}
     with pytest.raises(OptionError) as error:
-        resolve(given, {})
+        check_batch(resolve(given, {}))
     message = str(error.value)
     assert "batch_size 64 windows of context_length 1,024" in message and "\n" not in message
     assert "21.0 GiB free of 23.0 GiB" in message
     assert "batch_size 32 and accumulation 2" in message and "gradient_checkpointing" in message
     smaller = resolve({**given, "batch_size": 32, "accumulation": 2}, {})
     assert smaller.batch_size * smaller.accumulation == 64
-    resolve({**given, "gradient_checkpointing": True}, {})
+    check_batch(smaller)
+    check_batch(resolve({**given, "gradient_checkpointing": True}, {}))
 
 
 def test_what_does_not_fit_with_one_window_either(monkeypatch):
     monkeypatch.setattr(memory_needed, "free_memory", lambda: 1 << 30)
     options = PretrainOptions(context_length=1 << 16, batch_size=8)
     with pytest.raises(OptionError, match="take a shorter context_length, or fewer n_layers$"):
-        options.check()
+        check_batch(options)
     with pytest.raises(OptionError, match="take batch_size 7 and accumulation 10007 "):
-        dataclasses.replace(options, context_length=256, batch_size=7 * 10_007).check()
+        check_batch(dataclasses.replace(options, context_length=256, batch_size=7 * 10_007))
 
 
 def test_a_batch_that_does_not_fit_allocates_nothing(tmp_path, monkeypatch, capsys):
@@ -108,8 +109,8 @@ def test_a_batch_that_does_not_fit_allocates_nothing(tmp_path, monkeypatch, caps
     tracemalloc.start()
     try:
         with pytest.raises(SystemExit) as ended:
-            main(["pretrain", "text.txt", "--batch-size", "9000", "--context-length", "512",
-                  "--plan"])  # fmt: skip
+            main(["pretrain", "text.txt", "--tokenizer", "char", "--batch-size", "9000",
+                  "--context-length", "512", "--plan"])  # fmt: skip
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -19,6 +19,7 @@ from tinygrad_llm.models.stages import cut_into_stages
 from tinygrad_llm.optim.lr_scheduler import WarmupCosineLR, WarmupStableDecayLR
 from tinygrad_llm.training import Trainer, find_checkpoint
 from tinygrad_llm.training.checkpoint import StorageError, save_checkpoint
+from tinygrad_llm.training.memory_needed import state_bytes
 from tinygrad_llm.training.noise import NoiseScale, two_unknowns
 from tinygrad_llm.training.options import OPTIMIZERS, OptionError
 from tinygrad_llm.training.presets import model_config, resolve
@@ -314,9 +315,9 @@ def test_the_disk_and_the_memory_are_asked_for_as_much(tmp_path, monkeypatch):
         )
         with pytest.raises(OptionError, match="2 checkpoints take"):
             check_disk(tmp_path, 1, model, None, kind, averaged)
-    sizes = {kind: resolve({"optimizer": kind}, {})._state_bytes() for kind in OPTIMIZERS}
+    sizes = {kind: state_bytes(resolve({"optimizer": kind}, {})) for kind in OPTIMIZERS}
     assert sizes["adafactor"] < sizes["lion"] < sizes["muon"] < sizes["adamw"]
-    assert resolve({"ema": 0.9}, {})._state_bytes() == sizes["adamw"] * 5 // 4
+    assert state_bytes(resolve({"ema": 0.9}, {})) == sizes["adamw"] * 5 // 4
 
 
 # ------------------------------------------------------------------------------- a GPT's switches

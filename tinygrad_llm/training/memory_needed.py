@@ -14,7 +14,7 @@ from ..arrays.parallel import free_memory, machine_memory
 from ..backends import loops
 from .options import OptionError
 
-__all__ = ["check_memory", "kept_per_token", "state_bytes"]
+__all__ = ["check_batch", "check_model", "kept_per_token", "state_bytes"]
 
 
 class Kept(NamedTuple):
@@ -45,7 +45,18 @@ _PROGRAM = 200 << 20  # bytes of Python, NumPy, Numba and the texts, about
 _FAR = 10_000  # how far below the largest batch that fits one that divides it is looked for
 
 
-def check_memory(o: Any) -> None:
+def check_model(o: Any) -> None:
+    """Whether a model fits this machine in training, whatever else is running; not on a GPU.
+
+    o: of pretrain, PretrainOptions
+    Raises: OptionError that says what does not fit.
+    """
+    memory = None if o.device.startswith("cuda") else machine_memory()
+    if memory is not None and state_bytes(o) > memory:
+        raise OptionError(f"{_too_large(o)}, and this machine has {_gib(memory)}")
+
+
+def check_batch(o: Any) -> None:
     """Whether a step fits the memory that this machine has free; not for a model on a GPU.
 
     o: of pretrain, PretrainOptions
@@ -57,10 +68,7 @@ def check_memory(o: Any) -> None:
     state = state_bytes(o) + _PROGRAM
     has = f"this machine has {_gib(free)} free of {_gib(machine_memory() or free)}"
     if state > free:
-        raise OptionError(
-            f"`emb_dim` {o.emb_dim} and `n_layers` {o.n_layers} make a model whose weights, "
-            f"gradients and moments take {_gib(state)} in training, and {has}"
-        )
+        raise OptionError(f"{_too_large(o)}, and {has}")
     for compiled in (False, None):  # loops never take more, and to ask for them imports Numba
         window = o.context_length * kept_per_token(o, o.gradient_checkpointing, compiled)
         if state + o.batch_size * window <= free:
@@ -69,6 +77,13 @@ def check_memory(o: Any) -> None:
         f"`batch_size` {o.batch_size} windows of `context_length` {o.context_length:,} take about "
         f"{_gib(o.batch_size * window)} for the backward pass, all else {_gib(state)}, and {has}: "
         f"take {_smaller(o, free - state, window)}"
+    )
+
+
+def _too_large(o: Any) -> str:
+    return (
+        f"`emb_dim` {o.emb_dim} and `n_layers` {o.n_layers} make a model whose weights, gradients "
+        f"and moments take {_gib(state_bytes(o))} in training"
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..data.shard_batches import PACKINGS
 from .devices import MachineOptions
-from .memory_needed import check_memory
+from .memory_needed import check_model
 from .options import (
     AT_LEAST_1,
     FRACTION,
@@ -181,7 +181,7 @@ class PretrainOptions(MachineOptions, OptimizerOptions):
                 f"`n_heads` {self.n_heads} does not divide `emb_dim` {self.emb_dim}: each head "
                 f"takes an equal share of the channels; {best} heads are possible"
             )
-        check_memory(self)
+        check_model(self)
         model_config(self, self.vocab_size)
 
     def _check_average(self) -> None:

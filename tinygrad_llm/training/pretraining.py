@@ -26,6 +26,7 @@ from .analysis import perplexity
 from .checkpoint import Checkpoint
 from .devices import on_device, set_precision
 from .loop import Result, Trainer
+from .memory_needed import check_batch
 from .options import OptionError, blame
 from .presets import PretrainOptions, model_config, resolve
 from .progress import Progress, make_progress
@@ -288,8 +289,12 @@ class Pretraining:
 
     # ------------------------------------------------------------------------ model and trainer
     def build(self) -> None:
-        """Model, optimizer and trainer. Every random number follows from the seed."""
+        """Model, optimizer and trainer. Every random number follows from the seed.
+
+        Raises: OptionError for a batch that does not fit the memory that is free.
+        """
         o = self.o
+        check_batch(o)
         random.manual_seed(o.seed)
         config = model_config(o, self.tokenizer.vocab_size)
         self.model: Any = self.new_model(config)
