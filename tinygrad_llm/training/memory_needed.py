@@ -46,7 +46,7 @@ _FAR = 10_000  # how far below the largest batch that fits one that divides it i
 
 
 def check_model(o: Any) -> None:
-    """Whether a model fits this machine in training, whatever else is running; not on a GPU.
+    """Whether a model fits the memory of this machine in training; not on a GPU.
 
     o: of pretrain, PretrainOptions
     Raises: OptionError that says what does not fit.
