@@ -425,7 +425,7 @@ def test_a_rank_sleeps_less_while_numbers_arrive(monkeypatch):
         (2, 2, 16, 16, 8, False),  # not bound
         (2, 1, 1, 16, 1, True),  # Open MPI's default for two ranks
         (4, 2, 8, 16, 4, False),  # to a socket each
-        (2, 1, 1, 2, 1, False),  # to a core each, and there are no more
+        (2, 1, 1, 2, 1, False),  # to a core each, and the machine has two
     ],
 )
 def test_how_many_threads_a_rank_has(monkeypatch, here, sharing, own, in_all, threads, says):

@@ -104,6 +104,6 @@ def test_code_is_coloured_and_nothing_else_changes():
 
 
 def test_each_case_of_an_argument_begins_a_paragraph():
-    page = prose('y = x·a\n\nmode="none":  a = 1\nmode="tanh":  a = 2\nand no more\n')
+    page = prose('y = x·a\n\nmode="none":  a = 1\nmode="tanh":  a = 2\nthe rest\n')
     assert page.count("<p>") == 3
     assert page.index("mode=&quot;tanh&quot;") > page.index("</p>", page.index("mode=&quot;none"))
