@@ -144,14 +144,13 @@ def with_head(encoder: Encoder, kind: type[_Some], **fields: Any) -> _Some:
             f"{kind.__name__} has the encoder of a {theirs.__name__}: {type(encoder).__name__} has "
             "another one"
         )
-    if "n_classes" in fields:
-        fields.setdefault("class_names", None)  # those of other classes
+    given = encoder.state_dict()
+    if "n_classes" in fields:  # other classes: their names and their scores are new
+        fields.setdefault("class_names", None)
+        given = {name: array for name, array in given.items() if "classifier." not in name}
     model = kind(dataclasses.replace(encoder.config, **fields))
     first = next(iter(encoder.parameters()))
     model.to(first.dtype).to(first.device)
-    given = encoder.state_dict()
-    if "n_classes" in fields:  # the scores of other classes are new
-        given = {name: array for name, array in given.items() if "classifier." not in name}
     kept = {name: given.get(name, own) for name, own in model.state_dict().items()}
     model.load_state_dict(kept)
     model.token_ids = dict(encoder.token_ids)

@@ -215,15 +215,16 @@ class _Steps:
         self.taken.append([self.setup.stream.next() for _ in range(self.few)])
         return self.taken[-1]
 
+    def place(self, number: int) -> int:
+        """Where the batches of a timed step stand: as in `order`, then from its beginning again."""
+        return self.order[number % len(self.order)]
+
     def step(self, number: int) -> float:
-        """Makes a step with the batches at a place of `order`, from the first again after the last,
-        or with the next batches; returns its seconds, with those of making the batches if slow.
+        """Makes a step with the batches at its place, or with the next ones; returns its seconds,
+        with those of making the batches if slow.
         """
         began = time.perf_counter()
-        if self.looked_at:
-            batches = self.taken[self.order[number % len(self.order)]]
-        else:
-            batches = self.take()
+        batches = self.taken[self.place(number)] if self.looked_at else self.take()
         began = began if self.slow else time.perf_counter()
         self.setup.update(batches)
         return (time.perf_counter() - began) * self.share
@@ -231,7 +232,8 @@ class _Steps:
     def seconds(self, times: list[float], alike: bool) -> float:
         """Of a step on average, from those that were timed; alike: whether all are equally big."""
         if self.looked_at:
-            return statistics.fmean(_interpolated(self.costs, self.order, times))
+            timed = [self.costs[self.place(number)] for number in range(len(times))]
+            return statistics.fmean(_interpolated(self.costs, timed, times))
         return statistics.median(times) if alike else statistics.fmean(times)
 
 
@@ -265,13 +267,11 @@ def spread(costs: list[float]) -> list[int]:
     return list(dict.fromkeys(by_cost[round(part * last)] for part in parts))
 
 
-def _interpolated(costs: list[float], places: list[int], times: list[float]) -> list[float]:
-    """The seconds of steps of all these costs, from those of the steps that were timed: the steps
-    at `places` one after the other, from the first again after the last.
-    """
+def _interpolated(costs: list[float], timed: list[float], times: list[float]) -> list[float]:
+    """The seconds of steps of all these costs, from those that were timed: their costs, seconds."""
     at: dict[float, list[float]] = {}
-    for i, seconds in enumerate(times):
-        at.setdefault(costs[places[i % len(places)]], []).append(seconds)
+    for cost, seconds in zip(timed, times, strict=True):
+        at.setdefault(cost, []).append(seconds)
     known = sorted(at)
     return np.interp(costs, known, [statistics.median(at[cost]) for cost in known]).tolist()
 

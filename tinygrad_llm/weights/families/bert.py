@@ -174,14 +174,20 @@ def read_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def write_classes(
-    fields: Mapping[str, Any], drop_rate: str = "classifier_dropout"
+    fields: Mapping[str, Any], drop_rate: str = "classifier_dropout", nullable: bool = True
 ) -> dict[str, Any]:
-    """The fields of config.json about classes; drop_rate: as in read_classes."""
+    """The fields of config.json about classes; drop_rate: as in read_classes.
+
+    nullable: whether transformers takes null for that rate in this family
+    """
+    rate = fields["classifier_drop_rate"]
+    if rate is None and not nullable:
+        rate = fields["drop_rate"]
     names = fields["class_names"] or [f"LABEL_{i}" for i in range(fields["n_classes"])]
     return {
         "id2label": {str(i): name for i, name in enumerate(names)},
         "label2id": {name: i for i, name in enumerate(names)},
-        drop_rate: fields["classifier_drop_rate"],
+        drop_rate: rate,
     }
 
 

@@ -84,13 +84,11 @@ def read_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def write_config(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The object of config.json for a DistilBertConfig."""
-    rate = fields["classifier_drop_rate"]
-    rate = fields["drop_rate"] if rate is None else rate  # transformers takes no null there
     return {
         "architectures": [ARCHITECTURES[0]],
         "model_type": MODEL_TYPES[0],
         **bert.write_sizes(fields, FIELDS),
-        **bert.write_classes({**fields, "classifier_drop_rate": rate}, DROP_RATE),
+        **bert.write_classes(fields, DROP_RATE, nullable=False),
         "activation": fields["activation"],
         "sinusoidal_pos_embds": False,
     }

@@ -131,8 +131,6 @@ def read_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def write_config(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The object of config.json for a ModernBertConfig."""
-    rate = fields["classifier_drop_rate"]
-    rate = fields["drop_rate"] if rate is None else rate  # transformers takes no null there
     ropes = mixed.write_ropes(fields, 3)
     del ropes["sliding_window"]  # local_attention says it
     return {
@@ -146,7 +144,7 @@ def write_config(fields: Mapping[str, Any]) -> dict[str, Any]:
         "hidden_activation": fields["activation"],
         "classifier_activation": fields["head_activation"],
         "classifier_pooling": next(n for n, ours in POOLS.items() if ours == fields["pool"]),
-        **bert.write_classes({**fields, "classifier_drop_rate": rate}),
+        **bert.write_classes(fields, nullable=False),
         "attention_dropout": 0.0,
         "mlp_dropout": 0.0,
     }
