@@ -6,9 +6,9 @@
 Weak scaling: every rank has its own batch, so efficiency is (tokens/s on N cards) / (N times
 tokens/s on one). Schemes: "ddp", DistributedDataParallel, ours in a CUDA graph; PyTorch's eager and
 compiled; "trainer", the step of our Trainer, whose gradients are combined after the backward pass;
-"fsdp", fully_shard of each block and of the model, against FSDP2. Each side runs in fresh
-processes, which are killed after --limit seconds. NCCL's multicast (NVLS) stays off. On N cards a
-side runs once for each size of buckets (--bucket-mb 25,100) and each limit of the processors that
+"fsdp", fully_shard of each block and of the model, in a CUDA graph and eager, against FSDP2. Each
+side runs in fresh processes, which are killed after --limit seconds. NCCL's multicast (NVLS) stays
+off. On N cards a side runs once for each size of buckets (--bucket-mb 25,100) and each limit of the processors that
 an exchange may use (--max-ctas 0,8: NCCL_MAX_CTAS, 0 for NCCL's own).
 
 "outside" is the share of a step that the exchange of gradients adds to one without it, the part
@@ -40,7 +40,7 @@ MODELS = {
 SIDES = {
     "ddp": ("ours", "ours-eager", "torch", "torch-compile"),
     "trainer": ("ours",),
-    "fsdp": ("ours", "torch"),
+    "fsdp": ("ours", "ours-eager", "torch"),
 }
 LIMIT = 100.0  # seconds for one side
 
@@ -210,7 +210,7 @@ def work(options: argparse.Namespace) -> None:
     faulthandler.dump_traceback_later(options.limit - 3, exit=True)  # where it hangs, if it does
     size = int(os.environ["WORLD_SIZE"])
     torch, dist, step, without, numbers = of_side(options, side, rank)
-    graph = side == "ours" and options.scheme != "fsdp" and not options.on_cpu
+    graph = side == "ours" and not options.on_cpu
     run = torch.cuda.graphed(step) if graph else step
     seconds, losses = timed(run, options.steps, 6)
     result: dict[str, Any] = {"seconds": seconds, "losses": losses}

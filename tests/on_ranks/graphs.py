@@ -5,7 +5,7 @@ from __future__ import annotations
 import tinygrad_llm as torch
 import tinygrad_llm.distributed as dist
 from on_ranks.gpus import on_gpu
-from on_ranks.models import all_near, equal_on_all_ranks, mine
+from on_ranks.models import all_near, equal_on_all_ranks, mine, near
 from on_ranks.training import batches_of_all, model_of
 from tinygrad_llm import cuda, nn, optim
 from tinygrad_llm.nn.parallel import DistributedDataParallel as DDP
@@ -69,6 +69,30 @@ def check_data_parallel_in_a_graph():
         optimizers[1].step()
     all_near(ours.module, one, 2e-5)
     equal_on_all_ranks([p.detach().cpu() for p in ours.parameters()])
+
+
+def check_fully_shard_in_a_graph():
+    ours, one = on_gpu(Perceptron()), on_gpu(Perceptron())
+    for layer in (ours.layers[0], ours.layers[2], ours):
+        dist.fsdp.fully_shard(layer)
+    optimizers = [optim.AdamW(m.parameters(), lr=0.01) for m in (ours, one)]
+
+    def step(x, y):
+        optimizers[0].zero_grad()
+        loss = mse(ours(x), y)
+        loss.backward()
+        optimizers[0].step()
+        return loss
+
+    graphed = cuda.graphed(step)
+    data = [(torch.randn(12, 5), torch.randn(12, 3)) for _ in range(8)]
+    for x, y in data:
+        graphed(mine(x), mine(y))
+        optimizers[1].zero_grad()
+        mse(one(on_gpu(x)), on_gpu(y)).backward()
+        optimizers[1].step()
+    for a, b in zip(ours.parameters(), one.parameters(), strict=True):
+        near(a.full_tensor().cpu(), b.detach().cpu(), 2e-5)
 
 
 def check_a_trainers_graph_over_ranks():

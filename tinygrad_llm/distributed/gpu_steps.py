@@ -17,7 +17,13 @@ from ..functions.settings import are_deterministic_algorithms_enabled
 from .reductions import ReduceOp
 from .transport import Steps
 
-__all__ = ["native_on_gpu", "reduced_on_gpu", "reduced_part_on_gpu", "unfinished"]
+__all__ = [
+    "averaged_in_place",
+    "native_on_gpu",
+    "reduced_on_gpu",
+    "reduced_part_on_gpu",
+    "unfinished",
+]
 
 ADDS = (ReduceOp.SUM, ReduceOp.AVG, ReduceOp.PRODUCT)  # where the order changes the last bits
 
@@ -55,6 +61,12 @@ def reduced_on_gpu(group: Any, flat: Any, op: ReduceOp, into: Any) -> Steps:
     total = xp_of(flat).empty_like(flat) if into is None else into
     yield group.nccl.reduce(flat, total, op)
     return total
+
+
+def averaged_in_place(group: Any, arrays: Sequence[Any]) -> Steps:
+    """The mean over the ranks of each array, in its own memory; NCCL sends them in one launch."""
+    nccl = group.nccl
+    yield nccl.together(lambda: [nccl.reduce(a, a, ReduceOp.AVG) for a in arrays])
 
 
 def reduced_part_on_gpu(group: Any, flat: Any, op: ReduceOp, counts: Sequence[int]) -> Steps:

@@ -9,10 +9,13 @@ import numpy as np
 
 from ..arrays.devices import xp_of
 from ..tensor import Tensor, wrap
-from .collectives import flat, store
+from .collectives import all_reduce, flat, store
+from .gpu_steps import averaged_in_place, native_on_gpu
+from .groups import run
 from .process_group import ProcessGroup
+from .reductions import ReduceOp
 
-__all__ = ["joined_gradients", "put_gradient"]
+__all__ = ["begin_mean", "joined_gradients", "put_gradient"]
 
 ALIGNED = 64  # elements: each gradient on a GPU begins at a multiple, as kernels need it
 
@@ -49,6 +52,27 @@ def joined_gradients(
         joined[start + p.array.size : end] = 0
         parts.append(part)
     return joined, parts
+
+
+def begin_mean(parameters: Sequence[Tensor], group: ProcessGroup) -> tuple[Any, list[Any]]:
+    """(the Work of the mean of these gradients over the ranks, the array (n,) of each in it).
+
+    A gradient that is missing counts as zeros. Over NCCL each stays where it is, and all of them
+    are one launch; else they are joined in one array before.
+    """
+    first = parameters[0].array
+    names = f"{len(parameters)} gradients of {sum(p.array.size for p in parameters)} elements"
+    what = f"mean of {names}, {first.dtype.name}"
+    in_place = not isinstance(first, np.ndarray) and group.size() > 1 and group.takes(first)
+    if in_place and first.dtype.itemsize > 2 and native_on_gpu(first, ReduceOp.AVG):
+        parts = [
+            xp_of(first).zeros(p.array.size, first.dtype) if p.grad is None else flat(p.grad, group)
+            for p in parameters
+        ]
+        steps = averaged_in_place(group, parts)
+        return run(group, what, steps, async_op=True, array=parts[0]), parts
+    joined, parts = joined_gradients(parameters, group)
+    return all_reduce(wrap(joined), ReduceOp.AVG, group, async_op=True), parts
 
 
 def put_gradient(parameter: Tensor, numbers: Any, by: str) -> None:

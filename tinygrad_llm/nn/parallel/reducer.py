@@ -21,7 +21,7 @@ import numpy as np
 from ... import distributed as dist
 from ...autograd.engine import Op, backward_observers
 from ...autograd.hooks import after_walk, leaf_hooks
-from ...distributed.gradients import joined_gradients, put_gradient
+from ...distributed.gradients import begin_mean, put_gradient
 from ...distributed.groups import member_group
 from ...tensor import Tensor, wrap
 
@@ -197,9 +197,7 @@ class Reducer:
     def _start(self, bucket: Sequence[int]) -> None:
         """Begin the mean of a bucket's gradients over the ranks."""
         parameters = [self.parameters[i] for i in bucket]
-        joined, parts = joined_gradients(parameters, self.ranks)
-        work = dist.all_reduce(wrap(joined), dist.ReduceOp.AVG, self.group, async_op=True)
-        self.works.append((work, parts))
+        self.works.append(begin_mean(parameters, self.ranks))
 
     # ------------------------------------------------------------------------------ at its end
     def finish(self, accumulated: bool) -> None:
