@@ -8,8 +8,8 @@ tokens/s on one). Schemes: "ddp", DistributedDataParallel, ours in a CUDA graph;
 compiled; "trainer", the step of our Trainer, whose gradients are combined after the backward pass;
 "fsdp", fully_shard of each block and of the model, in a CUDA graph and eager, against FSDP2. Each
 side runs in fresh processes, which are killed after --limit seconds. NCCL's multicast (NVLS) stays
-off. On N cards a side runs once for each size of buckets (--bucket-mb 25,100) and each limit of the processors that
-an exchange may use (--max-ctas 0,8: NCCL_MAX_CTAS, 0 for NCCL's own).
+off. On N cards a side runs once for each size of buckets (--bucket-mb 25,100) and each limit of the
+processors that an exchange may use (--max-ctas 0,8: NCCL_MAX_CTAS, 0 for NCCL's own).
 
 "outside" is the share of a step that the exchange of gradients adds to one without it, the part
 that does not overlap; "alone" is the time of the exchange by itself, in milliseconds.

@@ -319,12 +319,29 @@ def test_attention_of_one_matrix_split_in_three(dtype):
 
 
 @gpu
-def test_embedding_is_deterministic_and_right():
-    ids = np.random.default_rng(0).integers(0, 50, (9, 40)) ** 2 % 50
-    compare(lambda w, i: F.embedding(i, w), [normal(50, 70), ids], "float32")
-    results = [run(lambda w, i: F.embedding(i, w), [normal(50, 70), ids], "cuda", "float32")[1]
+@pytest.mark.parametrize("c", [1, 70, 256, 600])
+@pytest.mark.parametrize("n", [1, 8, 9, 360, 3000])  # an id has one row, some, or many
+def test_embedding_is_deterministic_and_right(n, c):
+    ids = np.random.default_rng(n).integers(0, 50, n) ** 2 % 50
+    compare(lambda w, i: F.embedding(i, w), [normal(50, c), ids], "float32")
+    results = [run(lambda w, i: F.embedding(i, w), [normal(50, c), ids], "cuda", "float32")[1]
              for _ in range(3)]  # fmt: skip
     assert all(np.array_equal(results[0], f) for f in results)
+
+
+@gpu
+@pytest.mark.parametrize("shape", [(5, 7), (64, 33), (3, 100, 64)])
+def test_gradients_of_several_uses_are_added(shape):
+    compare(lambda x: x * 2 + F.gelu(x) + x.exp() + x, [normal(*shape)], "float32", 1e-5)
+    compare(lambda x: F.gelu(x).T + x.exp().T, [normal(5, 7)], "float32", 1e-5)
+
+
+@gpu
+@pytest.mark.parametrize("c", [1, 5, 12, 128, 132, 500])
+def test_the_gradient_of_a_bias(c):
+    arrays = [normal(1500, 3), normal(c, 3), normal(c)]
+    for dtype in DTYPES:
+        compare(F.linear, arrays, dtype)
 
 
 @gpu

@@ -71,6 +71,23 @@ def check_data_parallel_in_a_graph():
     equal_on_all_ranks([p.detach().cpu() for p in ours.parameters()])
 
 
+def check_gradients_that_nobody_reads_in_a_graph():
+    rank, size = dist.get_rank(), dist.get_world_size()
+    model = DDP(on_gpu(nn.Linear(3, 2)), bucket_cap_mb=1e-5)
+
+    def step(x):
+        model.zero_grad()
+        loss = model(x).sum()
+        loss.backward()
+        return loss
+
+    graphed = cuda.graphed(step)
+    for i in range(8):
+        graphed(on_gpu(torch.full((4, 3), float(rank + i))))
+    assert model.module.weight.grad.cpu().tolist() == [[4 * (7 + (size - 1) / 2)] * 3] * 2
+    assert model.module.bias.grad.cpu().tolist() == [4.0, 4.0]
+
+
 def check_fully_shard_in_a_graph():
     ours, one = on_gpu(Perceptron()), on_gpu(Perceptron())
     for layer in (ours.layers[0], ours.layers[2], ours):

@@ -38,6 +38,7 @@ class Capture:
     constants  arrays that are filled once, after the capture
     checks     arrays of ids (weak references), the number of valid ids, the ignored id, a name
     keep       arrays that the graph reads or writes: their memory must not be used elsewhere
+    before_end    functions that are called as the last part of what is captured
     after_replay  functions that are called after each replay was launched
     give_up    called with the reason if the graph cannot be replayed any more
     """
@@ -52,6 +53,7 @@ class Capture:
         self.constants: list[tuple[Any, np.ndarray]] = []
         self.checks: dict[tuple, tuple[Any, int, int | None, str]] = {}
         self.keep: list[Any] = []
+        self.before_end: list[Callable[[], Any]] = []
         self.after_replay: list[Callable[[], None]] = []
         self.give_up: Callable[[str], None] = lambda why: None
         self.used = 0
@@ -91,6 +93,7 @@ class Capture:
             array.set(host)
             self.keep.append(array)
         self.constants.clear()
+        self.before_end.clear()
         self.checks = {key: check for key, check in self.checks.items() if check[0]() is not None}
 
     def refresh(self) -> None:

@@ -37,7 +37,7 @@ from .grad_mode import mode
 from .half_precision import half_op, is_half
 from .hooks import LeafHooks, deliver_retained, leaf_hooks, pass_hooks, walk
 from .inplace_versions import check_unmodified, clock, modified
-from .leaves import accumulate, lock_of
+from .leaves import accumulate, add_into, lock_of
 
 Deliver = Callable[[Tensor, Any, bool], None]  # (leaf, gradient, whether the gradient is owned)
 
@@ -364,9 +364,9 @@ class _Arrivals:
         if there is None:
             slots[at], slots[at + 1] = g, owned
         elif slots[at + 1]:
-            there += g
+            add_into(there, g)
         elif owned:
-            g += there
+            add_into(g, there)
             slots[at], slots[at + 1] = g, True
         else:
             slots[at], slots[at + 1] = asarray(there + g, g), True

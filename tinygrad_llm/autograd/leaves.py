@@ -7,9 +7,11 @@ import threading
 from typing import Any
 
 from ..arrays.layout import copied, empty_as, is_dense, same_layout
+from ..arrays.memory import ndarray
+from ..arrays.twins import twins
 from ..tensor import Tensor, wrap
 
-__all__ = ["accumulate", "lock_of"]
+__all__ = ["accumulate", "add_into", "lock_of"]
 
 
 def accumulate(leaf: Tensor, g: Any, owned: bool) -> None:
@@ -20,8 +22,14 @@ def accumulate(leaf: Tensor, g: Any, owned: bool) -> None:
                 g, owned = _laid_out_as(leaf.array, g)
             leaf._grad = wrap(g if owned else copied(g))
         else:
-            total = leaf._grad.array
-            total += g
+            add_into(leaf._grad.array, g)
+
+
+def add_into(total: Any, g: Any) -> None:
+    """total += g, in the array's own memory."""
+    gpu = twins.gpu
+    if gpu is None or type(total) is ndarray or not gpu.add_into(total, g):
+        total += g
 
 
 _adding: list[Any] = []  # locks; a leaf has one of them, and few leaves share one

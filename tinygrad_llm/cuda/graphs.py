@@ -113,6 +113,8 @@ class CUDAGraph:
         capturing.graph = None
         try:
             with self._contexts:
+                for function in self._capture.before_end:
+                    function()
                 graph = self._stream.end_capture()
             self._capture.finish()
         except BaseException:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..arrays.devices import xp_of
+from ..arrays.capture import capturing
+from ..arrays.devices import cupy, xp_of
 from ..tensor import Tensor, wrap
+from ..tensor.arriving import Arriving
 from .collectives import all_reduce, flat, store
 from .gpu_steps import averaged_in_place, native_on_gpu
 from .groups import run
 from .process_group import ProcessGroup
 from .reductions import ReduceOp
+from .stream_work import StreamWork
 
-__all__ = ["begin_mean", "joined_gradients", "put_gradient"]
+__all__ = ["arrival_of", "begin_mean", "joined_gradients", "put_gradient"]
 
 ALIGNED = 64  # elements: each gradient on a GPU begins at a multiple, as kernels need it
 
@@ -75,10 +78,44 @@ def begin_mean(parameters: Sequence[Tensor], group: ProcessGroup) -> tuple[Any, 
     return all_reduce(wrap(joined), ReduceOp.AVG, group, async_op=True), parts
 
 
-def put_gradient(parameter: Tensor, numbers: Any, by: str) -> None:
-    """Make numbers (n,) the parameter's gradient: on a GPU their memory itself, without a copy."""
+def arrival_of(work: Any) -> Callable[[], Any] | None:
+    """What waits for a mean that a GPU still forms, when somebody needs it.
+
+    None if it must be waited for now: on a CPU, or while somebody watches the exchanges. The stream
+    that is the current one here waits too, as it would without the delay; a CUDA graph that is
+    captured waits at its end.
+    """
+    if not isinstance(work, StreamWork) or work.exchange is not None:
+        return None
+    here = cupy().cuda.get_current_stream()
+
+    def wait() -> None:
+        there = cupy().cuda.get_current_stream()
+        if there == here:
+            work.wait()
+            return
+        with here:
+            work.wait()
+        there.wait_event(here.record())
+
+    if capturing.graph is not None:
+        capturing.graph.before_end.append(wait)
+    return wait
+
+
+def put_gradient(parameter: Tensor, numbers: Any, by: str, arrival: Any = None) -> None:
+    """Make numbers (n,) the parameter's gradient: on a GPU their memory itself, without a copy.
+
+    arrival: see arrival_of; without it the numbers are there.
+    """
     array = parameter.array
-    if not isinstance(array, np.ndarray) and type(numbers) is type(array):
+    on_gpu = not isinstance(array, np.ndarray) and type(numbers) is type(array)
+    if arrival is not None and on_gpu and numbers.dtype == array.dtype:
+        parameter._grad = Arriving(numbers.reshape(array.shape), arrival)  # (n,) -> (...)
+        return
+    if arrival is not None:
+        arrival()
+    if on_gpu:
         numbers = numbers.astype(array.dtype, copy=False)
         parameter.grad = wrap(numbers.reshape(array.shape))  # (n,) -> (...)
         return

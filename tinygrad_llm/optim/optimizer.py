@@ -22,6 +22,7 @@ from ..arrays.silence import quiet
 from ..autograd.grad_mode import enable_grad
 from ..autograd.inplace_versions import mark_modified
 from ..tensor import Tensor, wrap
+from ..tensor.arriving import arrived_first
 from ..tensor.numbers import unboxed
 
 __all__ = ["Optimizer"]
@@ -229,17 +230,21 @@ class Optimizer:
         name = f"{type(self).__name__}.step()"
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
-            updated = bool(params) and self.update_together(params, group)
-            for p in params:
-                if not updated:
-                    if p.is_cuda:
-                        refuse_in_capture(
-                            f"{name}, except Adam's and AdamW's of float32 parameters,"
-                        )
-                    use_gpu_of(p.array)
-                    self.update(p.array, p.grad.array, self.state[p], group)
-                mark_modified(p.array, name)
+            for part in arrived_first(params):
+                self._update(part, group, name)
         return loss
+
+    def _update(self, params: list[Tensor], group: dict[str, Any], name: str) -> None:
+        """Change these parameters of a group, which have gradients."""
+        updated = self.update_together(params, group)
+        for p in params:
+            if not updated:
+                if p.is_cuda:
+                    refuse_in_capture(f"{name}, except Adam's and AdamW's of float32 parameters,")
+                use_gpu_of(p.array)
+                assert p.grad is not None
+                self.update(p.array, p.grad.array, self.state[p], group)
+            mark_modified(p.array, name)
 
     def update_together(self, params: list[Tensor], group: dict[str, Any]) -> bool:
         """Change all parameters of a group together, if that is faster; returns whether it did."""

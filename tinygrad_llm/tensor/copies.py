@@ -17,7 +17,7 @@ from ..arrays.memory import address, storage_of
 __all__ = ["deep", "in_pieces", "own_attributes", "rebuilt"]
 
 # What a tensor itself keeps in its __dict__; everything else was put there by its user.
-_OF_A_TENSOR = frozenset("array grad _grad _needs _op _out _view_of _tick".split())
+_OF_A_TENSOR = frozenset("array grad _grad _needs _op _out _view_of _tick _arrival".split())
 
 
 def own_attributes(tensor: Any) -> dict[str, Any]:

@@ -21,7 +21,7 @@ import numpy as np
 from ... import distributed as dist
 from ...autograd.engine import Op, backward_observers
 from ...autograd.hooks import after_walk, leaf_hooks
-from ...distributed.gradients import begin_mean, put_gradient
+from ...distributed.gradients import arrival_of, begin_mean, put_gradient
 from ...distributed.groups import member_group
 from ...tensor import Tensor, wrap
 
@@ -220,10 +220,12 @@ class Reducer:
             self._mark(i)
         used = self._used_anywhere(unused)
         for bucket, (work, parts) in zip(self.buckets, self.works, strict=True):
-            work.wait()
+            arrival = arrival_of(work) if bucket is self.buckets[-1] and used is None else None
+            if arrival is None:
+                work.wait()
             for i, part in zip(bucket, parts, strict=True):
                 if used is None or used[i]:
-                    put_gradient(self.parameters[i], part, "DistributedDataParallel")
+                    put_gradient(self.parameters[i], part, "DistributedDataParallel", arrival)
         self.works = []
         if not self.rebuilt and not self.find_unused:
             self._rebuild()

@@ -36,7 +36,7 @@ from ..softmax import Softmax
 from . import launch
 from .attention import CudaAttention, DrawnLater
 from .captured_cublas import ready_to_capture
-from .elementwise import CudaAdd, CudaCast, CudaGelu, keep_mask
+from .elementwise import CudaAdd, CudaCast, CudaGelu, add_into, keep_mask
 from .loss import CudaCrossEntropy, CudaLinearCrossEntropy
 from .optimizer import adam, clip_by_norm, gradient_norm, takes_adam, takes_norm
 from .products import CudaLinear, CudaMatmul, CudaMixedLinear, takes_mixed_linear
@@ -93,6 +93,7 @@ def install() -> None:
         mixed_sum=mixed_sum,
         takes_mixed_linear=takes_mixed_linear,
         mixed_linear=CudaMixedLinear.apply,
+        add_into=add_into,
         takes_rows=takes_rows,
         sum_rows=sum_rows,
         takes_scatter=takes_scatter,

@@ -11,7 +11,7 @@ from ...arrays.capture import capturing
 from ..activation import Gelu
 from ..arithmetic import Add
 from ..convert import Cast
-from .launch import FLOAT32, SHORT, Twin, contiguous, dense, each_four, empty, kernel, null
+from .launch import FLOAT32, SHORT, Twin, contiguous, dense, each_four, empty, float32, kernel, null
 
 
 def cast(x: Any, dtype: Any) -> Any:
@@ -51,6 +51,14 @@ class CudaAdd(Twin, Add):
     def backward_fast(self, g):
         return tuple(g if g.dtype == t else cast(contiguous(g), t)
                      for t in self.dtypes)  # fmt: skip
+
+
+def add_into(total: Any, g: Any) -> bool:
+    """total += g for float32 arrays of one shape; whether it was done."""
+    if total.shape != g.shape or not float32(total, g):
+        return False
+    each_four("add_f32_f32", total.size, total, g, total, total.size)
+    return True
 
 
 class CudaCast(Twin, Cast):

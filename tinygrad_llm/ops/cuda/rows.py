@@ -25,7 +25,11 @@ def sum_rows(g: Any, dtype: Any = None) -> Any:
     strip, count = strips(n, c)
     part = empty((count, c) if count > 1 else c, FLOAT32)
     grid = -(-c // 32), count
-    kernel("rows", f"sum_rows_{SHORT[g.dtype]}")(grid, (256,), (g, part, n, c, strip))
+    if g.dtype != FLOAT32 and c % 4 == 0:
+        args = g, part, n, c, strip
+        kernel("rows", "sum_rows_bf16_by_4")((-(-c // 128), count), (256,), args)
+    else:
+        kernel("rows", f"sum_rows_{SHORT[g.dtype]}")(grid, (256,), (g, part, n, c, strip))
     if count > 1:
         strip_sums, part = part, empty(c, FLOAT32)
         kernel("rows", "sum_rows_f32")((grid[0], 1), (256,), (strip_sums, part, count, c, count))
@@ -112,7 +116,7 @@ def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
     counted = ids, rank, count, ordered, order, n, v, chunk
     kernel("rows", "order_ids")(threads, (256,), counted)
     args = out, ordered, order, rows, n, out.shape[1]
-    kernel("rows", "scatter_rows")((n, -(-out.shape[1] // 32)), (256,), args)
+    kernel("rows", "scatter_rows")((n, -(-out.shape[1] // 256)), (256,), args)
 
 
 def takes_scatter(out: Any, ids: Any, rows: Any) -> bool:

@@ -148,6 +148,30 @@ extern "C" __global__ void sum_rows_f32(const float* g, float* out, i64 n, i64 c
     sum_rows<float, false>(g, g, 0, 0, out, n, c, strip, c, blockIdx.y); }
 extern "C" __global__ void sum_rows_bf16(const bf16* g, float* out, i64 n, i64 c, i64 strip) {
     sum_rows<bf16, false>(g, g, 0, 0, out, n, c, strip, c, blockIdx.y); }
+// the same for C a multiple of 4: a lane has four columns
+extern "C" __global__ void sum_rows_bf16_by_4(const bf16* g, float* out, i64 n, i64 c, i64 strip) {
+    __shared__ float4 part[8][32];
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const i64 col = 4 * ((i64)blockIdx.x * 32 + lane);
+    const i64 first = blockIdx.y * strip, last = first + strip < n ? first + strip : n;
+    float4 s = make_float4(0.f, 0.f, 0.f, 0.f);
+    if (col < c) {
+        #pragma unroll 4
+        for (i64 i = first + warp; i < last; i += 8) {
+            const float4 v = load4(g + i * c + col);
+            s.x += v.x, s.y += v.y, s.z += v.z, s.w += v.w;
+        }
+    }
+    part[warp][lane] = s;
+    __syncthreads();
+    if (warp || col >= c) return;
+    s = make_float4(0.f, 0.f, 0.f, 0.f);
+    for (int k = 0; k < 8; k++) {
+        const float4 v = part[k][lane];
+        s.x += v.x, s.y += v.y, s.z += v.z, s.w += v.w;
+    }
+    store4(out + blockIdx.y * c + col, s);
+}
 extern "C" __global__ void sum_rows_hat(const float* g, const float* x, const float* mean,
         const float* r, float* out, i64 n, i64 c, i64 strip) {
     sum_rows<float, true>(g, x, mean, r, out, n, c, strip, c, blockIdx.y); }
@@ -301,23 +325,31 @@ extern "C" __global__ void sum_losses(const float* losses, i64 n, const float* s
     if (threadIdx.x == 0) *loss = s * *scale;
 }
 
-// gw[ids] += g, ids in groups of equal ones: every id's rows are added up in one
-// place and in their order, by 8 warps that take turns. One block for an id's first row and 32 columns.
+// gw[ids] += g, ids in groups of equal ones: every id's rows are added up in one place and in their
+// order. One block for an id's first row and 256 columns: a thread adds up a column of at most 8 rows;
+// of more rows 8 warps take turns, and a lane has every 32nd column.
 extern "C" __global__ void scatter_rows(float* gw, const i64* ids, const i64* order, const float* g,
                                         i64 n, i64 c) {
-    __shared__ float part[8][32];
-    const i64 i = blockIdx.x, id = ids[i];
+    __shared__ float part[8][256];
+    const i64 i = blockIdx.x, id = ids[i], base = (i64)blockIdx.y * 256, col = base + threadIdx.x;
     if (i && ids[i - 1] == id) return;
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const i64 col = (i64)blockIdx.y * 32 + lane;
-    float s = 0.f;
-    for (i64 j = i + warp; j < n && ids[j] == id; j += 8)
-        if (col < c) s += g[order[j] * c + col];
-    part[warp][lane] = s;
-    __syncthreads();
-    if (warp == 0 && col < c) {
-        s = gw[id * c + col];
-        for (int k = 0; k < 8; k++) s += part[k][lane];
-        gw[id * c + col] = s;
+    float total = col < c ? gw[id * c + col] : 0.f;
+    if (i + 8 >= n || ids[i + 8] != id) {
+        if (col >= c) return;
+        for (i64 j = i; j < n && ids[j] == id; j++) total += g[order[j] * c + col];
+        gw[id * c + col] = total;
+        return;
     }
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    float s[8] = {};
+    for (i64 j = i + warp; j < n && ids[j] == id; j += 8) {
+        const float* row = g + order[j] * c + base;
+        #pragma unroll
+        for (int k = 0; k < 8; k++) if (base + lane + 32 * k < c) s[k] += row[lane + 32 * k];
+    }
+    for (int k = 0; k < 8; k++) part[warp][lane + 32 * k] = s[k];
+    __syncthreads();
+    if (col >= c) return;
+    for (int k = 0; k < 8; k++) total += part[k][threadIdx.x];
+    gw[id * c + col] = total;
 }
