@@ -57,7 +57,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", choices=("torch",))
     parser.add_argument("--sides", help="names of sides, separated by commas")
     parser.add_argument("--cards", help="numbers of cards, such as 2, or 1,2 (1 and --ranks)")
-    parser.add_argument("--bucket-mb", default="25", help="sizes of DDP's buckets, with commas")
+    parser.add_argument(
+        "--bucket-mb", default="", help="sizes of DDP's buckets, with commas; each library's own"
+    )
     parser.add_argument("--max-ctas", default="0", help="limits of NCCL's blocks, with commas")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--on-cpu", action="store_true", help=argparse.SUPPRESS)
@@ -143,7 +145,8 @@ def with_ddp(torch: Any, dist: Any, model: Any, side: str, options: Any) -> tupl
         def forward(self, idx: Any, targets: Any) -> Any:
             return self.model.loss(idx, targets)
 
-    ddp = parallel.DistributedDataParallel(Loss(), bucket_cap_mb=float(options.bucket_mb))
+    size = float(options.bucket_mb) if options.bucket_mb else None
+    ddp = parallel.DistributedDataParallel(Loss(), bucket_cap_mb=size)
     fused = {"fused": True} if side.startswith("torch") else {}
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, **fused)
     loss = torch.compile(ddp) if side == "torch-compile" else ddp
@@ -232,7 +235,7 @@ def work(options: argparse.Namespace) -> None:
 
 # --------------------------------------------------------------------------------- in the parent
 def run_side(
-    options: argparse.Namespace, side: str, ranks: int, bucket: str = "25", ctas: str = "0"
+    options: argparse.Namespace, side: str, ranks: int, bucket: str = "", ctas: str = "0"
 ) -> dict[str, Any]:
     """The figures of a side on some cards; {"error": text} if it failed or was too slow."""
     with socket.socket() as probe:
@@ -241,7 +244,7 @@ def run_side(
     command = [
         sys.executable, "-m", "benchmarks.scale_gpu", "--worker", side, "--scheme", options.scheme,
         "--model", options.model, "--precision", options.precision, "--steps", str(options.steps),
-        "--limit", str(options.limit), "--bucket-mb", bucket,
+        "--limit", str(options.limit), f"--bucket-mb={bucket}",
         *(["--batch", str(options.batch)] if options.batch else []),
         *(["--on-cpu"] if options.on_cpu else []),
     ]  # fmt: skip
@@ -322,8 +325,8 @@ def main(options: argparse.Namespace) -> dict[str, Any]:
     for side in sides:
         one: dict[str, Any] = {}
         for cards in cards_of(options):
-            for bucket, ctas in variants(options) if cards > 1 else [("25", "0")]:
-                name = side + (f", {bucket} MB" if bucket != "25" else "")
+            for bucket, ctas in variants(options) if cards > 1 else [("", "0")]:
+                name = side + (f", {bucket} MB" if bucket else "")
                 name += f", {ctas} CTAs" if ctas != "0" else ""
                 got = summary[f"{name} on {cards}"] = run_side(options, side, cards, bucket, ctas)
                 print(row(name, cards, got, one, config.n_tokens), flush=True)

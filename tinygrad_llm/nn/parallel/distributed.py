@@ -31,7 +31,8 @@ class DistributedDataParallel(Module):
 
     broadcast_buffers        whether buffers follow the first rank's
     process_group            the ranks; None for all
-    bucket_cap_mb            the size of the buckets in which gradients travel, 25 if None
+    bucket_cap_mb            the size of the buckets in which gradients travel; None: PyTorch's 25,
+                             and 160 on GPUs, where few large ones disturb backward less
     find_unused_parameters   False: a parameter that gets no gradient is an error, which names it.
                              True: it counts as zeros, unless no rank has a gradient for it
     Parameters of which the ranks have different parts, such as experts, are left alone.
@@ -62,7 +63,9 @@ class DistributedDataParallel(Module):
                 "DistributedDataParallel is not needed when a module doesn't have any parameter "
                 "that requires a gradient."
             )
-        megabytes = 25 if bucket_cap_mb is None else bucket_cap_mb
+        megabytes = bucket_cap_mb
+        if megabytes is None:
+            megabytes = 160 if named[0][1].is_cuda else 25
         if not megabytes > 0:
             raise ValueError(f"bucket_cap_mb must be above 0, got {megabytes}")
         self.module = module
