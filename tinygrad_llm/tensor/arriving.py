@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .tensor import Tensor
+from . import Tensor
 
 __all__ = ["Arriving", "arrived_first"]
 
