@@ -5,7 +5,6 @@ What a rank's GPU holds is compared with what NumPy computes from the tensors of
 
 from __future__ import annotations
 
-import copy
 import sys
 
 import pytest
@@ -284,22 +283,6 @@ def check_no_sync():
     for x, y in data:
         mse(one(x), y).backward()
     all_near(ours.module, one, 3e-6)
-
-
-def check_the_last_gradients_arrive_while_the_process_goes_on():
-    rank, size = dist.get_rank(), dist.get_world_size()
-    model = nn.parallel.DistributedDataParallel(on_gpu(nn.Linear(3, 2)), bucket_cap_mb=1e-5)
-    x = on_gpu(torch.arange(12.0).reshape(4, 3) + rank)
-    expected = torch.arange(12.0).reshape(4, 3).sum(0) + 4 * (size - 1) / 2
-    for read in (True, False, True):
-        model.zero_grad()
-        model(x).sum().backward()
-        late = [type(p._grad) is not torch.Tensor for p in model.parameters()]
-        assert any(late) == (size > 1) and not all(late), late
-        if read:
-            assert copy.deepcopy(model.module).weight.grad.cpu()[1].tolist() == expected.tolist()
-            assert model.module.bias.grad.cpu().tolist() == [4.0, 4.0]
-            assert all(type(p._grad) is torch.Tensor for p in model.parameters())
 
 
 def check_half_precision_is_summed_in_float32():
