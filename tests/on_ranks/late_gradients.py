@@ -14,7 +14,7 @@ from tinygrad_llm.arrays import devices
 from tinygrad_llm.nn.parallel import DistributedDataParallel as DDP
 
 mse = nn.functional.mse_loss
-SMALL = 1e-5  # MB: each parameter is a bucket of its own
+SMALL = 1e-5  # MB: one bucket for each parameter
 
 
 def late(module):
@@ -123,7 +123,7 @@ def check_optimizers_with_late_gradients():
 
 
 def check_a_gradient_that_the_program_holds_becomes_the_mean():
-    """As in PyTorch: .grad stays the same memory, whoever shows it, after another backward pass."""
+    """As in PyTorch another backward pass changes the memory of .grad, which views may show."""
     rank, size = dist.get_rank(), dist.get_world_size()
     for dtype in (torch.float32, torch.bfloat16):
         model = DDP(on_gpu(nn.Linear(3, 2).to(dtype)), bucket_cap_mb=SMALL)

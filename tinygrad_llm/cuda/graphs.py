@@ -118,7 +118,7 @@ class CUDAGraph:
                 try:
                     for function in self._capture.before_end:
                         function()
-                finally:  # a stream that goes on capturing would forbid other work on the GPU
+                finally:  # while a stream captures, other work on the GPU is refused
                     graph = self._stream.end_capture()
             self._capture.finish()
         except BaseException:
