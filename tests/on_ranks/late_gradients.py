@@ -9,7 +9,7 @@ import tinygrad_llm as torch
 import tinygrad_llm.distributed as dist
 from on_ranks.gpus import on_gpu, sgd
 from on_ranks.models import Net, all_near, batches, mine
-from tinygrad_llm import nn, optim
+from tinygrad_llm import nn, optim, study
 from tinygrad_llm.arrays import devices
 from tinygrad_llm.nn.parallel import DistributedDataParallel as DDP
 
@@ -175,3 +175,13 @@ def check_late_gradients_are_there_after_their_group_was_destroyed():
     assert any(late(model)) == (size > 1)
     dist.destroy_process_group(group)
     assert (model.module.weight.grad.cpu() == 4 * (size + 1) / 2).all()
+
+
+def check_a_trace_shows_the_exchange_of_gradients_as_a_collective():
+    size = dist.get_world_size()
+    model = DDP(on_gpu(nn.Linear(3, 8)))
+    with study.trace() as t:
+        model(on_gpu(torch.ones(4, 3))).sum().backward()
+    own = [e for e in t.exchanges if e.name == "all_reduce"]
+    assert sum(e.bytes for e in own) == 2 * 32 * 4 * (size - 1) // size, [e.what for e in own]
+    assert not any(late(model))

@@ -68,7 +68,7 @@ def begin_mean(
     """
     first = parameters[0].array
     names = f"{len(parameters)} gradients of {sum(p.array.size for p in parameters)} elements"
-    what = f"mean of {names}, {first.dtype.name}"
+    what = f"all_reduce(AVG) of {names}, {first.dtype.name}"
     on_gpu = not isinstance(first, np.ndarray) and group.size() > 1 and group.takes(first)
     if in_place and on_gpu and first.dtype.itemsize > 2 and native_on_gpu(first, ReduceOp.AVG):
         parts = [
