@@ -49,6 +49,20 @@ class Stream:
     def synchronize(self) -> None:
         self.run(len(self.waiting))
 
+    def __enter__(self) -> Stream:
+        global _current
+        self.before, _current = _current, self
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        global _current
+        _current = self.before
+
+    def record(self) -> Event:
+        event = Event()
+        event.record(self)
+        return event
+
     def wait_event(self, event: Event) -> None:
         log.append(("wait", "current" if self is _current else "other"))
         event.synchronize()

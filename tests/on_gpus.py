@@ -49,7 +49,7 @@ def work(rank: int, size: int, kind: str, port: int, names: list[str]) -> None:
         warnings.simplefilter("ignore")
         dist.init_process_group("nccl", rank=rank, world_size=size, timeout=30)
     passed = failed = left_out = 0
-    for name in ("gpus", "gpu_parts", *(["graphs"] if kind == "real" else [])):
+    for name in ("gpus", "late_gradients", "gpu_parts", *(["graphs"] if kind == "real" else [])):
         module = importlib.import_module(f"on_ranks.{name}")
         for check in [f for n, f in vars(module).items() if n.startswith("check_")]:
             if names and check.__name__ not in names:

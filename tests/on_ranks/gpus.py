@@ -5,7 +5,6 @@ What a rank's GPU holds is compared with what NumPy computes from the tensors of
 
 from __future__ import annotations
 
-import copy
 import sys
 
 import pytest
@@ -286,22 +285,6 @@ def check_no_sync():
     all_near(ours.module, one, 3e-6)
 
 
-def check_the_last_gradients_arrive_while_the_process_goes_on():
-    rank, size = dist.get_rank(), dist.get_world_size()
-    model = nn.parallel.DistributedDataParallel(on_gpu(nn.Linear(3, 2)), bucket_cap_mb=1e-5)
-    x = on_gpu(torch.arange(12.0).reshape(4, 3) + rank)
-    expected = torch.arange(12.0).reshape(4, 3).sum(0) + 4 * (size - 1) / 2
-    for read in (True, False, True):
-        model.zero_grad()
-        model(x).sum().backward()
-        late = [type(p._grad) is not torch.Tensor for p in model.parameters()]
-        assert any(late) == (size > 1) and not all(late), late
-        if read:
-            assert copy.deepcopy(model.module).weight.grad.cpu()[1].tolist() == expected.tolist()
-            assert model.module.bias.grad.cpu().tolist() == [4.0, 4.0]
-            assert all(type(p._grad) is torch.Tensor for p in model.parameters())
-
-
 def check_half_precision_is_summed_in_float32():
     model = DDP(on_gpu(nn.Linear(3, 2, bias=False).to(torch.bfloat16)))
     rank, size = dist.get_rank(), dist.get_world_size()
@@ -325,7 +308,7 @@ def check_zero_redundancy_optimizer():
 
     made: list = []
     ours, one = trained(torch.float64, zero, DDP)
-    all_near(ours.module, one, 1e-9)
+    all_near(ours.module, one, 3 * TOLERANCE[torch.float64])
     assert len(made[0].state) < 6
 
 
@@ -373,6 +356,7 @@ def check_tensor_parallel():
 def check_what_is_sent_between_gpus_is_counted():
     rank, size = dist.get_rank(), dist.get_world_size()
     x, y = on_gpu(torch.ones(6 * size)), on_gpu(torch.ones(6))
+    dist.all_reduce(y)  # the first one connects the GPUs
     with study.trace() as t:
         dist.all_reduce(x)
         dist.all_gather_into_tensor(x, y)

@@ -28,7 +28,7 @@ def accumulate(leaf: Tensor, g: Any, owned: bool) -> None:
 def add_into(total: Any, g: Any) -> None:
     """total += g, in the array's own memory."""
     gpu = twins.gpu
-    if gpu is None or type(total) is ndarray or not gpu.add_into(total, g):
+    if gpu is None or isinstance(total, ndarray) or not gpu.add_into(total, g):
         total += g
 
 

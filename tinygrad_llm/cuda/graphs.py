@@ -36,6 +36,7 @@ from ..arrays.capture import Capture, capturing
 from ..arrays.ids import check_ids, ids_in_range, remember_ids
 from ..arrays.twins import twins
 from ..tensor import Tensor, device, wrap
+from ..tensor.arriving import wait_for_all
 
 __all__ = ["CUDAGraph", "graph", "graphed", "is_current_stream_capturing"]
 
@@ -88,6 +89,7 @@ class CUDAGraph:
         self._gpu = devices.current_gpu()
         devices.use_gpu(self._gpu)
         gc.collect()
+        wait_for_all()
         xp.cuda.Device().synchronize()
         xp.get_default_memory_pool().free_all_blocks()
         capture, memory = Capture(xp), _Pool(xp)
@@ -113,9 +115,11 @@ class CUDAGraph:
         capturing.graph = None
         try:
             with self._contexts:
-                for function in self._capture.before_end:
-                    function()
-                graph = self._stream.end_capture()
+                try:
+                    for function in self._capture.before_end:
+                        function()
+                finally:  # while a stream captures, other work on the GPU is refused
+                    graph = self._stream.end_capture()
             self._capture.finish()
         except BaseException:
             self.reset()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays.capture import capturing
-from ..arrays.devices import cupy, xp_of
+from ..arrays.devices import cupy, use_gpu, xp_of
 from ..tensor import Tensor, wrap
 from ..tensor.arriving import Arriving
 from .collectives import all_reduce, flat, store
@@ -57,17 +57,20 @@ def joined_gradients(
     return joined, parts
 
 
-def begin_mean(parameters: Sequence[Tensor], group: ProcessGroup) -> tuple[Any, list[Any]]:
+def begin_mean(
+    parameters: Sequence[Tensor], group: ProcessGroup, in_place: bool = True
+) -> tuple[Any, list[Any]]:
     """(the Work of the mean of these gradients over the ranks, the array (n,) of each in it).
 
     A gradient that is missing counts as zeros. Over NCCL each stays where it is, and all of them
     are one launch; else they are joined in one array before.
+    in_place: False if the mean may be dropped, and .grad has to keep its numbers then.
     """
     first = parameters[0].array
     names = f"{len(parameters)} gradients of {sum(p.array.size for p in parameters)} elements"
-    what = f"mean of {names}, {first.dtype.name}"
-    in_place = not isinstance(first, np.ndarray) and group.size() > 1 and group.takes(first)
-    if in_place and first.dtype.itemsize > 2 and native_on_gpu(first, ReduceOp.AVG):
+    what = f"all_reduce(AVG) of {names}, {first.dtype.name}"
+    on_gpu = not isinstance(first, np.ndarray) and group.size() > 1 and group.takes(first)
+    if in_place and on_gpu and first.dtype.itemsize > 2 and native_on_gpu(first, ReduceOp.AVG):
         parts = [
             xp_of(first).zeros(p.array.size, first.dtype) if p.grad is None else flat(p.grad, group)
             for p in parameters
@@ -83,13 +86,14 @@ def arrival_of(work: Any) -> Callable[[], Any] | None:
 
     None if it must be waited for now: on a CPU, or while somebody watches the exchanges. The stream
     that is the current one here waits too, as it would without the delay; a CUDA graph that is
-    captured waits at its end.
+    captured waits at its end. Another thread may be the one that waits.
     """
     if not isinstance(work, StreamWork) or work.exchange is not None:
         return None
-    here = cupy().cuda.get_current_stream()
+    here, gpu = cupy().cuda.get_current_stream(), work.group.nccl.gpu
 
     def wait() -> None:
+        use_gpu(gpu)
         there = cupy().cuda.get_current_stream()
         if there == here:
             work.wait()
@@ -103,10 +107,14 @@ def arrival_of(work: Any) -> Callable[[], Any] | None:
     return wait
 
 
-def put_gradient(parameter: Tensor, numbers: Any, by: str, arrival: Any = None) -> None:
+def put_gradient(
+    parameter: Tensor, numbers: Any, by: str, arrival: Any = None, kept: bool = False
+) -> None:
     """Make numbers (n,) the parameter's gradient: on a GPU their memory itself, without a copy.
 
     arrival: see arrival_of; without it the numbers are there.
+    kept: whether they are written into the memory of .grad, which a program may hold, if there is
+    one. On a CPU they always are.
     """
     array = parameter.array
     on_gpu = not isinstance(array, np.ndarray) and type(numbers) is type(array)
@@ -115,7 +123,7 @@ def put_gradient(parameter: Tensor, numbers: Any, by: str, arrival: Any = None) 
         return
     if arrival is not None:
         arrival()
-    if on_gpu:
+    if on_gpu and (parameter.grad is None or not kept):
         numbers = numbers.astype(array.dtype, copy=False)
         parameter.grad = wrap(numbers.reshape(array.shape))  # (n,) -> (...)
         return

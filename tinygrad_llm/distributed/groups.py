@@ -13,6 +13,7 @@ import numpy as np
 
 from ..arrays.capture import capturing
 from ..arrays.devices import check_gpu, choose_gpu
+from ..tensor.arriving import wait_for_all
 from ..tensor.device import device
 from .backends import known_backend, say_what_serves
 from .cores import share_cores
@@ -234,6 +235,7 @@ def _leaving(group: ProcessGroup, what: str) -> Work | None:
 
 def _wait_to_leave(groups: list[ProcessGroup], works: list[Work | None]) -> None:
     """Wait as long as the others have something to do: their work may take longer than a limit."""
+    wait_for_all()  # gradients that DistributedDataParallel has not waited for
     for group, work in zip(groups, works, strict=True):
         if work is not None:
             work.wait(float("inf"))

@@ -90,6 +90,7 @@ class Reducer:
 
     def _reset(self) -> None:
         self.active = False
+        self.new: list[bool] = []  # per parameter: whether its .grad is made by this walk
         self.complete: dict[int, None] = {}  # parameters whose gradient is complete, in order
         self.arrived: set[int] = set()  # those that got one
         self.remaining: dict[int, int] = {}
@@ -144,6 +145,7 @@ class Reducer:
         self.stop()
         self._reset()
         self.active = True
+        self.new = [p.grad is None for p in self.parameters]
         self.remaining = dict(self.expected)
         backward_observers.append(self.observe)
         after_walk.append(self.finish)
@@ -197,12 +199,14 @@ class Reducer:
     def _start(self, bucket: Sequence[int]) -> None:
         """Begin the mean of a bucket's gradients over the ranks."""
         parameters = [self.parameters[i] for i in bucket]
-        self.works.append(begin_mean(parameters, self.ranks))
+        self.works.append(begin_mean(parameters, self.ranks, in_place=not self.find_unused))
 
     # ------------------------------------------------------------------------------ at its end
     def finish(self, accumulated: bool) -> None:
-        """The walk has ended: start what is left, wait for all, put the means into .grad.
+        """The walk has ended: start what is left, wait, put the means into .grad.
 
+        On a GPU nothing waits for the last bucket until somebody reads its gradients, if this walk
+        has made them and no hook has seen them: a program may hold the memory of others.
         Raises: RuntimeError for a parameter without a gradient unless find_unused, and for
         autograd.grad, which does not fill .grad.
         """
@@ -220,15 +224,21 @@ class Reducer:
             self._mark(i)
         used = self._used_anywhere(unused)
         for bucket, (work, parts) in zip(self.buckets, self.works, strict=True):
-            arrival = arrival_of(work) if bucket is self.buckets[-1] and used is None else None
+            arrival = arrival_of(work) if self._may_be_late(bucket) else None
             if arrival is None:
                 work.wait()
             for i, part in zip(bucket, parts, strict=True):
                 if used is None or used[i]:
-                    put_gradient(self.parameters[i], part, "DistributedDataParallel", arrival)
+                    put_gradient(self.parameters[i], part, "DistributedDataParallel", arrival,
+                                 kept=not self.new[i])  # fmt: skip
         self.works = []
         if not self.rebuilt and not self.find_unused:
             self._rebuild()
+
+    def _may_be_late(self, bucket: Sequence[int]) -> bool:
+        """Whether nobody but .grad holds these gradients, which are the last ones."""
+        own = all(self.new[i] and id(self.parameters[i]) not in leaf_hooks for i in bucket)
+        return own and bucket is self.buckets[-1] and not self.find_unused
 
     def _used_anywhere(self, unused: Sequence[int]) -> np.ndarray | None:
         """Which parameters got a gradient on any rank; None if that was not asked for."""
