@@ -233,6 +233,8 @@ class Ladder:
         if self.path is None:
             return "nothing is kept: with --state FILE the same command would continue"
         n = sum(not name.startswith("costs ") for name in self.kept)
+        if not n:
+            return "no run was finished; the same command begins again"
         return f"the runs so far ({n:,}) are in {self.path}; the same command goes on"
 
     def _name(self, recipe: dict[str, Any], steps: int, seed: int) -> str:

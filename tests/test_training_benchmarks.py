@@ -138,10 +138,10 @@ def test_differences_are_of_the_same_seed(jobs, monkeypatch, tmp_path):
 
 def test_a_stopped_ladder_says_where_its_runs_are(tmp_path, monkeypatch, capsys):
     """Ctrl-C in the third run: two are kept, one line says so, and the exit code is 130."""
-    made = []
+    made, most = [], 2
 
     def run(recipe, text, steps, seed):
-        if len(made) == 2:
+        if len(made) == most:
             raise KeyboardInterrupt
         made.append(recipe)
         return {"losses": [1.0, 2.0], "steps": steps, "seconds": 1.0, "parameters": 9}
@@ -154,8 +154,10 @@ def test_a_stopped_ladder_says_where_its_runs_are(tmp_path, monkeypatch, capsys)
     for state, words in (
         (["--state", str(path)], f"the runs so far (2) are in {path}"),
         ([], "nothing is kept: with --state FILE"),
+        (["--state", str(tmp_path / "new.json")], "no run was finished"),
     ):
         made.clear()
+        most = 0 if "new.json" in str(state) else 2
         monkeypatch.setattr("sys.argv", [*arguments, *state])
         with pytest.raises((SystemExit, KeyboardInterrupt)) as ended:
             runpy.run_module("benchmarks", run_name="__main__")
