@@ -68,7 +68,8 @@ def stages(data: list[bytes], repeats: int) -> dict[str, float]:
         name = stage.name + (" (off unless asked for)" if stage.name == "scrub" else "")
         seconds[name], changed = timed(partial(each_of, stage.change, rows), repeats)
         rows = rows if stage.name == "scrub" else changed
-    seconds["cut"], pieces = timed(lambda: [piece for row in rows for piece in cut(row)], repeats)
+    most = settings.most_characters
+    seconds["cut"], pieces = timed(lambda: [p for row in rows for p in cut(row, most)], repeats)
     for each in FILTERS:
         seconds[f"filter: {each.name}"], _ = timed(
             partial(each_of, partial(each.refuses, s=settings), pieces), repeats

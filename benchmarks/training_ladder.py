@@ -11,7 +11,8 @@ cost of a step as measured before (least of several, the recipes alternately). T
 validation in nats per character, with the 95 % interval over windows; differences are paired. With
 --seeds N it is the mean of N seeds of weights and data order, and the interval of a difference is
 Student's over the seeds, each beside plain with that seed. --jobs N trains in N processes.
-With --state FILE a run that was stopped continues. LADDER.md has the results.
+With --state FILE a table that was stopped (Ctrl-C, kill -9) continues with the runs that are not
+in the file. LADDER.md has the results.
 """
 
 from __future__ import annotations
@@ -212,9 +213,7 @@ class Ladder:
         self.text, self.steps = text, steps
         self.n_seeds, self.jobs = seeds, jobs
         self.path = None if state is None else Path(state)
-        self.kept: dict[str, Any] = {}
-        if self.path is not None and self.path.exists():
-            self.kept = json.loads(self.path.read_text("utf-8"))
+        self.kept: dict[str, Any] = {} if self.path is None else _read_state(self.path)
 
     def keep(self, name: str, make: Any) -> Any:
         """What `make` returns, or what it returned in an earlier run of this command."""
@@ -228,6 +227,15 @@ class Ladder:
             text = json.dumps(self.kept)
             self.path.with_suffix(".new").write_text(text, "utf-8")
             self.path.with_suffix(".new").replace(self.path)
+
+    def after_a_stop(self) -> str:
+        """A line for the user who stopped it: where the runs are that were made."""
+        if self.path is None:
+            return "nothing is kept: with --state FILE the same command would continue"
+        n = sum(not name.startswith("costs ") for name in self.kept)
+        if not n:
+            return "no run was finished; the same command begins again"
+        return f"the runs so far ({n:,}) are in {self.path}; the same command goes on"
 
     def _name(self, recipe: dict[str, Any], steps: int, seed: int) -> str:
         return json.dumps([recipe, steps, seed, self.text.name])
@@ -318,6 +326,23 @@ class Ladder:
         return result
 
 
+def _read_state(path: Path) -> dict[str, Any]:
+    """The runs that a file keeps; none if it is not there yet.
+
+    Raises: ValueError if it cannot be read, or its folder is not there.
+    """
+    from tinygrad_llm.files.json_files import read_json_object
+
+    if not path.parent.is_dir():
+        raise ValueError(f"--state: the folder {path.parent} does not exist; create it first")
+    if not path.exists():
+        return {}
+    try:
+        return read_json_object(path)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--state: {error}; take another file, or delete it") from None
+
+
 def _made(text: Text, each: tuple[dict[str, Any], int, int]) -> dict[str, Any]:
     recipe, steps, seed = each
     return run(recipe, text, steps, seed)
@@ -366,12 +391,24 @@ def main(argv: list[str]) -> dict[str, Any]:
     for name in only:
         if name not in RUNGS:
             parser.error(f"there is no rung {name!r}; the rungs: {', '.join(RUNGS)}")
+        if only.count(name) > 1:
+            parser.error(f"--only: {name!r} stands there twice")
+    try:
+        text = read(options.text)
+        ladder = Ladder(text, options.steps, options.state, options.seeds, options.jobs)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     print(machine.describe())
+    try:
+        return {"rates": ladder.rates()} if options.rates else _measured(ladder, recipes(only))
+    except KeyboardInterrupt:
+        print(ladder.after_a_stop())
+        raise
+
+
+def _measured(ladder: Ladder, made: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The table of all recipes, and what other seeds do to the first and the last of them."""
     began = time.process_time()
-    ladder = Ladder(read(options.text), options.steps, options.state, options.seeds, options.jobs)
-    if options.rates:
-        return {"rates": ladder.rates()}
-    made = recipes(only)
     rows = ladder.rows(made)
     last = list(made)[-1]
     spread = {"plain": ladder.seeds(PLAIN), last: ladder.seeds(made[last])}

@@ -212,6 +212,7 @@ def test_resuming_a_classifier_ends_as_if_nothing_had_happened(cli):
         patch.setattr(tinygrad_llm.training.loop.Trainer, "_train_step", stop)
         code, out, err = cli(*options, "--steps", 8, "--out", "runs/part")
     assert code == 130 and "finetune classify --resume runs/part" in out
+    assert err == "tinygrad-llm: stopped\n"
     code, out, err = cli("finetune", "classify", "--resume", "runs/part")
     assert (code, err) == (0, "") and "resuming" in out
     a, b = (find_checkpoint(f"runs/{x}") for x in ("whole", "part"))

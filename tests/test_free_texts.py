@@ -100,3 +100,4 @@ def test_a_sources_json_of_another_kind(tmp_path, capsys):
         main(["prepare", str(tmp_path / "t"), "--out", str(tmp_path / "o"), "--tokenizer", "char",
               "--no-repair", "--val-fraction", "0", "--processes", "1"])  # fmt: skip
     assert ended.value.code == 2 and "should be a list of objects" in capsys.readouterr().err
+    assert not (tmp_path / "o" / "work").exists()  # before the work, not at its end

@@ -56,9 +56,9 @@ OTHERS = {  # commands without a dataclass of options: their flags
     ),
     "prepare": (
         ["texts", "--plan", "--no-repair", "--processes", "1"],
-        "tokenizer vocab-size text-field separator languages least-characters most-symbols "
-        "most-repetition paragraphs documents similarity least-paragraph val-fraction out "
-        "processes".split(),
+        "tokenizer vocab-size text-field separator languages least-characters most-characters "
+        "most-symbols most-repetition paragraphs documents similarity least-paragraph "
+        "val-fraction out processes".split(),
     ),
     "make-data": (
         ["refine", "entries.json", "--plan", "--model", "m"],

@@ -1,11 +1,14 @@
 """A folder of texts to shards: each stage, what files may do wrong, repeats, and whole runs."""
 
+import dataclasses
+import errno
 import gzip
 import hashlib
 import json
 import os
 import random
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ import pytest
 from tinygrad_llm.cli import main
 from tinygrad_llm.data.preparation import minhash, repeats
 from tinygrad_llm.data.preparation.encoding import decode, repaired
-from tinygrad_llm.data.preparation.formats import documents_in
+from tinygrad_llm.data.preparation.formats import _BLOCKS, documents_in
 from tinygrad_llm.data.preparation.minhash import detection_probability, jaccard, near_duplicates
 from tinygrad_llm.data.preparation.normalise import japanese, plain, without_gutenberg
 from tinygrad_llm.data.preparation.personal import scrubbed
@@ -107,6 +110,16 @@ def test_plain(text, expected):
     assert plain(text) == expected and plain(expected) == expected
 
 
+@pytest.mark.parametrize("letter", ["x", "\u00e9"])
+def test_long_rows_of_spaces_take_no_longer_than_others(letter):
+    """Patterns that try each place of a row of spaces would take minutes for these 2 MB."""
+    row = f"{letter} \n" + " " * 1_000_000 + letter
+    began = time.process_time()
+    assert plain(row) == f"{letter}\n" + " " * 1_000_000 + letter
+    assert _BLOCKS.sub("|", " " * 1_000_000 + "x\n \n") == " " * 1_000_000 + "x|"
+    assert time.process_time() - began < 5.0
+
+
 def test_japanese_has_one_spelling():
     assert japanese("２０２６年ｶﾞｽ！！！ええーーっ〜〜") == "2026年ガス!ええーっ〜"
     assert japanese("Ｗｉｄｅ without kana！！") == "Ｗｉｄｅ without kana！！"
@@ -133,6 +146,8 @@ More licence of Project Gutenberg.
 
 def test_gutenberg():
     assert without_gutenberg(GUTENBERG) == "CHAPTER I\n\nThe story itself."
+    two_lines = GUTENBERG.replace("EBOOK A TITLE", "EBOOK A TITLE THAT IS\nLONG")
+    assert without_gutenberg(two_lines) == "CHAPTER I\n\nThe story itself."
     old = "Project Gutenberg\n*END*THE SMALL PRINT! FOR PUBLIC DOMAIN*Ver.04*END*\n" + "story " * 50
     assert (
         without_gutenberg(old + "\nEnd of the Project Gutenberg Etext\nx")
@@ -191,7 +206,7 @@ def test_long_texts_are_cut_between_paragraphs():
     assert all(1000 <= len(piece) <= 2500 for piece in pieces)
     assert "".join(pieces).replace("\n", "") == text.replace("\n", "")
     assert all(piece.split(" ")[0].isdigit() for piece in pieces)
-    assert len(cut("x" * 10_000, 1000)) == 10 and cut("short") == ["short"]
+    assert len(cut("x" * 10_000, 1000)) == 10 and cut("short", 1000) == ["short"]
 
 
 # --------------------------------------------------------------------------------------- repeats
@@ -325,6 +340,9 @@ def test_html(tmp_path):
     (text,), _ = read(tmp_path, "a.html")
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     assert lines == ["Head", "First bold text.", "one", "two", "Last & least."]
+    assert "one\ntwo\n\n" in text  # rows follow each other, paragraphs have a blank line between
+    fill(tmp_path, {"poem.html": "<p>a line<br>and another<br/>third</p><p>next</p>"})
+    assert read(tmp_path, "poem.html")[0][0].strip() == "a line\nand another\nthird\n\nnext"
     assert "deep" in read(tmp_path, "deep.html")[0][0]
 
 
@@ -366,6 +384,23 @@ def test_packed_files_that_lie(tmp_path, name, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+def test_a_closed_folder_is_left_out_and_counted(tmp_path, monkeypatch):
+    fill(tmp_path / "t", {"a.txt": text_of(1), "closed/b.txt": text_of(2), "open/c.txt": "x"})
+    scandir = os.scandir
+
+    def closed(path):
+        if os.fspath(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr("tinygrad_llm.data.preparation.sources.os.scandir", closed)
+    sources, skipped = find_sources(tmp_path / "t")
+    assert [s.path for s in sources] == ["a.txt", "open/c.txt"]
+    assert skipped == {"folder that may not be read": 1}
+    with pytest.raises(PermissionError):
+        find_sources(tmp_path / "t" / "closed")
+
+
 def test_links_and_pipes_are_not_followed(tmp_path):
     fill(tmp_path / "secret", {"key.txt": "secret"})
     folder = fill(tmp_path / "texts", {"a.txt": "open"})
@@ -397,6 +432,20 @@ def test_documents_between_separators(tmp_path):
     fill(tmp_path, {"a.txt": "one\n<end>\ntwo\nlines\n  <end> \n\n<end>\nlast"})
     settings = Settings(separator="<end>")
     assert read(tmp_path, "a.txt", settings)[0] == ["one", "two\nlines", "last"]
+
+
+def test_documents_have_the_length_that_was_asked_for(tmp_path):
+    text = text_of(1, 300)
+    fill(tmp_path / "texts", {"a.txt": text})
+    for most, documents in ((100_000, 1), (500, len(text) // 500)):
+        settings = dataclasses.replace(PLAIN, most_characters=most, val_fraction=0.0)
+        Preparation(tmp_path / "texts", tmp_path / f"{most}", settings).run()
+        shards = Shards(tmp_path / f"{most}")
+        ends = [shards.documents()[i] for i in range(len(shards.documents()))]
+        assert documents <= len(ends) <= 1.5 * documents
+        assert all(end - begin - 1 <= 1.25 * most for begin, end in ends)
+        written = load_tokenizer(shards.tokenizer_path).decode(shards.row()[:].tolist())
+        assert written.replace("<|endoftext|>", "\n").split() == text.split()
 
 
 def test_units_follow_from_names_and_sizes():
@@ -561,6 +610,28 @@ def test_an_interrupted_run_is_not_mixed_with_other_settings(cli, tmp_path):
     assert code == 2 and "with other files" in err
 
 
+@pytest.mark.parametrize("error, code, words", [
+    (KeyboardInterrupt(), 130, "tinygrad-llm: stopped"),
+    (OSError(errno.ENOSPC, "No space left on device", "shards/work/00000.text"), 2,
+     "shards/work/00000.text: the disk is full. The same command continues from here"),
+])  # fmt: skip
+def test_a_run_that_was_stopped_says_that_it_goes_on(
+    cli, tmp_path, monkeypatch, error, code, words
+):
+    corpus(tmp_path / "texts")
+
+    def stop(*arguments):
+        raise error
+
+    monkeypatch.setattr("tinygrad_llm.data.preparation.work.tokenize_unit", stop)
+    ended, out, err = cli("texts", *CHAR)
+    assert ended == code and words in err and "The same command continues from here" in out + err
+    assert err.count("\n") == 1, err
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert cli("texts", *CHAR)[0] == 0
+
+
 def test_a_run_killed_while_it_wrote_its_first_file_goes_on(cli, tmp_path):
     """Only the file's first part is there, under its temporary name: seen with 4,106 files."""
     corpus(tmp_path / "texts")
@@ -593,6 +664,7 @@ def test_a_run_killed_while_it_wrote_its_first_file_goes_on(cli, tmp_path):
         (["texts", "--processes", "0"], "--processes must be between 1"),
         (["texts", "--tokenizer", "nosuch.json"], "--tokenizer: nosuch.json does not exist"),
         (["texts", "--vocab-size", "0"], "--vocab-size must be at least 1"),
+        (["texts", "--most-characters", "40"], "--most-characters must be at least 50"),
         (["texts", "--vocab-size", "10"], "--tokenizer: vocab_size must be at least 257"),
         (["texts", "--separator", ""], "--separator must be one line"),
         (["texts", "--out", "texts"], "is not empty"),
@@ -609,6 +681,16 @@ def test_bad_input_is_one_line(cli, tmp_path, arguments, words):
     code, _, err = cli(*arguments, *extra, "--no-repair",
                        *(() if "--processes" in arguments else ("--processes", 1)))  # fmt: skip
     assert code == 2 and words in err and err.count("\n") == 1, err
+
+
+@pytest.mark.parametrize(
+    "tokenizer", [["--tokenizer", "nosuch.json"], ["--tokenizer", "bpe", "--vocab-size", "10"]]
+)
+def test_a_tokenizer_that_cannot_be_made_is_refused_before_the_work(cli, tmp_path, tokenizer):
+    fill(tmp_path / "texts", {"a.txt": text_of(1)})
+    code, _, err = cli("texts", *tokenizer, "--no-repair", "--processes", 1)
+    assert code == 2 and "--tokenizer: " in err
+    assert not (tmp_path / "shards" / "work").exists()
 
 
 @pytest.mark.parametrize("name, package", [("a.html", "bs4"), ("a.txt.zst", "zstandard"),

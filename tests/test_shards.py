@@ -19,6 +19,8 @@ from tinygrad_llm.functions.attention import within_documents
 from tinygrad_llm.models import registry
 from tinygrad_llm.text import CharTokenizer
 from tinygrad_llm.training import find_checkpoint
+from tinygrad_llm.training.presets import resolve
+from tinygrad_llm.training.shard_pretraining import kind_of
 
 V, END = 90, 89
 
@@ -292,6 +294,7 @@ def test_a_run_from_shards_goes_on_to_the_last_bit(folder, tmp_path, capsys, pac
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     code, out, err = pretrain(capsys, *data, *SMALL, "--steps", 6, "--out", whole)
     assert code == 0 and "weight 2" in out and f"batches are {packing}" in out, err
+    assert f"validation   the held-out documents of {folder}\n" in out
     assert pretrain(capsys, *data, *SMALL, "--steps", 6, "--out", cut)[0] == 0
     for path in (cut / "checkpoints").glob("*6"):
         for file in path.iterdir():
@@ -308,6 +311,26 @@ def test_a_run_from_shards_goes_on_to_the_last_bit(folder, tmp_path, capsys, pac
     spoil_manifest(moved, note="changed")
     code, _, err = pretrain(capsys, "--resume", cut, "--data", f"{moved}=2,{moved}", "--steps", 9)
     assert code == 2 and "are not the shards and weights" in err
+
+
+def test_bytes_are_those_of_the_tokens_whose_loss_is_measured(tmp_path):
+    """Bits per byte: both numbers are of the first 200,000 tokens, not of fewer or of others."""
+    characters = [chr(33 + i) for i in range(V - 2)] + ["\u3042"]  # the last one has 3 bytes
+    rows = [[1] * 24_000 + [END], [V - 2] * 180_000 + [1] * 40_000 + [END]]
+    write(tmp_path / "S", {"train": [documents(1, 9)], "val": [rows]})
+    CharTokenizer(characters, ["<|endoftext|>"]).save(tmp_path / "S" / "tokenizer.json")
+    text = "ab" * 945_000 + "a" * 200_000 + "\u3042" * 10_000  # the last tenth is for validation
+    (tmp_path / "text.txt").write_text(text, "utf-8")
+    small = {"context_length": 16, "emb_dim": 16, "n_heads": 2, "n_layers": 1, "steps": 1}
+    for given, expected in (
+        ({"data": str(tmp_path / "S")}, (24_000 + 3 * (200_000 - 24_001)) / 200_000),
+        ({"corpus": str(tmp_path / "text.txt"), "tokenizer": "char"}, 1.0),
+    ):
+        options = resolve({**given, **small}, {})
+        run = kind_of(options.model, options.data)(options, False)
+        run.prepare()
+        assert run.bytes_per_token == pytest.approx(expected), given
+        assert run.trainer.validation.predicted == 199_999
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from types import SimpleNamespace
 
 import numpy as np
@@ -133,6 +134,59 @@ def test_differences_are_of_the_same_seed(jobs, monkeypatch, tmp_path):
     asked.clear()
     Ladder(text_of_numbers(), 50, state, seeds=3).rows({"plain": PLAIN})
     assert not asked and len(json.loads(open(state).read())) == 6 + 2
+
+
+def test_a_stopped_ladder_says_where_its_runs_are(tmp_path, monkeypatch, capsys):
+    """Ctrl-C in the third run: two are kept, one line says so, and the exit code is 130."""
+    made, most = [], 2
+
+    def run(recipe, text, steps, seed):
+        if len(made) == most:
+            raise KeyboardInterrupt
+        made.append(recipe)
+        return {"losses": [1.0, 2.0], "steps": steps, "seconds": 1.0, "parameters": 9}
+
+    monkeypatch.setattr(training_ladder, "run", run)
+    monkeypatch.setattr(training_ladder, "costs", lambda made, text: dict.fromkeys(made, 0.01))
+    monkeypatch.setattr(training_ladder, "read", lambda name: text_of_numbers())
+    arguments = ["python -m benchmarks", "training-ladder", "--only", "rms,rotary"]
+    path = tmp_path / "s.json"
+    for state, words in (
+        (["--state", str(path)], f"the runs so far (2) are in {path}"),
+        ([], "nothing is kept: with --state FILE"),
+        (["--state", str(tmp_path / "new.json")], "no run was finished"),
+    ):
+        made.clear()
+        most = 0 if "new.json" in str(state) else 2
+        monkeypatch.setattr("sys.argv", [*arguments, *state])
+        with pytest.raises((SystemExit, KeyboardInterrupt)) as ended:
+            runpy.run_module("benchmarks", run_name="__main__")
+        shown = capsys.readouterr()
+        assert ended.type is SystemExit and ended.value.code == 130
+        assert shown.err == "python -m benchmarks: stopped\n"
+        assert shown.out.strip().splitlines()[-1].startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--state", "no/s.json"], "--state: the folder no does not exist"),
+        (["--state", "cut.json"], "--state: cut.json is not JSON"),
+        (["--state", "list.json"], "take another file, or delete it"),
+        (["--text", "nosuch.txt"], "nosuch.txt"),
+        (["--only", "rms,nosuch"], "there is no rung 'nosuch'"),
+        (["--only", "rms,rms"], "'rms' stands there twice"),
+    ],
+)
+def test_what_the_ladder_refuses(arguments, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cut.json").write_text('{"a": [1,', "utf-8")
+    (tmp_path / "list.json").write_text("[]", "utf-8")
+    (tmp_path / "text.txt").write_text(TEXT, "utf-8")
+    text = [] if "--text" in arguments else ["--text", "text.txt"]
+    with pytest.raises(SystemExit) as ended:
+        training_ladder.main([*arguments, *text])
+    assert ended.value.code == 2 and words in capsys.readouterr().err
 
 
 def test_quantiles_are_those_of_students_distribution():

@@ -23,6 +23,7 @@ __all__ = ["BadValue", "blame", "newest_checkpoint", "print_error", "published_n
 
 # The base of what typer raises for options that it cannot read: typer does not export it.
 _UsageError: Any = typer.BadParameter.__mro__[2]
+_STOPPED = 130  # the exit code after Ctrl-C
 
 
 class BadValue(OptionError):
@@ -62,11 +63,13 @@ def run(app: typer.Typer, arguments: list[str], debug: bool = False) -> int:
     command = typer.main.get_command(app)
     try:
         code = command.main(arguments, prog_name=program(), standalone_mode=False)
+        if code == _STOPPED:  # a typer that makes an exit code of Ctrl-C itself
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except typer.Exit as error:
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort) as error:
-        return 130 if another_explains(error) else _fail("stopped", 130)
+        return _STOPPED if another_explains(error) else _fail("stopped", _STOPPED)
     except BrokenPipeError:  # the reader of our output (head, less) has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -42,6 +42,7 @@ Examples:
   tinygrad-llm pretrain --data shards
 """
 _PACKAGES = "packages"
+_CONTINUES = "The same command continues from here"
 _PASSES = {"clean": "cleaning", "tokenize": "tokenizing"}
 
 
@@ -137,9 +138,10 @@ def _tokenizer(name: str) -> str:
 def _run(preparation: Any, processes: int) -> None:
     """Run it, and say what happened.
 
-    Raises: BadValue if it could not end.
+    Raises: BadValue if it could not end; KeyboardInterrupt if it was stopped.
     """
     from ..data.preparation.work import PreparationError
+    from ..training.checkpoint import explain_os_error
 
     began = time.perf_counter()
     say(f"texts        {len(preparation.sources):,} files, {preparation.n_bytes / 1e6:,.1f} MB")
@@ -148,7 +150,14 @@ def _run(preparation: Any, processes: int) -> None:
     try:
         manifest = preparation.run(processes, _Progress())
     except PreparationError as error:
-        raise BadValue(f"{error}. The same command continues from here") from error
+        raise BadValue(f"{error}. {_CONTINUES}") from error
+    except OSError as error:
+        if error.errno is None or isinstance(error, FileNotFoundError):
+            raise
+        raise BadValue(f"{explain_os_error(error, preparation.out)}. {_CONTINUES}") from error
+    except (KeyboardInterrupt, SystemExit):
+        say(_CONTINUES)
+        raise
     for line in preparation.troubles:
         say(f"left out     {one_line(line)}", file=sys.stderr)
     _report(preparation, manifest, time.perf_counter() - began)

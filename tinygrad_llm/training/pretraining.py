@@ -48,7 +48,7 @@ from .weight_decay import make_optimizer
 
 __all__ = ["Pretraining", "beginning"]
 
-_VALIDATION_TOKENS = 200_000  # at most: enough for three digits of the loss
+VALIDATION_TOKENS = 200_000  # at most: enough for three digits of the loss
 _NAMED_FILES = 8  # of a folder's files that are left out
 _PASSES = 30  # over the text at most, when the steps are chosen by time
 
@@ -244,14 +244,15 @@ class Pretraining:
                 )
 
     def bytes_in_token(self) -> float | None:
-        """Bytes of the validation text per token: bits per byte are comparable with it.
+        """Bytes per token of those that the validation loss is of: bits per byte follow from it.
 
         None if the tokens do not hold the whole text, as WordPiece's without its spaces or words
         that are unknown: the loss says nothing of what is left out.
         """
         if self.tokenizer.decode(self.val_ids.tolist()) != self.val_text:
             return None
-        return len(self.val_text.encode("utf-8")) / len(self.val_ids)
+        measured = self.val_ids[:VALIDATION_TOKENS]
+        return self.tokenizer.count_bytes(measured) / len(measured)
 
     def ids_to_compare(self) -> list[Any]:
         """The arrays of tokens that must be equal on all ranks."""
@@ -305,7 +306,7 @@ class Pretraining:
             o.optimizer, self.model, o.shard, lr=o.lr, betas=(o.beta1, o.beta2),
             weight_decay=o.weight_decay,
         )  # fmt: skip
-        self.trainer = self.make_trainer(self.val_ids[:_VALIDATION_TOKENS])
+        self.trainer = self.make_trainer(self.val_ids[:VALIDATION_TOKENS])
         set_precision(self.trainer, o.precision)
 
     def new_model(self, config: Any) -> Any:

@@ -23,7 +23,7 @@ from .loop import Trainer
 from .masked import MaskedPretraining
 from .options import OptionError, blame
 from .presets import PretrainOptions
-from .pretraining import Pretraining
+from .pretraining import VALIDATION_TOKENS, Pretraining
 from .step import model_loss
 
 __all__ = ["ShardPretraining", "isolated_loss", "kind_of", "sources_of"]
@@ -153,7 +153,8 @@ class ShardPretraining(Pretraining):
         )
         with blame("`prompt`", ValueError):
             self.tokenizer.encode(o.prompt or "", disallowed_special=())
-        self.bytes_per_token = self.tokenizer.count_bytes(shown) / len(shown)
+        measured = row[:VALIDATION_TOKENS]
+        self.bytes_per_token = self.tokenizer.count_bytes(measured) / len(measured)
         self._say_what_is_read()
 
     def _say_what_is_read(self) -> None:
@@ -163,6 +164,8 @@ class ShardPretraining(Pretraining):
                 f"shards       {shards.folder}, {len(shards.row()):,} tokens for training, "
                 f"{len(shards.row('val')):,} for validation, weight {weight:g}"
             )
+        if len(self.sources) > 1:
+            note(f"validation   the held-out documents of {self.validation.folder}")
         note(
             f"tokenizer    {self.tokenizer.name}, {self.tokenizer.vocab_size:,} tokens; batches "
             f"are {o.packing}"

@@ -36,7 +36,7 @@ _ROWS = frozenset(("br", "li", "tr", "dt", "dd"))
 _PARTS = frozenset(
     "p div pre section article blockquote h1 h2 h3 h4 h5 h6 table ul ol dl main figure".split()
 )
-_BLOCKS = re.compile(r"[ \t]*\n[ \t\n]*\n[ \t\n]*")
+_BLOCKS = re.compile(r"\n[ \t\n]*\n[ \t\n]*")
 
 Trouble = Callable[[str], None]
 
@@ -234,8 +234,8 @@ def _texts(page: Any) -> Iterator[str]:
         elif type(node) in (NavigableString, CData):  # a comment is a subclass
             yield str(node)
         elif isinstance(node, Tag) and node.name not in _LEFT_OUT:
-            end = "\n" if node.name in _ROWS else "\n\n" if node.name in _PARTS else ""
-            yield end
+            end = "\n\n" if node.name in _PARTS else ""
+            yield "\n" if node.name in _ROWS else end  # one line for each row, no blank ones
             waiting.append((None, end))
             waiting += [(child, "") for child in reversed(node.contents)]
 

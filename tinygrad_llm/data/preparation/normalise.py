@@ -17,14 +17,14 @@ _INVISIBLE = re.compile(
 _INVISIBLE_ASCII = re.compile("[\0-\x08\x0e-\x1f\x7f]")
 _LINE_ENDS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 _LINE_ENDS_ASCII = re.compile("\r\n?|[\x0b\x0c]")
-_END_SPACES = re.compile("[ \t\u00a0\u3000]+$", re.M)
-_END_SPACES_ASCII = re.compile("[ \t]+\n")
 _BLANK_LINES = re.compile("\n{3,}")
 _KANA = re.compile("[\u3041-\u3096\u30a1-\u30fa\uff66-\uff9d]")
 _RULES = [(re.compile(pattern), sign) for pattern, sign in JAPANESE_RULES]
 
 _GUTENBERG = re.compile(
-    r"^.{0,20}\*\*\* ?(START|END) OF (?:THE|THIS) PROJECT GUTENBERG E(?:BOOK|TEXT).*$", re.M | re.I
+    r"^.{0,20}\*\*\* ?(START|END) OF (?:THE|THIS) PROJECT GUTENBERG E(?:BOOK|TEXT)"
+    r"(?:[^*]{0,300}\*\*\*|.*$)",  # a long title takes two lines, up to the second ***
+    re.M | re.I,
 )
 _OLD_START = re.compile(r"^\*END\*? ?THE SMALL PRINT.*$|^.*SMALL PRINT!.*\*END\*.*$", re.M)
 _OLD_END = re.compile(r"^End of (?:the |this )?Project Gutenberg.*$", re.M | re.I)
@@ -42,12 +42,17 @@ def plain(text: str) -> str:
         if _INVISIBLE_ASCII.search(text):
             text = _INVISIBLE_ASCII.sub("", text)
         if " \n" in text or "\t\n" in text:
-            text = _END_SPACES_ASCII.sub("\n", text)
+            text = _without_end_spaces(text, " \t")
     else:
         text = _LINE_ENDS.sub("\n", text)
         text = _INVISIBLE.sub("", text.encode("utf-8", "replace").decode())
-        text = _END_SPACES.sub("", unicodedata.normalize("NFC", text))
+        text = _without_end_spaces(unicodedata.normalize("NFC", text), " \t\u00a0\u3000")
     return (_BLANK_LINES.sub("\n\n", text) if "\n\n\n" in text else text).strip()
+
+
+def _without_end_spaces(text: str, spaces: str) -> str:
+    """No line ends in one of the spaces. A pattern would try each place of a long row of spaces."""
+    return "\n".join(line.rstrip(spaces) for line in text.split("\n"))
 
 
 def japanese(text: str) -> str:

@@ -2,7 +2,7 @@
 
 bytes -> text          formats.py, encoding.py
 text -> text           CHANGES: repair, normalise, Japanese, boilerplate, personal data
-text -> documents      a long text is cut between paragraphs, 100,000 characters each
+text -> documents      a long text is cut between paragraphs, settings.most_characters each
 document -> reason     FILTERS: language, length, symbols, repetition
 documents -> kept      repeats.py: exact and near-duplicates, of documents and paragraphs
 documents -> tokens    tokens.py: training and validation by the hash of a document
@@ -36,7 +36,6 @@ __all__ = [
     "refused",
 ]
 
-LONGEST = 100_000  # characters of a document
 _ENOUGH_RUNS = 100  # shingles from which on a document can be called repetitive
 _HASH = 8  # bytes: two of 10⁸ different documents share a hash with probability 3e-4
 
@@ -95,10 +94,10 @@ def paragraphs_of(text: str) -> list[str]:
     return text.split("\n\n")
 
 
-def cut(text: str, longest: int = LONGEST) -> list[str]:
-    """A text as documents of at most about `longest` characters, cut between paragraphs or lines.
+def cut(text: str, longest: int) -> list[str]:
+    """A text as documents of about `longest` characters, cut between paragraphs or lines.
 
-    Where a line is longer the cut is within it.
+    Where a line is longer the cut is within it. The last one has up to a quarter more.
     """
     pieces = []
     begin = 0

@@ -95,7 +95,8 @@ def _sample(p: Preparation) -> tuple[int, list[str]]:
         ignore = [].append  # type: ignore[var-annotated]
         for text in documents_in(p.folder, source, unit.begin, unit.end, p.settings, ignore):
             read += len(text.encode("utf-8", "replace"))
-            waiting += [d for d in cut(changed(text, p.settings)) if not refused(d, p.settings)]
+            documents = cut(changed(text, p.settings), p.settings.most_characters)
+            waiting += [d for d in documents if not refused(d, p.settings)]
             if sum(map(len, waiting)) > _SAMPLE // 8:
                 break
         if sum(map(len, waiting)) > _SAMPLE // 8:

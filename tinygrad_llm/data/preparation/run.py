@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from .repeats import decide_repeats
 from .settings import Settings
 from .sources import find_sources, unit_bytes, units_of
 from .store import Store
-from .tokens import PARTS, dtype_for, end_token, make_tokenizer
+from .tokens import PARTS, check_tokenizer, dtype_for, end_token, make_tokenizer
 from .work import Job, run_pass
 
 __all__ = ["Preparation"]
@@ -55,6 +56,7 @@ class Preparation:
                 + (f", only {what}" if what else "")
             )
         check_packages(self.sources, settings.repair)
+        self.named_sources = self._named_sources()
         self.unit_bytes = unit_bytes(self.sources)
         self.units = units_of(self.sources, self.unit_bytes)
         self.store = Store(self.out)
@@ -118,6 +120,9 @@ class Preparation:
         """
         if processes < 1:
             raise ValueError(f"`processes` must be at least 1, got {processes}")
+        if not (self.out / "tokenizer.json").exists():
+            with _blamed():
+                check_tokenizer(self.settings)
         self.store.work.mkdir(parents=True, exist_ok=True)
         self.store.remove_parts()
         if not (self.store.work / "units.json").exists():
@@ -160,10 +165,8 @@ class Preparation:
                 f"nothing is left of the texts in {self.folder}: left out were {left_out or 'none'}"
                 + (f"; {self.troubles[0]}" if self.troubles else "")
             )
-        try:
+        with _blamed():
             made = make_tokenizer(self.store, len(self.units), self.settings)
-        except (ValueError, FileNotFoundError) as error:
-            raise ValueError(f"`tokenizer`: {error}") from error
         made.save(path)
         return load_tokenizer(path)
 
@@ -211,17 +214,32 @@ class Preparation:
                          "only_repeated_paragraphs": documents - kept - repeats["equal"]
                          - repeats["near"] - sum(self._left_out().values())},
             "repeated_paragraphs": repeats["paragraphs"],
-            **totals, "shards": shards, "sources": self._named_sources(),
+            **totals, "shards": shards, "sources": self.named_sources,
         }  # fmt: skip
 
     def _named_sources(self) -> list[dict[str, str]]:
-        """Names and licences of the texts, as sources.json in their folder says them."""
+        """Names and licences of the texts, as sources.json in their folder says them.
+
+        Raises: ValueError if it holds something else.
+        """
         path = self.folder / "sources.json"
         rows = read_json(path) if path.is_file() else []
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise ValueError(f"{path} should be a list of objects with name and licence")
         names = ("name", "licence", "description")
         return [{name: str(row.get(name, "")) for name in names} for row in rows]
+
+
+@contextmanager
+def _blamed() -> Iterator[None]:
+    """What is wrong with a tokenizer names the setting.
+
+    Raises: ValueError for what was raised inside.
+    """
+    try:
+        yield
+    except (ValueError, FileNotFoundError) as error:
+        raise ValueError(f"`tokenizer`: {error}") from error
 
 
 def _shown(path: Path) -> bool:

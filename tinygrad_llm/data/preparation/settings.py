@@ -36,6 +36,9 @@ class Settings:
     scrub: bool = setting(False, "Replace e-mail addresses, phone, card and IP numbers.")
     languages: str | None = setting(None, f"Keep only these: {', '.join(LANGUAGES)}.")
     least_characters: int = setting(50, "Of a document.")
+    most_characters: int = setting(
+        100_000, "Of a document, about: longer ones are cut between paragraphs, lines or words."
+    )
     most_symbols: float = setting(0.4, "Share of characters that are marks, not letters.")
     most_repetition: float = setting(0.6, "Share of runs of 5 words that a document repeats.")
     paragraphs: str = setting("exact", "Repeated paragraphs: keep, exact or near are left out.")
@@ -60,7 +63,9 @@ class Settings:
             raise ValueError(
                 f"`val_fraction` must be 0 or more and below 1, got {self.val_fraction:g}"
             )
-        for name, least in (("vocab_size", 1), ("least_characters", 0), ("least_paragraph", 1)):
+        least_of = {"vocab_size": 1, "least_characters": 0, "least_paragraph": 1,
+                    "most_characters": max(1, self.least_characters)}  # fmt: skip
+        for name, least in least_of.items():
             if getattr(self, name) < least:
                 raise ValueError(f"`{name}` must be at least {least}, got {getattr(self, name)}")
         for name in ("paragraphs", "documents"):

@@ -42,9 +42,11 @@ class Unit(NamedTuple):
 def find_sources(folder: Path, outside: Path | None = None) -> tuple[list[Source], Counter[str]]:
     """(the files that can be read, by name; what was left out and why, with counts).
 
-    Names that start with a dot, symbolic links, and all that is neither a file nor a folder are
-    left out: a link may lead anywhere. outside: a folder that is not looked into, the results'.
-    Raises: FileNotFoundError or NotADirectoryError if it is not a folder.
+    Names that start with a dot, symbolic links, folders that may not be read, and all that is
+    neither a file nor a folder are left out: a link may lead anywhere. outside: a folder that is
+    not looked into, the results'.
+    Raises: FileNotFoundError or NotADirectoryError if it is not a folder, PermissionError if it may
+    not be read.
     """
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
@@ -55,7 +57,14 @@ def find_sources(folder: Path, outside: Path | None = None) -> tuple[list[Source
     waiting = [folder]
     while waiting:
         place = waiting.pop()
-        for entry in os.scandir(place):
+        try:
+            entries = list(os.scandir(place))
+        except PermissionError:
+            if place == folder:
+                raise
+            skipped["folder that may not be read"] += 1
+            continue
+        for entry in entries:
             if entry.name.startswith("."):
                 skipped["hidden"] += 1
             elif entry.is_symlink():

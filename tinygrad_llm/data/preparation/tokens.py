@@ -23,7 +23,14 @@ from .pipeline import paragraphs_of
 from .settings import Settings
 from .store import Store
 
-__all__ = ["PARTS", "dtype_for", "end_token", "make_tokenizer", "tokenize_unit"]
+__all__ = [
+    "PARTS",
+    "check_tokenizer",
+    "dtype_for",
+    "end_token",
+    "make_tokenizer",
+    "tokenize_unit",
+]
 
 PARTS = ("train", "val")
 LEARN_FROM = 16 << 20  # bytes of text from which a tokenizer is trained
@@ -43,6 +50,24 @@ def end_token(tokenizer: Tokenizer) -> int | None:
     return next((known[name] for name in _ENDS if name in known), None)
 
 
+def check_tokenizer(settings: Settings) -> None:
+    """Looks whether the tokenizer can be made, before the texts are cleaned, which may take hours.
+
+    Of one that is trained here only the least vocabulary is looked at; the texts may need more.
+    Raises: ValueError if it cannot be made, FileNotFoundError if there is no such file.
+    """
+    kind = settings.tokenizer
+    if kind in TRAINED_KINDS:
+        train_largest(kind, ["a"], settings.vocab_size)
+    elif kind != "char":
+        _named(kind)
+
+
+def _named(kind: str) -> Tokenizer:
+    """A published tokenizer, or the one of a file."""
+    return GPT2Tokenizer() if kind == "gpt2" else from_pretrained(kind)
+
+
 def make_tokenizer(store: Store, n_units: int, settings: Settings) -> Tokenizer:
     """The tokenizer that the settings name; one that is trained learns from the training texts.
 
@@ -55,7 +80,7 @@ def make_tokenizer(store: Store, n_units: int, settings: Settings) -> Tokenizer:
         return CharTokenizer(points.tobytes().decode("utf-32-le"), (END_OF_TEXT,))
     if kind in TRAINED_KINDS:
         return train_largest(kind, _sample(store, n_units, settings), settings.vocab_size)
-    return GPT2Tokenizer() if kind == "gpt2" else from_pretrained(kind)
+    return _named(kind)
 
 
 def _sample(store: Store, n_units: int, settings: Settings) -> list[str]:

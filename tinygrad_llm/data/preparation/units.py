@@ -82,7 +82,7 @@ def _batches(
         row = rows[owner]
         for text in documents_in(folder, source, unit.begin, unit.end, settings, troubles.append):
             row.texts += 1
-            for document in cut(changed(text, settings)) or [""]:
+            for document in cut(changed(text, settings), settings.most_characters) or [""]:
                 row.documents += 1
                 reason = refused(document, settings)
                 if reason is not None:

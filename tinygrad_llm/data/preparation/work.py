@@ -89,5 +89,8 @@ def _pass_in_a_process(name: str, job: Job) -> Callable[[int], None]:
 def _explained() -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        line = f"{error.filename}: {error.strerror}" if error.strerror else str(error)
+        raise PreparationError(line) from error
+    except ValueError as error:
         raise PreparationError(str(error)) from error
