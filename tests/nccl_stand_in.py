@@ -225,8 +225,8 @@ def get_unique_id() -> bytes:
     return tempfile.mkdtemp(prefix="nccl_stand_in_").encode().ljust(128, b"\0")
 
 
-def install() -> None:
-    """Put the stand-ins into sys.modules."""
+def install(gpus: int = 1) -> None:
+    """Put the stand-ins into sys.modules; gpus: how many this machine seems to have."""
     for name, module in strict_array.stand_in().items():
         sys.modules[name] = module
     nccl: Any = types.ModuleType("cupy.cuda.nccl")
@@ -238,6 +238,8 @@ def install() -> None:
     cuda = strict_array.cuda
     cuda.nccl, cuda.Stream, cuda.Event = nccl, Stream, Event
     cuda.get_current_stream = lambda: _current
+    cuda.runtime.getDeviceCount = lambda: gpus
+    strict_array.Device.use = lambda self: None  # type: ignore[attr-defined]
     cuda.runtime.deviceGetPCIBusId = lambda index: os.environ.get("BUS", str(os.getpid()))
     import importlib.machinery
 

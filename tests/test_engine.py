@@ -9,6 +9,7 @@ import sys
 import threading
 import tracemalloc
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,10 @@ from hypothesis import strategies as st
 import tinygrad_llm
 from tinygrad_llm import Tensor, ops
 from tinygrad_llm.arrays import reductions
+from tinygrad_llm.arrays.meta import without_numbers
+from tinygrad_llm.arrays.twins import twins
 from tinygrad_llm.autograd.engine import FREED, OPS, Op, backward_steps, observers
+from tinygrad_llm.autograd.leaves import add_into
 from tinygrad_llm.tensor import wrap
 
 
@@ -1001,3 +1005,13 @@ def test_a_write_into_a_slice_needs_no_other_op_before():
     code = "import tinygrad_llm as t; x = t.zeros(5, 2); x[::2, 1:] = 3; print(x.sum().item())"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout == "9.0\n"
+
+
+@pytest.mark.parametrize("kind", [np.ndarray, np.memmap, "meta"])
+def test_a_gpus_sum_is_not_asked_about_arrays_of_the_cpu(monkeypatch, kind):
+    refused = SimpleNamespace(add_into=lambda *arrays: pytest.fail("asked"))
+    monkeypatch.setattr(twins, "gpu", refused)
+    zeros = np.zeros(1, np.float32)
+    total = without_numbers((1,), np.float32) if kind == "meta" else zeros.view(kind)
+    add_into(total, np.ones(1, np.float32))
+    assert kind == "meta" or zeros.tolist() == [1.0]

@@ -8,12 +8,20 @@ import threading
 import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from conftest import real_gpu
 from ranks import ROOT, run
 
 from tinygrad_llm import cuda
 from tinygrad_llm.cuda import graphs
+from tinygrad_llm.training import find_checkpoint
+from tinygrad_llm.weights.formats.safetensors import load_file
+
+
+def read_weights(run_folder):
+    """{name: array} of a run's last checkpoint."""
+    return load_file(find_checkpoint(run_folder).path / "model.safetensors")
 
 
 def gpus() -> int:
@@ -53,6 +61,30 @@ def test_checks_of_one_rank_name_those_that_need_two():
     code, output = run([sys.executable, PROGRAM, "1", "strict"], 100)
     assert code == 0 and output.splitlines()[-1].endswith(" passed, 0 failed, 5 left out"), output
     assert "left out, needs two ranks: check_messages\n" in output
+
+
+SMALL = [
+    "--n-layers", "1", "--n-heads", "2", "--emb-dim", "16", "--context-length", "16",
+    "--batch-size", "4", "--steps", "4", "--tokenizer", "char", "--drop-rate", "0",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_pretrain_over_nccl_is_pretrain_in_one_process(tmp_path):
+    pytest.importorskip("ml_dtypes")
+    (tmp_path / "sitecustomize.py").write_text("import nccl_stand_in\nnccl_stand_in.install(2)\n")
+    (tmp_path / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 200)
+    made = [sys.executable, "-m", "tinygrad_llm", "pretrain", str(tmp_path / "text.txt"), *SMALL]
+    code, output = run([*made, "--out", str(tmp_path / "one")], 100)
+    assert code == 0, output
+    paths = os.pathsep.join(map(str, (tmp_path, ROOT, ROOT / "tests")))
+    ranks = ["--device", "cuda", "--ranks", "2", "--out", str(tmp_path / "two")]
+    code, output = run([*made, *ranks], 100, PYTHONPATH=paths)
+    assert code == 0, output
+    one, two = (read_weights(tmp_path / name) for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    assert max(np.abs(one[name] - two[name]).max() for name in one) < 1e-5
 
 
 @two_gpus
