@@ -1,6 +1,7 @@
 """Free texts of packages: which there are, what is missing, how `prepare packages` names them."""
 
 import json
+import shutil
 
 import pytest
 
@@ -75,6 +76,18 @@ def test_prepare_packages_names_its_sources(monkeypatch, tmp_path, capsys):
         "| licence of the data | CC0-1.0 |" in text
         and "| own | CC0-1.0 | words of a test |" in text
     )
+    copy = tmp_path / "unnamed"  # a second folder whose licences nobody has named
+    shutil.copytree(tmp_path / "shards", copy)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps({**manifest, "sources": []}))
+    with pytest.raises(SystemExit):
+        main(["pretrain", "--data", "shards,unnamed", "--steps", "2", "--context-length", "8",
+              "--emb-dim", "8", "--n-heads", "1", "--n-layers", "1", "--sample-tokens", "0",
+              "--out", "both", "--plain"])  # fmt: skip
+    text = write_card(card, "gguf", None, find_checkpoint("both"), "run").read_text()
+    assert "| data | `shards, unnamed` |" in text
+    assert "| licence of the data | CC0-1.0, not known |" in text
+    assert "| own | CC0-1.0 | words of a test |\n| unnamed | not known |" in text
 
 
 def test_texts_that_are_there_are_not_written_again(tmp_path):

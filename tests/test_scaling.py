@@ -313,6 +313,10 @@ def test_a_text_that_is_too_short_for_new_tokens(text, tmp_path):
     options = sweep_options(text, tmp_path / "a", tokens="100k", sizes="1x8")
     with pytest.raises(OptionError, match="read the text .* times, and a repeated text"):
         Sweep(options).run(lambda line: None)
+    with pytest.raises(OptionError, match="read the text .* times, and a repeated text"):
+        Sweep(options).plan(lambda line: None)
+    options = sweep_options(text, tmp_path / "a", tokens="100k", sizes="1x8", repeats=True)
+    assert Sweep(options).plan(lambda line: None) > 0
 
 
 def test_the_command(text, tmp_path, capsys):

@@ -366,6 +366,8 @@ _READ = """
 import sys
 from tinygrad_llm.data.shards import Shards
 from tinygrad_llm.data.shard_batches import ShardBatches
+from tinygrad_llm.training.presets import resolve
+from tinygrad_llm.training.shard_pretraining import ShardPretraining
 
 def kilobytes(name):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if name in line)
@@ -378,6 +380,15 @@ for packing in ("windows", "isolated"):
     for _ in range(1500):
         next(stream)
     print(packing, before, kilobytes("VmRSS") - before, kilobytes("VmHWM"))
+
+small = {"context_length": 64, "emb_dim": 16, "n_heads": 2, "n_layers": 1, "batch_size": 8}
+run = ShardPretraining(resolve({"data": sys.argv[1], "steps": 600, **small}, {}), False)
+run.prepare()
+for step in range(600):
+    run.trainer._train_step()
+    if step == 99:
+        before = kilobytes("VmRSS")
+print("trains", before, kilobytes("VmRSS") - before, kilobytes("VmHWM"))
 """
 
 
@@ -385,7 +396,8 @@ for packing in ("windows", "isolated"):
 @pytest.mark.ci
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_stays_the_same_on_50_gigabytes(tmp_path):
-    """A sparse file of 25·10⁹ tokens: 1,500 batches, 24 million tokens, and no more memory."""
+    """A sparse file of 25·10⁹ tokens: 1,500 batches, 24 million tokens, and no more memory; and a
+    run of 600 steps that trains on it."""
     shards = write(tmp_path / "s", {"train": [documents(1, 2)], "val": [documents(2, 2)]})
     tokens, length = 25_000_000_000, 2500
     with open(shards / "train-00000.bin", "r+b") as file:
@@ -400,6 +412,8 @@ def test_memory_stays_the_same_on_50_gigabytes(tmp_path):
     done = subprocess.run([sys.executable, "-c", _READ, shards], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     print(done.stdout)
-    for line in done.stdout.splitlines():
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["windows", "isolated", "trains"]
+    for line in lines:
         _, before, more, most = line.split()
         assert int(more) < 4 << 10 and int(most) < int(before) + (8 << 10), line

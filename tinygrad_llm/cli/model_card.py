@@ -107,10 +107,10 @@ def _training(saved: Checkpoint, config: Mapping[str, Any], base: str | None) ->
     lines = [*head, "| | |", "|---|---|", *table, ""]
     if sources:
         lines += ["| texts | licence | what they are |", "|---|---|---|"]
-        lines += [
-            f"| {' | '.join(_cell(source[key]) for key in ('name', 'licence', 'description'))} |"
-            for source in sources
-        ] + [""]
+        for source in sources:
+            licence, about = source["licence"] or _NOT_KNOWN, source["description"]
+            lines.append(f"| {_cell(source['name'])} | {_cell(licence)} | {_cell(about)} |")
+        lines.append("")
     return lines
 
 

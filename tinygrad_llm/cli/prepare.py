@@ -71,7 +71,9 @@ def prepare(
     folder: str = typer.Argument(..., help="The folder with the texts, or packages."),
     out: str = typer.Option("shards", help="A new folder for the shards."),
     processes: int | None = typer.Option(None, help="That work at a time. [the cores]"),
-    plan: bool = typer.Option(False, "--plan", help="Only print what it would cost."),
+    plan: bool = typer.Option(
+        False, "--plan", help="Only print what it would cost (of packages the texts are written)."
+    ),
     **settings: Any,
 ) -> None:
     """Prepare a corpus, or print the plan.

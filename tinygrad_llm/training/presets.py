@@ -270,7 +270,7 @@ _ABOUT = {
     "medium": "half an hour",
     "large": "a night; GPT-2's tokenizer",
     "gpt2-124m": "GPT-2's smallest size; days on a CPU, can be stopped and resumed",
-    "packages": "a GPU, some minutes; --data of `prepare packages`",
+    "packages": "ten minutes on a large GPU; --data of `prepare packages`",
     "nanogpt-char": "nanoGPT's CPU example: 2,000 steps on the characters of Shakespeare",
 }
 

@@ -68,6 +68,15 @@ def sources_of(data: str) -> tuple[list[str], list[float]]:
     return folders, weights
 
 
+def _texts_of(shards: Shards) -> list[dict[str, str]]:
+    """The texts of a folder of shards; of one without a sources.json only the folder's name.
+
+    Raises: ValueError as Shards.named_sources does.
+    """
+    unnamed = {"name": shards.folder.resolve().name, "licence": "", "description": ""}
+    return shards.named_sources or [unnamed]
+
+
 def isolated_loss(model: Any, batch: Any) -> Any:
     """The loss of (inputs, documents, targets), where attention stays within each document."""
     inputs, documents, targets = batch
@@ -98,7 +107,7 @@ class ShardPretraining(Pretraining):
         folders, self.weights = sources_of(self.o.data)
         with blame("`data`", ValueError, OSError):
             self.sources = [Shards(folder) for folder in folders]
-            self.named = [row for shards in self.sources for row in shards.named_sources]
+            self.named = [row for shards in self.sources for row in _texts_of(shards)]
             tokenizers = {s.tokenizer_path.read_bytes() for s in self.sources}
             if len(tokenizers) > 1:
                 raise ValueError(
@@ -120,7 +129,8 @@ class ShardPretraining(Pretraining):
         """
         o = self.o
         self.text_facts = {
-            "name": self.corpus.name, "weights": self.weights,
+            "name": ", ".join(s.folder.resolve().name for s in self.sources),
+            "weights": self.weights,
             "sha256": [hashlib.sha256((s.folder / "manifest.json").read_bytes()).hexdigest()
                        for s in self.sources],
             "sources": self.named,

@@ -206,7 +206,10 @@ class Sweep:
         return Ledger(self.folder, "sweep", about, changing)
 
     def plan(self, note: Callable[[str], None]) -> float:
-        """Measures a few steps of each size; returns the seconds of all runs, and says them."""
+        """Measures a few steps of each size; returns the seconds of all runs, and says them.
+
+        Raises: OptionError as `run` does.
+        """
         total = 0.0
         for layers, channels in sorted(
             {(p.layers, p.channels) for p in self.points}, key=lambda size: size[0] * size[1] ** 2
@@ -216,6 +219,7 @@ class Sweep:
             options.folder = None
             run = kind_of(options.model, options.data)(options, False)
             run.prepare()
+            self._passes(run, max(p.steps for p in points))
             measured = run.trainer.measure()
             validation = len(run.trainer.validation) / 3.0
             steps = sum(p.steps + 2 * validation for p in points)
@@ -261,6 +265,19 @@ class Sweep:
                     add_row(point, self.train(point))
             return list(ledger.rows)
 
+    def _passes(self, run: Any, steps: int) -> float:
+        """How many times so many steps read the text.
+
+        Raises: OptionError if that is more than once, unless `repeats` is set.
+        """
+        passes = float(steps / run.steps_of_a_pass())
+        if passes > 1.0 and not self.o.repeats:
+            raise OptionError(
+                f"`tokens`: {steps:,} steps read the text {passes:.1f} times, and a repeated "
+                "text counts for less than a new one: take fewer tokens, more text, or `repeats`"
+            )
+        return passes
+
     def train(self, point: Point) -> dict[str, Any]:
         """One run, from its last checkpoint if there is one; what is known of it.
 
@@ -276,12 +293,7 @@ class Sweep:
             run = kind(options, quiet)
         began = time.perf_counter()
         run.prepare()
-        passes = point.steps / run.steps_of_a_pass()
-        if passes > 1.0 and not self.o.repeats:
-            raise OptionError(
-                f"`tokens`: {point.steps:,} steps read the text {passes:.1f} times, and a repeated "
-                "text counts for less than a new one: take fewer tokens, more text, or `repeats`"
-            )
+        passes = self._passes(run, point.steps)
         loss, train_loss = None, None  # of a run that diverges
         with suppress(NonFiniteError):
             result = run.complete(report=False)
