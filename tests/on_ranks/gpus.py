@@ -313,9 +313,15 @@ def check_zero_redundancy_optimizer():
 
 
 def check_fully_shard():
+    trained_when_sharded()
+
+
+def trained_when_sharded(**options):
+    """With fully_shard's options, against one process."""
+
     def shard(model):
-        dist.fsdp.fully_shard(model.first)
-        return dist.fsdp.fully_shard(model)
+        dist.fsdp.fully_shard(model.first, **options)
+        return dist.fsdp.fully_shard(model, **options)
 
     for dtype, make in ((torch.float32, sgd), (torch.float64, adamw)):
         ours, one = trained(dtype, make, shard)

@@ -49,8 +49,8 @@ class Perceptron(nn.Module):
         return self.layers(x)
 
 
-def check_data_parallel_in_a_graph():
-    ours, one = DDP(on_gpu(Perceptron()), bucket_cap_mb=1e-4), on_gpu(Perceptron())
+def train(ours, one):
+    """Eight steps: ours on each rank's part of the batch, in a graph; one on the whole batch."""
     optimizers = [optim.AdamW(m.parameters(), lr=0.01) for m in (ours, one)]
 
     def step(x, y):
@@ -67,6 +67,11 @@ def check_data_parallel_in_a_graph():
         optimizers[1].zero_grad()
         mse(one(on_gpu(x)), on_gpu(y)).backward()
         optimizers[1].step()
+
+
+def check_data_parallel_in_a_graph():
+    ours, one = DDP(on_gpu(Perceptron()), bucket_cap_mb=1e-4), on_gpu(Perceptron())
+    train(ours, one)
     all_near(ours.module, one, 2e-5)
     equal_on_all_ranks([p.detach().cpu() for p in ours.parameters()])
 
@@ -92,22 +97,7 @@ def check_fully_shard_in_a_graph():
     ours, one = on_gpu(Perceptron()), on_gpu(Perceptron())
     for layer in (ours.layers[0], ours.layers[2], ours):
         dist.fsdp.fully_shard(layer)
-    optimizers = [optim.AdamW(m.parameters(), lr=0.01) for m in (ours, one)]
-
-    def step(x, y):
-        optimizers[0].zero_grad()
-        loss = mse(ours(x), y)
-        loss.backward()
-        optimizers[0].step()
-        return loss
-
-    graphed = cuda.graphed(step)
-    data = [(torch.randn(12, 5), torch.randn(12, 3)) for _ in range(8)]
-    for x, y in data:
-        graphed(mine(x), mine(y))
-        optimizers[1].zero_grad()
-        mse(one(on_gpu(x)), on_gpu(y)).backward()
-        optimizers[1].step()
+    train(ours, one)
     for a, b in zip(ours.parameters(), one.parameters(), strict=True):
         near(a.full_tensor().cpu(), b.detach().cpu(), 2e-5)
 

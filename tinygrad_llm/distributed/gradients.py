@@ -112,17 +112,15 @@ def put_gradient(
 ) -> None:
     """Make numbers (n,) the parameter's gradient: on a GPU their memory itself, without a copy.
 
-    arrival: see arrival_of; without it the numbers are there.
+    arrival: see arrival_of, of a mean on a GPU; without it the numbers are there.
     kept: whether they are written into the memory of .grad, which a program may hold, if there is
     one. On a CPU they always are.
     """
     array = parameter.array
-    on_gpu = not isinstance(array, np.ndarray) and type(numbers) is type(array)
-    if arrival is not None and on_gpu and numbers.dtype == array.dtype:
+    if arrival is not None:
         parameter._grad = Arriving(numbers.reshape(array.shape), arrival)  # (n,) -> (...)
         return
-    if arrival is not None:
-        arrival()
+    on_gpu = not isinstance(array, np.ndarray) and type(numbers) is type(array)
     if on_gpu and (parameter.grad is None or not kept):
         numbers = numbers.astype(array.dtype, copy=False)
         parameter.grad = wrap(numbers.reshape(array.shape))  # (n,) -> (...)

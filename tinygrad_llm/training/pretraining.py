@@ -48,7 +48,7 @@ from .weight_decay import make_optimizer
 
 __all__ = ["Pretraining", "beginning"]
 
-VALIDATION_TOKENS = 200_000  # at most: enough for three digits of the loss
+_VALIDATION_TOKENS = 200_000  # at most: enough for three digits of the loss
 _NAMED_FILES = 8  # of a folder's files that are left out
 _PASSES = 30  # over the text at most, when the steps are chosen by time
 
@@ -244,14 +244,18 @@ class Pretraining:
                 )
 
     def bytes_in_token(self) -> float | None:
-        """Bytes per token of those that the validation loss is of: bits per byte follow from it.
+        """bytes_in_measured, for bits per byte.
 
         None if the tokens do not hold the whole text, as WordPiece's without its spaces or words
         that are unknown: the loss says nothing of what is left out.
         """
         if self.tokenizer.decode(self.val_ids.tolist()) != self.val_text:
             return None
-        measured = self.val_ids[:VALIDATION_TOKENS]
+        return self.bytes_in_measured()
+
+    def bytes_in_measured(self) -> float:
+        """Bytes per token of those that the validation loss is of."""
+        measured = self.val_ids[:_VALIDATION_TOKENS]
         return self.tokenizer.count_bytes(measured) / len(measured)
 
     def ids_to_compare(self) -> list[Any]:
@@ -306,7 +310,7 @@ class Pretraining:
             o.optimizer, self.model, o.shard, lr=o.lr, betas=(o.beta1, o.beta2),
             weight_decay=o.weight_decay,
         )  # fmt: skip
-        self.trainer = self.make_trainer(self.val_ids[:VALIDATION_TOKENS])
+        self.trainer = self.make_trainer(self.val_ids[:_VALIDATION_TOKENS])
         set_precision(self.trainer, o.precision)
 
     def new_model(self, config: Any) -> Any:

@@ -23,7 +23,7 @@ from .loop import Trainer
 from .masked import MaskedPretraining
 from .options import OptionError, blame
 from .presets import PretrainOptions
-from .pretraining import VALIDATION_TOKENS, Pretraining
+from .pretraining import Pretraining
 from .step import model_loss
 
 __all__ = ["ShardPretraining", "isolated_loss", "kind_of", "sources_of"]
@@ -163,8 +163,7 @@ class ShardPretraining(Pretraining):
         )
         with blame("`prompt`", ValueError):
             self.tokenizer.encode(o.prompt or "", disallowed_special=())
-        measured = row[:VALIDATION_TOKENS]
-        self.bytes_per_token = self.tokenizer.count_bytes(measured) / len(measured)
+        self.bytes_per_token = self.bytes_in_measured()
         self._say_what_is_read()
 
     def _say_what_is_read(self) -> None:

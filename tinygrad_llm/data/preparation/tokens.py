@@ -54,7 +54,7 @@ def check_tokenizer(settings: Settings) -> None:
     """Looks whether the tokenizer can be made, before the texts are cleaned, which may take hours.
 
     Of one that is trained here only the least vocabulary is looked at; the texts may need more.
-    Raises: ValueError if it cannot be made, FileNotFoundError if there is no such file.
+    Raises: ValueError if it cannot be made, FileNotFoundError if its file does not exist.
     """
     kind = settings.tokenizer
     if kind in TRAINED_KINDS:
@@ -71,7 +71,7 @@ def _named(kind: str) -> Tokenizer:
 def make_tokenizer(store: Store, n_units: int, settings: Settings) -> Tokenizer:
     """The tokenizer that the settings name; one that is trained learns from the training texts.
 
-    Raises: ValueError if it cannot be made, FileNotFoundError if there is no such file.
+    Raises: ValueError if it cannot be made, FileNotFoundError if its file does not exist.
     """
     kind = settings.tokenizer
     if kind == "char":
