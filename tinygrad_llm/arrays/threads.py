@@ -15,11 +15,16 @@ from typing import Any
 
 from . import blas
 
-__all__ = ["call_together", "work_together"]
+__all__ = ["call_together", "wake", "work_together"]
 
 _helpers: list[threading.Thread] = []
 _calls: Any = None  # a queue of _Share, made when first needed
 _starting = threading.Lock()  # held while helpers are started
+# What compiled loops add (ops/loops/crew.py): what a helper does before it sleeps, how those that
+# do it are called back, and what is made anew in a forked process.
+listening: Callable[[], None] | None = None
+ring: Callable[[], None] | None = None
+when_forked: Callable[[], None] | None = None
 
 
 class _Share:
@@ -56,6 +61,8 @@ class _Share:
 def _help() -> None:
     """What a helper thread does: take shares from the queue, forever."""
     while True:
+        if listening is not None:
+            listening()
         _calls.get().run()
 
 
@@ -64,6 +71,8 @@ def _forget() -> None:
     global _calls, _starting
     _helpers.clear()
     _calls, _starting = None, threading.Lock()
+    if when_forked is not None:
+        when_forked()
 
 
 if hasattr(os, "register_at_fork"):
@@ -96,6 +105,24 @@ def work_together(work: Callable[[], Any], n: int) -> None:
         call_together(work, n)
 
 
+class _Wake:
+    """A share of nothing: the helper that takes it listens again."""
+
+    def run(self) -> None:
+        """Do nothing."""
+
+
+_wake = _Wake()
+
+
+def wake(sleeping: int, n: int) -> None:
+    """Wake so many helpers, of n that there shall be."""
+    if len(_helpers) < n:
+        _start_helpers(n)
+    for _ in range(sleeping):
+        _calls.put(_wake)
+
+
 def call_together(work: Callable[[], Any], n: int) -> None:
     """work_together for work without products of OpenBLAS, whose threads stay as they are.
 
@@ -106,6 +133,8 @@ def call_together(work: Callable[[], Any], n: int) -> None:
     shares = [_Share(work) for _ in range(n - 1)]
     for share in shares:
         _calls.put(share)
+    if ring is not None:
+        ring()
     try:
         work()
     finally:

@@ -77,6 +77,7 @@ from ..norm import LayerNorm, RmsNorm
 from ..rope import Rope
 from ..selective_scan import SelectiveScan
 from ..softmax import LogSoftmax, Softmax
+from . import crew
 from .activation import LoopGatedActivation, LoopGelu, LoopSilu
 from .arithmetic import (
     LoopAdd,
@@ -118,6 +119,7 @@ def install() -> str | None:
     """Register these in arrays.twins; why it is not possible, or None."""
     why = missing()
     if why is None:
+        crew.start()
         keep_memory()  # a fresh page costs more than what a loop does with it
         twins.cpu = CpuTwins(
             TWINS,

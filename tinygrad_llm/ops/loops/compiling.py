@@ -20,7 +20,7 @@ import numpy as np
 from ...arrays import blas
 from ...arrays.parallel import thread_count
 from ...arrays.threads import call_together
-from . import wide
+from . import crew, wide
 
 __all__ = [
     "Helper", "Kernel", "exact_kernel", "fused", "helper", "kernel", "missing",
@@ -215,6 +215,8 @@ def shared(loop: Kernel, n: int, size: int, *args: Any) -> None:
     run = loop.compiled(*args, 0, n)
     if cores < 2:
         run(*args, 0, n)
+        return
+    if crew.run_together(run, n, cores, args):
         return
     parts = deque((n * i // cores, n * (i + 1) // cores) for i in range(cores))
     caller = threading.get_ident()
