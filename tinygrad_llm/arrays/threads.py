@@ -15,16 +15,12 @@ from typing import Any
 
 from . import blas
 
-__all__ = ["call_together", "wake", "work_together"]
+__all__ = ["call_together", "let_listen", "start_helpers", "work_together"]
 
 _helpers: list[threading.Thread] = []
 _calls: Any = None  # a queue of _Share, made when first needed
 _starting = threading.Lock()  # held while helpers are started
-# What compiled loops add (ops/loops/crew.py): what a helper does before it sleeps, how those that
-# do it are called back, and what is made anew in a forked process.
-listening: Callable[[], None] | None = None
-ring: Callable[[], None] | None = None
-when_forked: Callable[[], None] | None = None
+_crew: Any = None  # what helpers do without Python: ops/loops/crew.py
 
 
 class _Share:
@@ -58,12 +54,22 @@ class _Share:
             self.ended.acquire()
 
 
-def _help() -> None:
+def _help(helper: int) -> None:
     """What a helper thread does: take shares from the queue, forever."""
+    from queue import Empty
+
     while True:
-        if listening is not None:
-            listening()
-        _calls.get().run()
+        crew = _crew
+        if crew is None:
+            _calls.get().run()
+            continue
+        shares = crew.shares()  # before it looks: a share that comes later ends the listening
+        try:
+            share = _calls.get_nowait()
+        except Empty:
+            crew.listen(helper, shares)
+        else:
+            share.run()
 
 
 def _forget() -> None:
@@ -71,26 +77,45 @@ def _forget() -> None:
     global _calls, _starting
     _helpers.clear()
     _calls, _starting = None, threading.Lock()
-    if when_forked is not None:
-        when_forked()
+    if _crew is not None:
+        _crew.begin()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def _start_helpers(n: int) -> None:
+def start_helpers(n: int) -> None:
     """Start threads until there are n."""
     global _calls
+    if len(_helpers) >= n:
+        return
     with _starting:
         if _calls is None:
             from queue import SimpleQueue  # here, because it is slow to import
 
             _calls = SimpleQueue()
         while len(_helpers) < n:
-            helper = threading.Thread(target=_help, name="tinygrad_llm", daemon=True)
+            helper = threading.Thread(
+                target=_help, args=(len(_helpers) + 1,), name="tinygrad_llm", daemon=True
+            )
             helper.start()
             _helpers.append(helper)
+
+
+def let_listen(crew: Any) -> None:
+    """From now on helpers without a share listen to a crew, which can call them to their shares.
+
+    It has shares() and ring(n), listen(helper, shares), and begin() for a forked process.
+    """
+    global _crew
+    _crew = crew
+    for _ in _helpers:
+        _calls.put(_Share(_nothing))  # those that wait for one begin to listen
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def work_together(work: Callable[[], Any], n: int) -> None:
@@ -105,36 +130,17 @@ def work_together(work: Callable[[], Any], n: int) -> None:
         call_together(work, n)
 
 
-class _Wake:
-    """A share of nothing: the helper that takes it listens again."""
-
-    def run(self) -> None:
-        """Do nothing."""
-
-
-_wake = _Wake()
-
-
-def wake(sleeping: int, n: int) -> None:
-    """Wake so many helpers, of n that there shall be."""
-    if len(_helpers) < n:
-        _start_helpers(n)
-    for _ in range(sleeping):
-        _calls.put(_wake)
-
-
 def call_together(work: Callable[[], Any], n: int) -> None:
     """work_together for work without products of OpenBLAS, whose threads stay as they are.
 
     Raises: the error of any of the threads, after all have ended.
     """
-    if len(_helpers) < n - 1:
-        _start_helpers(n - 1)
+    start_helpers(n - 1)
     shares = [_Share(work) for _ in range(n - 1)]
     for share in shares:
         _calls.put(share)
-    if ring is not None:
-        ring()
+    if _crew is not None:
+        _crew.ring(n - 1)
     try:
         work()
     finally:
