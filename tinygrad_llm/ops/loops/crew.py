@@ -62,10 +62,11 @@ class _Crew:
     """The counters of this process and the functions in machine code that read them."""
 
     def __init__(self) -> None:
-        memory = np.zeros(FIRST + MOST * CORE + LINE, np.int64)
+        memory: Any = np.zeros(FIRST + MOST * CORE + LINE, np.int64)
         first = -(address(memory) // 8) % LINE  # where a cache line begins
-        self.array, self.job = memory[first:], np.zeros(ROOM, np.int64)
-        self.counters = memoryview(self.array)  # quicker to read than the array
+        self.array = memory[first:]
+        self.counters: Any = memoryview(self.array)  # quicker to read than the array
+        self.job: Any = np.zeros(ROOM, np.int64)
         self.at = address(self.array)
         self.library = ctypes.CDLL(None)
         self.entries: dict[Any, _Entry | None] = {}  # by kernel
@@ -138,8 +139,9 @@ class _Crew:
             return None
         target = importlib.import_module("numba.core.registry").cpu_target.target_context
         convention = target.call_conv.get_function_type(made.signature.return_type, kinds)
+        as_dtype = importlib.import_module("numba.np.numpy_support").as_dtype
         shapes = [  # bytes of a number and dimensions; 0 and 0 of a number
-            (kind.dtype.bitwidth // 8, kind.ndim) if array else (0, 0)
+            (as_dtype(kind.dtype).itemsize, kind.ndim) if array else (0, 0)
             for kind, array in zip(kinds, arrays, strict=True)
         ]
         signature = (*map(str, convention.args[2:]), *shapes)
@@ -176,7 +178,7 @@ class _Builder:
 
     def functions(self, library: Any) -> None:
         """listen, call, rouse, rest; with the functions of the C library that they need."""
-        self.outside = {
+        self.outside: dict[str, Any] = {  # addresses
             name: ctypes.cast(getattr(library, f"pthread_{name}"), ctypes.c_void_p).value
             for name in ("mutex_lock", "mutex_unlock", "cond_wait", "cond_signal")
         }
