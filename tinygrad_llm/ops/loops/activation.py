@@ -9,7 +9,7 @@ import numpy as np
 
 from ..activation import GatedActivation, Gelu, Silu
 from .compiling import helper, kernel, shared
-from .elementary import exp, piece, sigmoid
+from .elementary import exp_normal, piece, sigmoid
 from .twin import Loop, dense, even_rows, flat, in_rows, row_steps, rows
 
 __all__ = ["LoopGatedActivation", "LoopGelu", "LoopSilu"]
@@ -41,7 +41,7 @@ def erf_gate(a):
     t = 1/(1 + p·|x|), as Abramowitz and Stegun (7.1.26) write erf, here with one term more: one
     exponential serves both.
     """
-    e = exp(f(-0.5) * a * a)
+    e = exp_normal(f(-0.5) * a * a)
     if DOUBLE:
         cdf = f(0.5) + f(0.5) * f(math.erf(a * f(math.sqrt(0.5))))
     else:

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.parallel import over_elements, thread_count
+from ...arrays.parallel import thread_count
 from ..activation import Relu
 from ..arithmetic import Add, Mul, Sub
 from ..dropout import Dropout
 from ..elementary import Sigmoid, Tanh
 from .compiling import exact_kernel, kernel, shared
-from .elementary import piece, sigmoid
+from .elementary import piece, sigmoid, tanh
 from .twin import Loop, dense, even_rows, flat, in_rows, row_steps
 
 __all__ = [
@@ -86,21 +86,19 @@ def multiply_back(g, x, y, gx, gy, columns, x_step, y_step, start, stop):
 
 
 @exact_kernel
-def relu(x, y, positive, start, stop):
-    """y = max(x, 0); positive: where x > 0, or NaN."""
-    x, y, positive = x[start:stop], y[start:stop], positive[start:stop]
+def relu(x, y, start, stop):
+    """y = max(x, 0); a NaN stays one."""
+    x, y = x[start:stop], y[start:stop]
     for i in range(x.size):
-        a = x[i]
-        y[i] = f(0.0) if a <= f(0.0) else a
-        positive[i] = not a <= f(0.0)
+        y[i] = f(0.0) if x[i] <= f(0.0) else x[i]
 
 
 @exact_kernel
-def select(g, keep, gx, start, stop):
-    """∂L/∂x = g where keep, else 0."""
-    g, keep, gx = g[start:stop], keep[start:stop], gx[start:stop]
+def relu_back(g, y, gx, start, stop):
+    """∂L/∂x = g where y > 0 or NaN, else 0."""
+    g, y, gx = g[start:stop], y[start:stop], gx[start:stop]
     for i in range(g.size):
-        gx[i] = g[i] if keep[i] else f(0.0)
+        gx[i] = f(0.0) if y[i] <= f(0.0) else g[i]
 
 
 @exact_kernel
@@ -125,6 +123,14 @@ def sigmoid_back(g, y, gx, start, stop):
     g, y, gx = g[start:stop], y[start:stop], gx[start:stop]
     for i in range(g.size):
         gx[i] = g[i] * (f(1.0) - y[i]) * y[i]
+
+
+@kernel
+def tanh_loop(x, y, start, stop):
+    """y = tanh(x)."""
+    x, y = x[start:stop], y[start:stop]
+    for i in range(x.size):
+        y[i] = tanh(x[i])
 
 
 @exact_kernel
@@ -210,20 +216,15 @@ class LoopMul(Loop, Mul):
 
 
 class LoopRelu(Loop, Relu):
-    """Saves the mask, as the NumPy class does."""
+    """Saves y in place of a mask: a pass less over memory. As in PyTorch y must stay as is."""
 
     def forward(self, x):
-        y = np.empty(x.shape, x.dtype)
-        if self.needs[0]:
-            positive = np.empty(x.shape, np.bool_)
-            self.saved = (positive,)
-            arrays = x.reshape(-1), y.reshape(-1), positive.reshape(-1)
-            shared(relu, x.size, x.size, *arrays)
-            return y
-        return np.maximum(x, 0, out=y)
+        y = pass_over(relu, x)
+        self.saved = (y,)
+        return y
 
     def backward(self, g):
-        return pass_over(select, in_rows(g), self.saved[0])
+        return pass_over(relu_back, in_rows(g), self.saved[0])
 
 
 class LoopDropout(Loop, Dropout):
@@ -257,18 +258,10 @@ class LoopSigmoid(Loop, Sigmoid):
 
 
 class LoopTanh(Loop, Tanh):
-    """Saves y, as the NumPy class does. tanh is NumPy's, which is vectorised, on every core."""
+    """Saves y, as the NumPy class does."""
 
     def forward(self, x):
-        y = np.empty(x.shape, x.dtype)
-        if thread_count() == 1:
-            np.tanh(x, out=y)
-        else:
-
-            @over_elements(x, y)
-            def some_numbers(x, y):
-                np.tanh(x, out=y)
-
+        y = pass_over(tanh_loop, x)
         self.saved = (y,)
         return y
 

@@ -10,7 +10,7 @@ from ...arrays import blas
 from ...arrays.attention_blocks import BLOCK_ROWS
 from ..attention import ScaledDotProductAttention
 from .compiling import helper, kernel, shared
-from .elementary import exp, largest
+from .elementary import exp_normal, largest
 from .products import PLAIN, TRANSPOSED, gemm, product_address
 from .twin import FLOATS, Loop, flat
 
@@ -59,7 +59,7 @@ def exp_in_place(row, least):
     m = max(largest(row), least)
     total = f(0.0)
     for j in range(row.size):
-        e = exp(row[j] - m)
+        e = exp_normal(row[j] - m)
         row[j] = e
         total += e
     return m, total
@@ -185,13 +185,13 @@ def weigh(row, back, keep, has_keep, keep_scale, log_sum, d):
     if has_keep:
         for j in range(row.size):
             t = row[j] - log_sum
-            p = exp(f(0.0) if t > f(0.0) else t)
+            p = exp_normal(f(0.0) if t > f(0.0) else t)
             row[j] = p * keep_scale if keep[j] else f(0.0)
             back[j] = p * ((back[j] * keep_scale if keep[j] else f(0.0)) - d)
     else:
         for j in range(row.size):
             t = row[j] - log_sum
-            p = exp(f(0.0) if t > f(0.0) else t)
+            p = exp_normal(f(0.0) if t > f(0.0) else t)
             row[j] = p
             back[j] = p * (back[j] - d)
 

@@ -46,7 +46,7 @@ KERNEL, COUNTERS, ROWS, CORES, ARGS = range(5)  # places in a job
 ROOM = 128  # int64 of a job
 CHUNKS = 4  # of a core's part: a helper that begins late leaves some of its own
 PATIENCE = 1e-4  # seconds that a helper looks for a job before it sleeps
-LOOKING = 3e-5  # the same of a caller that waits for helpers' last chunks
+LOOKING = 1e-4  # the same of a caller that waits for helpers' last chunks
 
 
 class _Entry(NamedTuple):

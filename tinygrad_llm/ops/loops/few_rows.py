@@ -13,7 +13,7 @@ import numpy as np
 
 from ...arrays.special import CDF_COEFFICIENTS
 from .compiling import helper, kernel, shared
-from .elementary import exp, largest, sigmoid
+from .elementary import exp_normal, largest, sigmoid
 from .lanes import fetch, number_of
 from .twin import dense, dense_bits
 
@@ -255,7 +255,7 @@ def attended(q, keys, values, seen, masked, scores, y, scale, cap):
             scores[s] = scores[s] if seen[s] != 0 else f(-np.inf)
     top, total = largest(scores), f(0.0)
     for s in range(scores.size):
-        scores[s] = exp(scores[s] - top)
+        scores[s] = exp_normal(scores[s] - top)
     for s in range(scores.size):
         total += scores[s]
     for j in range(y.size):

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..softmax import LogSoftmax, Softmax
 from .compiling import kernel, shared
-from .elementary import exp, exp_row, largest, less_both
+from .elementary import exp_normal, exp_row, largest, less_both
 from .twin import Loop, dense, in_rows, rows
 
 __all__ = ["LoopLogSoftmax", "LoopSoftmax"]
@@ -46,7 +46,7 @@ def log_softmax(x, y, start, stop):
         m = largest(xi)
         total = f(0.0)
         for j in range(xi.size):
-            total += exp(xi[j] - m)
+            total += exp_normal(xi[j] - m)
         log_total = np.log(total)
         for j in range(xi.size):
             yi[j] = less_both(xi[j], m, log_total)
@@ -61,7 +61,7 @@ def log_softmax_back(g, y, gx, start, stop):
         for j in range(gi.size):
             total += gi[j]
         for j in range(gi.size):
-            xi[j] = gi[j] - exp(yi[j]) * total
+            xi[j] = gi[j] - exp_normal(yi[j]) * total
 
 
 class _OverRows(Loop):
