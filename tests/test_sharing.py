@@ -1,5 +1,7 @@
 """Threads that share a loop: every row once, idle helpers sleep, and large copies are shared."""
 
+import os
+import threading
 import time
 
 import numpy as np
@@ -8,8 +10,8 @@ import pytest
 import tinygrad_llm as tg
 from tinygrad_llm.arrays import blas, layout, parallel
 from tinygrad_llm.arrays.twins import twins
-from tinygrad_llm.ops.loops import arithmetic
-from tinygrad_llm.ops.loops.compiling import exact_kernel, shared
+from tinygrad_llm.ops.loops import arithmetic, crew
+from tinygrad_llm.ops.loops.compiling import exact_kernel, on_every_core, shared
 
 
 @exact_kernel
@@ -31,6 +33,141 @@ def test_every_row_is_visited_once(cores, loops, monkeypatch):
     monkeypatch.setattr(parallel, "_threads", cores)
     for n in (1, 2, 7, 64, 1000, 100_003):
         assert set(visited(n)) == {1.0}
+
+
+@exact_kernel
+def add_pair(x, visits, pair, start, stop):
+    """An argument of a kind that helpers do not read."""
+    for i in range(start, stop):
+        visits[i] += x[0] * pair[1]
+
+
+@exact_kernel
+def refuse(x, visits, start, stop):
+    """An error in the middle."""
+    for i in range(start, stop):
+        if i == 777:
+            raise ValueError("777")
+        visits[i] += x[0]
+
+
+@exact_kernel
+def weigh(x, y, whole, is_set, third, n, start, stop):
+    """Arrays of several dtypes and dimensions, some with steps; numbers of three kinds."""
+    for i in range(start, stop):
+        for j in range(x.shape[1]):
+            y[i, j] = (x[i, j] * third + whole[j] + n) if is_set[i] else 0.0
+
+
+@pytest.fixture
+def helping(loops, monkeypatch):
+    """Three cores, whose helpers listen."""
+    monkeypatch.setattr(parallel, "_threads", 3)
+    assert set(visited(5000)) == {1.0} and crew._crew is not None
+    return crew._crew
+
+
+def test_many_short_loops_one_after_another(helping):
+    """Helpers that come late to one loop are in time for the next, and never in two."""
+    rng = np.random.default_rng(0)
+    for n in rng.integers(1, 9000, 400):
+        assert set(visited(int(n))) == {1.0}
+        if n % 50 == 0:
+            time.sleep(3e-4)  # they fall asleep
+    assert helping.counters[crew.BUSY] == 0 == helping.counters[crew.OPEN]
+
+
+def test_kinds_of_arguments(helping):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((4000, 10))[:, ::2], np.zeros((4000, 5))
+    whole, is_set = np.arange(5), rng.random(4000) < 0.5
+    shared(weigh, 4000, 1 << 20, x, y, whole, is_set, 1 / 3, 7)
+    expected = np.where(is_set[:, None], x * (1 / 3) + whole + 7, 0.0)
+    np.testing.assert_array_equal(y, expected)
+    run = add_pair.compiled(np.ones(1), y[0], (1, 2), 0, 5)
+    assert helping.entry_of(run) is None
+    visits = np.zeros(5000)
+    shared(add_pair, 5000, 1 << 20, np.ones(1), visits, (1, 2))
+    assert set(visits) == {2.0}
+
+
+def test_an_error_in_a_loop_ends_the_call_and_not_the_helpers(helping):
+    for _ in range(3):
+        visits = np.zeros(5000, np.float32)
+        with pytest.raises(RuntimeError, match="ended with an error"):
+            shared(refuse, 5000, 1 << 20, np.ones(1, np.float32), visits)
+        assert set(visited(5000)) == {1.0}
+
+
+def test_two_threads_share_loops_at_the_same_time(helping):
+    """One has the helpers' ears; the other calls them through Python."""
+    wrong = []
+
+    def call():
+        for n in range(3000, 3300):
+            if set(visited(n)) != {1.0}:
+                wrong.append(n)
+
+    both = [threading.Thread(target=call) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert not wrong
+    with helping.owner:
+        assert set(visited(5000)) == {1.0}
+
+
+def test_shares_of_python_and_loops_in_turn(helping):
+    for n in range(200):
+        assert parallel.each(lambda i: i * i, [1, 2, 3, 4]) == [1, 4, 9, 16]
+        assert set(visited(1000 + n)) == {1.0}
+
+
+def test_more_threads_than_places(loops, monkeypatch):
+    monkeypatch.setattr(parallel, "_threads", 6)
+    monkeypatch.setattr(crew, "MOST", 4)
+    assert set(visited(5000)) == {1.0}
+    monkeypatch.setattr(crew._crew, "most", 4)
+    for n in (3, 5000):
+        assert set(visited(n)) == {1.0}
+
+
+@exact_kernel
+def until_none_is_left(x, visits, taken, start, stop):
+    """Every core marks what it takes."""
+    for i in range(visits.size):
+        if taken[i] == 0:
+            taken[i] = 1
+            visits[i] = x[0]
+
+
+def test_a_loop_that_divides_its_work_itself(helping):
+    visits, taken = np.zeros(5000, np.float32), np.zeros(5000, np.int64)
+    on_every_core(until_none_is_left, np.ones(1, np.float32), visits, taken)
+    assert set(visits) == {1.0}
+    visits[:], taken[:] = 0.0, 0
+    with helping.owner:
+        on_every_core(until_none_is_left, np.ones(1, np.float32), visits, taken)
+    assert set(visits) == {1.0}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_process_begins_anew(helping):
+    """Also while another thread of the parent has a job."""
+    with helping.owner:
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if all(set(visited(n)) == {1.0} for n in range(4000, 4050)) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert set(visited(5000)) == {1.0}
+
+
+def test_arrays_are_read_only_where_they_are_as_expected(monkeypatch):
+    assert crew._arrays_are_as_expected()
+    monkeypatch.setattr(crew, "HEADER", crew.HEADER + 8)
+    assert not crew._arrays_are_as_expected()
 
 
 def test_a_loop_leaves_openblas_as_it_is(loops, monkeypatch):

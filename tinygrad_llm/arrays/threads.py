@@ -60,7 +60,7 @@ def _help(helper: int) -> None:
 
     while True:
         crew = _crew
-        if crew is None:
+        if crew is None or helper >= crew.most:
             _calls.get().run()
             continue
         shares = crew.shares()  # before it looks: a share that comes later ends the listening
@@ -106,7 +106,8 @@ def start_helpers(n: int) -> None:
 def let_listen(crew: Any) -> None:
     """From now on helpers without a share listen to a crew, which can call them to their shares.
 
-    It has shares() and ring(n), listen(helper, shares), and begin() for a forked process.
+    It has shares() and ring(n), listen(helper, shares) for helpers below `most`, and begin() for a
+    forked process.
     """
     global _crew
     _crew = crew

@@ -23,7 +23,7 @@ from ...arrays.threads import call_together
 from . import crew, wide
 
 __all__ = [
-    "Helper", "Kernel", "exact_kernel", "fused", "helper", "kernel", "missing",
+    "Helper", "Kernel", "exact_kernel", "fused", "helper", "kernel", "missing", "on_every_core",
     "precise_helper", "shared",
 ]  # fmt: skip
 
@@ -231,3 +231,13 @@ def shared(loop: Kernel, n: int, size: int, *args: Any) -> None:
             run(*args, *part)
 
     call_together(work, cores)
+
+
+def on_every_core(loop: Kernel, *args: Any) -> None:
+    """Run loop(*args, start, stop) on each core: it divides its work among them by itself."""
+    cores = thread_count()
+    run = loop.compiled(*args, 0, cores)
+    if cores == 1:
+        run(*args, 0, 1)
+    elif not crew.run_together(run, cores, cores, args):
+        call_together(lambda: run(*args, 0, 1), cores)

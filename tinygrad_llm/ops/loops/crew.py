@@ -66,6 +66,7 @@ class _Crew:
         first = -(address(memory) // 8) % LINE  # where a cache line begins
         self.array = memory[first:]
         self.counters: Any = memoryview(self.array)  # quicker to read than the array
+        self.most = MOST
         self.job: Any = np.zeros(ROOM, np.int64)
         self.at = address(self.array)
         self.library = ctypes.CDLL(None)
@@ -111,10 +112,7 @@ class _Crew:
 
     def listen(self, helper: int, shares: int) -> None:
         """What a helper does until there are other shares for Python than so many."""
-        if helper < MOST:
-            self._listen(self.at, helper, shares, self.patience)
-        else:
-            time.sleep(1e-3)
+        self._listen(self.at, helper, shares, self.patience)
 
     def _engine(self, built: _Builder) -> Any:
         engine = built.compiled()

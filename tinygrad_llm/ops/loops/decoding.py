@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.parallel import on_every_core, thread_count
+from ...arrays.parallel import thread_count
 from ...arrays.stages import Add, Attend, Gated, Linear, Norm, Weights
-from .compiling import helper, kernel, shared
+from .compiling import helper, kernel, on_every_core, shared
 from .elementary import sigmoid
 from .few_rows import activated, attended, normed, products, turned
 from .lanes import (
@@ -210,10 +210,11 @@ def attend_stage(stage, values, scratch, start, stop):
 
 
 @kernel
-def run(like, room, table, values, counters, yielding):
+def run(like, room, table, values, counters, yielding, start, stop):
     """All stages of the table, together with the other cores that run it at the same time.
 
-    room: numbers of memory that each core needs for itself; counters: two zeros for each stage
+    room: numbers of memory that each core needs for itself; counters: two zeros for each stage;
+    start, stop: as every kernel has them, here without a meaning
     """
     scratch = np.empty(room, like.dtype)
     for s in range(len(table)):
@@ -396,11 +397,10 @@ class Program:
         self._counters[:] = 0
         counters = self._counters
         args = self.like, self.room, self.table, self.values, counters, self.yielding
-        compiled = run.compiled(*args)
-        if self.read * max(1, self.rows // 4) < SHARED_NUMBERS or thread_count() == 1:
-            compiled(*args)
+        if self.read * max(1, self.rows // 4) < SHARED_NUMBERS:
+            run(*args, 0, 1)
         else:
-            on_every_core(lambda: compiled(*args))
+            on_every_core(run, *args)
 
 
 _PLACED: dict[type, Any] = {
