@@ -72,15 +72,14 @@ class _Crew:
         self.library = ctypes.CDLL(None)
         self.entries: dict[Any, _Entry | None] = {}  # by kernel
         self.by_signature: dict[tuple, int] = {}
-        self.kept: list[Any] = []  # LLVM's engines own the machine code
         self.begin()
         built = _Builder()
         built.functions(self.library)
-        engine = self._engine(built)
+        self.engine = built.engine()  # it owns the machine code
         found: dict[str, Any] = {}
         for name, n in (("listen", 4), ("call", 3), ("rouse", 3), ("rest", 2)):
             kind = ctypes.CFUNCTYPE(*[ctypes.c_int64] * (n + 1))
-            found[name] = kind(engine.get_function_address(name))
+            found[name] = kind(self.engine.get_function_address(name))
         self.call, self.rouse = found["call"], found["rouse"]
         started = time.perf_counter()
         found["rest"](self.at, 1000)
@@ -114,11 +113,6 @@ class _Crew:
         """What a helper does until there are other shares for Python than so many."""
         self._listen(self.at, helper, shares, self.patience)
 
-    def _engine(self, built: _Builder) -> Any:
-        engine = built.compiled()
-        self.kept.append(engine)
-        return engine
-
     def entry_of(self, run: Any) -> _Entry | None:
         """The entry of a compiled kernel; None if it has arguments of other kinds."""
         if run not in self.entries:
@@ -144,9 +138,11 @@ class _Crew:
         ]
         signature = (*map(str, convention.args[2:]), *shapes)
         if signature not in self.by_signature:
-            built = _Builder()
-            built.entry(convention.args[2:], shapes)
-            self.by_signature[signature] = self._engine(built).get_function_address("entry")
+            built, name = _Builder(), f"entry_{len(self.by_signature)}"
+            built.entry(name, convention.args[2:], shapes)
+            self.engine.add_module(built.parsed())
+            self.engine.finalize_object()
+            self.by_signature[signature] = self.engine.get_function_address(name)
         kernel = made.library.get_pointer_to_function(made.fndesc.llvm_func_name)
         code = "".join("d" if kind == types.float64 else "q" for kind in kinds)
         packed = struct.Struct("q" * ARGS + code)
@@ -163,14 +159,17 @@ class _Builder:
         self.module = self.ir.Module()
         self.module.triple = self.llvm.get_process_triple()
 
-    def compiled(self) -> Any:
-        """The engine that holds the machine code."""
+    def parsed(self) -> Any:
+        """The functions as LLVM has them."""
+        return self.llvm.parse_assembly(str(self.module))
+
+    def engine(self) -> Any:
+        """What makes machine code of these functions, and of those that are added."""
         self.llvm.initialize_native_target()
         self.llvm.initialize_native_asmprinter()
         target = self.llvm.Target.from_triple(self.module.triple)
         machine = target.create_target_machine(opt=2, jit=True)
-        parsed = self.llvm.parse_assembly(str(self.module))
-        engine = self.llvm.create_mcjit_compiler(parsed, machine)
+        engine = self.llvm.create_mcjit_compiler(self.parsed(), machine)
         engine.finalize_object()
         return engine
 
@@ -439,12 +438,12 @@ class _Builder:
                 args.append(value if kind == self.i64 else b.trunc(value, kind))
         return args
 
-    def entry(self, kinds: Sequence[Any], arrays: Sequence[Any]) -> None:
-        """entry(job, core): take chunks, of this core's part first, and call the kernel for each.
+    def entry(self, name: str, kinds: Sequence[Any], arrays: Sequence[Any]) -> None:
+        """name(job, core): take chunks, of this core's part first, and call the kernel for each.
 
         kinds: what the kernel gets. arrays: as in _arguments.
         """
-        function, b = self._function("entry", 2)
+        function, b = self._function(name, 2)
         job, core = function.args
         names = ("part", "look", "take", "mine", "theirs", "chunk", "work", "bad", "next", "end")
         at = {name: function.append_basic_block(name) for name in names}
