@@ -57,6 +57,7 @@ def exp(x):
     half = whole(k >> whole(1))
     one = whole(whole(half + whole(BIAS)) << whole(BITS)).view(f)
     other = whole(whole(k - half + whole(BIAS)) << whole(BITS)).view(f)
+    other = other if x >= f(-745.2 if DOUBLE else -104.0) else f(0.0)
     y = p * one * other
     return y if x == x else x
 
