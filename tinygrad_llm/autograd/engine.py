@@ -102,7 +102,9 @@ class Op:
         cls._sizes_named = bool(shapes.dimensions(cls.signature))
         cls._shapes_checked = set()
         cls._written = cls.forward, cls.backward
-        cls._traits = cls._sizes_named, cls.in_float32, cls.views, cls.in_rows
+        cls._traits = (
+            cls._sizes_named, cls.in_float32, cls.views, cls.in_rows, cls.broadcasts,
+        )  # fmt: skip
         if "name" not in cls.__dict__:
             if any(parent in OPS.values() for parent in cls.__mro__[1:]):
                 return  # a faster twin keeps its parent's name
@@ -149,7 +151,8 @@ class Op:
         for watch_start in start_observers:
             watch_start(cls, inputs, options)
         arrays, needs, edges, sizes = [], [], [], []  # sizes: shapes, if the signature names them
-        record, two_bytes, (named, in_float32, views, in_rows) = mode.grad, False, cls._traits
+        record, two_bytes = mode.grad, False
+        named, in_float32, views, in_rows, broadcasts = cls._traits
         for x in inputs:
             edge = None
             if isinstance(x, Tensor):
@@ -169,6 +172,8 @@ class Op:
                 sizes.append(getattr(x, "shape", None))
         chosen = half_op(cls, arrays, options) if two_bytes else cls
         many = arrays and type(first := arrays[0]) is ndarray and first.size >= large.least
+        if not many and broadcasts and len(arrays) == 2:  # scale * x
+            many = type(second := arrays[1]) is ndarray and second.size >= large.least
         op = _twin_op(chosen, arrays, options) if many or gpus.used else chosen()
         op.needs = needs
         if named and (key := tuple(sizes)) not in cls._shapes_checked:
