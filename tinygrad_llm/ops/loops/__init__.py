@@ -21,7 +21,7 @@ first input has `arrays.twins.LEAST` numbers. TINYGRAD_LLM_LOOPS=0 or
     broadcast     arithmetic with an operand for each row or column, and sums along and over rows
     reduce        sums, means and variances along the last axis
     selection     masked_fill
-    matmul        many matrix products at once
+    matmul        products of many matrices
     rope          rotary position embedding
     embedding     rows read from a table
     update        rows added to a table

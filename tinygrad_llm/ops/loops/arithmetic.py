@@ -19,8 +19,8 @@ from .broadcast import (
     added,
     divided,
     divided_back,
-    operand_beside,
     operand_gradient,
+    operand_of,
     times_rows,
 )
 from .compiling import exact_kernel, kernel, shared
@@ -216,7 +216,7 @@ class _Two(Loop):
         x, y = (y, x) if small_first else (x, y)
         if not x.size or x.size < WORTH:
             return False
-        return cls.takes_pair(x, y) if _shape(y) == x.shape else cls.takes_beside(x, y)
+        return cls.takes_pair(x, y) if _shape(y) == x.shape else cls.takes_operand(x, y)
 
     @staticmethod
     def takes_pair(x, y):
@@ -224,15 +224,15 @@ class _Two(Loop):
         return thread_count() > 1 and dense(x, y)
 
     @staticmethod
-    def takes_beside(x, y):
+    def takes_operand(x, y):
         """Whether the loops serve a large x beside a smaller y."""
-        return dense(x) and operand_beside(x, y) is not None
+        return dense(x) and operand_of(x, y) is not None
 
     def ordered(self, x, y):
         """The large array and the smaller operand; self.how is then known."""
         self.swapped = _size(x) < _size(y)
         x, y = (y, x) if self.swapped else (x, y)
-        self.how = None if _shape(y) == x.shape else operand_beside(x, y)
+        self.how = None if _shape(y) == x.shape else operand_of(x, y)
         return x, y
 
     def pair(self, gx, gy):
@@ -315,7 +315,7 @@ class LoopMul(_Two, Mul):
         x, y = self.saved
         g = in_rows(g)
         if self.how is not None:
-            return self.backward_beside(g, *self.pair(x, y))
+            return self.backward_of_operand(g, *self.pair(x, y))
         if x is None or y is None:
             gx, gy = (None if a is None else self.product(g, a) for a in (y, x))
             return gx, gy
@@ -325,7 +325,7 @@ class LoopMul(_Two, Mul):
         shared(multiply_back, g.size, g.size, *args)
         return gx, gy
 
-    def backward_beside(self, g, x, y):
+    def backward_of_operand(self, g, x, y):
         """The gradients of a large x and of an operand y; x and y are None if not saved."""
         gx = None if y is None else self.product(g, y)
         gy = None
@@ -342,8 +342,8 @@ class LoopDiv(_Two, Div):
         return False
 
     @staticmethod
-    def takes_beside(x, y):
-        how = operand_beside(x, y) if dense(x) else None
+    def takes_operand(x, y):
+        how = operand_of(x, y) if dense(x) else None
         return how is not None and how.of_rows
 
     def forward(self, x, y):

@@ -19,7 +19,7 @@ from .norm import strips
 from .twin import dense
 
 __all__ = [
-    "LONGEST", "Operand", "added", "divided", "divided_back", "operand_beside", "operand_gradient",
+    "LONGEST", "Operand", "added", "divided", "divided_back", "operand_of", "operand_gradient",
     "row_totals", "times_rows",
 ]  # fmt: skip
 
@@ -45,7 +45,7 @@ class Operand(NamedTuple):
         return self.columns <= LONGEST if self.of_rows else self.columns >= NARROW
 
 
-def operand_beside(x: Any, y: Any) -> Operand | None:
+def operand_of(x: Any, y: Any) -> Operand | None:
     """How y meets x, an array in row order; None where it is neither a row's nor a column's."""
     if type(y) in (int, float):  # NumPy's own numbers may be wider than x
         return Operand(True, 1, x.size)

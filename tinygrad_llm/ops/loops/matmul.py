@@ -8,6 +8,7 @@ import numpy as np
 
 from ...arrays import blas
 from ...arrays.matmul import products
+from ...arrays.parallel import thread_count
 from ..matmul import Matmul
 from .compiling import kernel, shared
 from .products import PLAIN, TRANSPOSED, gemm, product_address
@@ -37,7 +38,7 @@ class LoopMatmul(Loop, Matmul):
 
     @classmethod
     def takes(cls, a, b):
-        if a.dtype not in FLOATS or product_address(a.dtype.char) is None:
+        if thread_count() == 1 or a.dtype not in FLOATS or product_address(a.dtype.char) is None:
             return False
         return serves(a, b)
 
