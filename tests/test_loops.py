@@ -146,6 +146,8 @@ def inputs_of(case: Case, shape, rng) -> list:
         return [rng.standard_normal((*shape, 3)), rng.random((*shape, 1)) + 0.5]
     if case.op is tg.ops.MaskedFill:
         return [rng.standard_normal(shape), rng.random(shape[-2:]) < 0.3, -2.5]
+    if case.op in (tg.ops.Sum, tg.ops.Mean, tg.ops.Var):
+        return [rng.standard_normal((*shape[:-1], shape[-1] + 1))]
     if case.op is tg.ops.Embedding:
         return [rng.standard_normal((9, shape[-1])), rng.integers(0, 9, shape[:-1])]
     if case.op is tg.ops.Matmul:

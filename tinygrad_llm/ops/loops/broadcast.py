@@ -25,7 +25,7 @@ __all__ = [
 
 f: Any = np.float64  # in a compiled copy the arrays' dtype
 LONGEST = 1 << 14  # numbers of a row whose plain sum has the digits of NumPy's
-NARROW = 8  # columns from which on rows are added one after another
+NARROW = 16  # columns of a row that takes longer than the step to the next one
 
 
 class Operand(NamedTuple):
@@ -42,23 +42,25 @@ class Operand(NamedTuple):
     @property
     def short(self) -> bool:
         """Whether the loops compute the sums of its gradient: else NumPy, in groups."""
-        return self.columns <= LONGEST if self.of_rows else self.columns >= NARROW
+        return self.columns <= LONGEST or not self.of_rows
 
 
 def operand_of(x: Any, y: Any) -> Operand | None:
-    """How y meets x, an array in row order; None where it is neither a row's nor a column's."""
+    """How y meets x, an array in row order; None where it is neither a row's nor a column's, and
+    where rows are so narrow that NumPy is as fast.
+    """
     if type(y) in (int, float):  # NumPy's own numbers may be wider than x
         return Operand(True, 1, x.size)
     if type(y) is not np.ndarray or y.ndim > x.ndim or y.size >= x.size or not dense(x, y):
         return None
     shape, n = (1,) * (x.ndim - y.ndim) + y.shape, x.ndim
     first = next(d for d in range(n) if shape[d] != x.shape[d])  # the first that broadcasts
-    if math.prod(shape[first:]) == 1:
-        return Operand(True, math.prod(x.shape[:first]), math.prod(x.shape[first:]))
     last = next(d for d in range(n, 0, -1) if shape[d - 1] != x.shape[d - 1])
-    if math.prod(shape[:last]) == 1:
-        return Operand(False, math.prod(x.shape[:last]), math.prod(x.shape[last:]))
-    return None
+    of_rows = math.prod(shape[first:]) == 1
+    cut = first if of_rows else last
+    how = Operand(of_rows, math.prod(x.shape[:cut]), math.prod(x.shape[cut:]))
+    served = how.columns >= NARROW and (of_rows or math.prod(shape[:last]) == 1)
+    return how if served else None
 
 
 # ------------------------------------------------------------------------- element by element

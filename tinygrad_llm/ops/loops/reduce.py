@@ -40,7 +40,7 @@ class _AlongRows(Loop):
 
     @classmethod
     def takes(cls, x, dims, keepdim=False, **options):
-        return dims == (x.ndim - 1,) and 0 < x.shape[-1] <= LONGEST and x.size > 0 and dense(x)
+        return dims == (x.ndim - 1,) and 1 < x.shape[-1] <= LONGEST and x.size > 0 and dense(x)
 
 
 def total_of_rows(x: Any, keepdim: bool) -> Any:
