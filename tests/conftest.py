@@ -142,11 +142,14 @@ def loops(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         if os.environ.get("TINYGRAD_LLM_REQUIRE_LOOPS"):
             pytest.fail(f"the compiled loops are required: {twins.large.missing}")
         pytest.skip(str(twins.large.missing))
-    from tinygrad_llm.ops.loops import arithmetic, compiling
+    from tinygrad_llm.ops.loops import arithmetic, broadcast, compiling, embedding, matmul
 
     monkeypatch.setattr(twins.large, "least", 0)
     monkeypatch.setattr(compiling, "SHARE", 4)
     monkeypatch.setattr(arithmetic, "WORTH", 0)
+    monkeypatch.setattr(embedding, "WORTH", 0)
+    monkeypatch.setattr(matmul, "LEAST", 0)
+    monkeypatch.setattr(broadcast, "NARROW", 1)
     monkeypatch.setattr(parallel, "_threads", 2)
     yield
 

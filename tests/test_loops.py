@@ -127,8 +127,12 @@ def both(case: Case, call, dtype):
     return numbers, [(gradients[i], expected[i]) for i in with_loops.needs]
 
 
-def options_of(case: Case) -> list[dict]:
+def options_of(case: Case, shape) -> list[dict]:
+    last = {"dims": (len(shape) - 1,)}
     return {
+        "sum": [last, {**last, "keepdim": True}],
+        "mean": [last, {**last, "keepdim": True}],
+        "var": [{**last, "correction": 0}, {**last, "correction": 0, "keepdim": True}],
         "gelu": [{}, {"approximate": "tanh"}],
         "gated_activation": [{"activation": name} for name in ("silu", "gelu", "gelu_tanh")],
         "rope": [{"interleaved": False}, {"interleaved": True}],
@@ -137,7 +141,18 @@ def options_of(case: Case) -> list[dict]:
 
 
 def inputs_of(case: Case, shape, rng) -> list:
-    """Random inputs: x, what the signature says has C numbers, and a mask or classes."""
+    """Random inputs: x, what the signature says has C numbers, and a mask, classes or ids."""
+    if case.op is tg.ops.Div:
+        return [rng.standard_normal((*shape, 3)), rng.random((*shape, 1)) + 0.5]
+    if case.op is tg.ops.MaskedFill:
+        return [rng.standard_normal(shape), rng.random(shape[-2:]) < 0.3, -2.5]
+    if case.op in (tg.ops.Sum, tg.ops.Mean, tg.ops.Var):
+        return [rng.standard_normal((*shape[:-1], shape[-1] + 1))]
+    if case.op is tg.ops.Embedding:
+        return [rng.standard_normal((9, shape[-1])), rng.integers(0, 9, shape[:-1])]
+    if case.op is tg.ops.Matmul:
+        second = (9, *shape[:-2], shape[-1], 5)
+        return [rng.standard_normal((9, *shape)), rng.standard_normal(second)]
     if case.op is tg.ops.CrossEntropy:
         return [rng.standard_normal(shape) * 2, rng.integers(0, shape[-1], shape[:-1])]
     if case.op is tg.ops.GatedActivation:
@@ -159,7 +174,7 @@ def test_close_to_the_op(case, dtype, loops):
     bound = {"float32": 1e-5, "float64": 1e-12}[dtype]
     rng = np.random.default_rng(5)
     for shape in SHAPES:
-        for options in options_of(case):
+        for options in options_of(case, shape):
             values, gradients = both(case, (inputs_of(case, shape, rng), options), dtype)
             for got, expected in values:
                 assert got.dtype == expected.dtype and got.shape == expected.shape
@@ -176,7 +191,8 @@ def test_close_to_the_op(case, dtype, loops):
     [
         c
         for c in CASES
-        if c.op in TWINS and c.op.name in ("add", "sub", "mul", "relu", "dropout", "rope")
+        if c.op in TWINS
+        and c.op.name in ("add", "sub", "mul", "relu", "dropout", "rope", "masked_fill")
     ],
     ids=lambda case: case.id,
 )
@@ -195,7 +211,7 @@ def test_one_rounding_for_each_operation(case, dtype, loops):
 def test_special_numbers(case, dtype, special, loops):
     """NaN, infinities, denormal and large numbers, among others and alone in a row."""
     rng = np.random.default_rng(6)
-    for options in options_of(case):
+    for options in options_of(case, (9, 40)):
         first, *rest = inputs_of(case, (9, 40), rng)
         first[1, 3] = first[4, ::2] = first[7] = float(special)
         values, gradients = both(case, ([first, *rest], options), dtype)
@@ -208,7 +224,7 @@ def test_special_numbers(case, dtype, special, loops):
 @row_loop
 def test_the_number_of_threads_changes_nothing(case, loops, monkeypatch):
     rng = np.random.default_rng(7)
-    call = inputs_of(case, (150, 70), rng), {}
+    call = inputs_of(case, (150, 70), rng), options_of(case, (150, 70))[0]
     results = []
     for n in (1, 2, 3):
         monkeypatch.setattr("tinygrad_llm.arrays.parallel._threads", n)
@@ -427,7 +443,7 @@ def test_switch(loops):
 @row_loop
 def test_a_wrong_backward_is_not_hidden_by_a_loop(case, loops):
     """A class that was given another backward runs itself; afterwards its loop runs again."""
-    call = inputs_of(case, (5, 33), np.random.default_rng(8)), options_of(case)[0]
+    call = inputs_of(case, (5, 33), np.random.default_rng(8)), options_of(case, (5, 33))[0]
     with broken(case.op.name, lambda self, g: g):
         assert type(Run(case, call, dtype="float32").op) is case.op
     assert type(Run(case, call, dtype="float32").op) is TWINS[case.op]

@@ -19,6 +19,7 @@ __all__ = [
     "exp_of_few",
     "exp_total",
     "is_few",
+    "is_usual_variance",
     "max_along",
     "normal_of_few",
     "row_dot",
@@ -30,6 +31,7 @@ __all__ = [
     "sum_over",
     "total_of",
     "unbroadcast",
+    "unusual_variance",
     "variance",
 ]
 
@@ -346,14 +348,18 @@ def variance(
     mean = sum_over(x, dims, True) / max(n, 1)
     centred = asarray(x - mean, x)
     squares = sum_over(centred * centred, dims, True)
-    if isinstance(x, np.ndarray) and x.size:
-        known = squares.item(squares.argmax()) < math.inf  # of NaN argmax is the place, too
-        usual = squares > mean * mean * (n * _ROUNDING[x.itemsize])
-        if not (known and usual.item(usual.argmin())):  # faster than all(), if they are few
-            return _unusual_variance(x, centred, dims, keepdim, correction)
+    if isinstance(x, np.ndarray) and x.size and not is_usual_variance(squares, mean, n):
+        return unusual_variance(x, centred, dims, keepdim, correction)
     if not keepdim:
         squares = squares.reshape([k for i, k in enumerate(squares.shape) if i not in dims])
     return centred, divisor, squares / divisor
+
+
+def is_usual_variance(squares: np.ndarray, mean: np.ndarray, n: int) -> bool:
+    """Whether each Σ (x − μ)² of n numbers is finite and more than rounding errors."""
+    known = squares.item(squares.argmax()) < math.inf  # of NaN argmax is the place, too
+    usual = squares > mean * mean * (n * _ROUNDING[squares.itemsize])
+    return known and bool(usual.item(usual.argmin()))  # faster than all(), if they are few
 
 
 def _centred_few(x: np.ndarray, n: int) -> Any:
@@ -390,7 +396,7 @@ def _variance_of_few(x: np.ndarray, n: int) -> tuple[Any, Any]:
     return centred, squares
 
 
-def _unusual_variance(
+def unusual_variance(
     x: np.ndarray, centred: Any, dims: tuple[int, ...], keepdim: bool, correction: float
 ) -> tuple[Any, Any, Any]:
     """As `variance`, where some numbers are all equal, infinite, NaN or very large."""

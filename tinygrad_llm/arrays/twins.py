@@ -80,6 +80,7 @@ class CpuTwins:
     scale: Callable[[Any, float], None] | None = None  # x ← x·factor, in place, for such an array
     takes_copy: Callable[[Any], bool] | None = None
     copied: Callable[[Any], Any] | None = None  # a copy in row order
+    add_into: Callable[[Any, Any], bool] | None = None  # total += g; False if it does not take them
     takes_few_rows: Callable[[Any, Any], bool] | None = None  # x (R, C), W (N, C) or in bfloat16
     few_rows_product: Callable[[Any, Any], Any] | None = None  # x·Wᵀ for them
     decoder: Any = None  # runs arrays.stages: a decoder for a few new tokens
@@ -153,9 +154,19 @@ def cpu_twins(array: Any) -> CpuTwins | None:
     return twins.cpu
 
 
+def decisive(cls: Any, arrays: Sequence[Any]) -> Any:
+    """The input whose size decides whether an op gets a loop: the first, or of two that broadcast
+    the second, where that is larger, as in scale * x.
+    """
+    if cls.broadcasts and len(arrays) == 2 and type(arrays[1]) is np.ndarray:
+        if getattr(arrays[0], "size", 1) < arrays[1].size:
+            return arrays[1]
+    return arrays[0] if arrays else None
+
+
 def cpu_op(cls: type, arrays: Sequence[Any], options: dict[str, Any]) -> Any:
-    """A new op for inputs on the CPU: the twin if the first is a large array and it takes them."""
-    cpu = cpu_twins(arrays[0]) if arrays else None
+    """A new op for inputs on the CPU: the twin if one of them is large enough and it takes them."""
+    cpu = cpu_twins(decisive(cls, arrays))
     twin = None if cpu is None else cpu.ops.get(cls)
     if twin is None:
         return cls()

@@ -148,7 +148,7 @@ class Op:
         """
         for watch_start in start_observers:
             watch_start(cls, inputs, options)
-        arrays, needs, edges, sizes = [], [], [], []  # sizes: shapes, if the signature names them
+        arrays, needs, edges = [], [], []
         record, two_bytes, (named, in_float32, views, in_rows) = mode.grad, False, cls._traits
         for x in inputs:
             edge = None
@@ -165,13 +165,13 @@ class Op:
             arrays.append(x)
             needs.append(edge is not None)
             edges.append(edge)
-            if named:
-                sizes.append(getattr(x, "shape", None))
         chosen = half_op(cls, arrays, options) if two_bytes else cls
         many = arrays and type(first := arrays[0]) is ndarray and first.size >= large.least
+        many = many or (cls.broadcasts and type(x) is ndarray and x.size >= large.least)  # 2 * x
         op = _twin_op(chosen, arrays, options) if many or gpus.used else chosen()
         op.needs = needs
-        if named and (key := tuple(sizes)) not in cls._shapes_checked:
+        key = tuple([getattr(a, "shape", None) for a in arrays]) if named else ()
+        if named and key not in cls._shapes_checked:
             _check_shapes(cls, key)
         try:
             if meta.used:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..arrays.layout import copied, empty_as, is_dense, same_layout
 from ..arrays.memory import ndarray
-from ..arrays.twins import twins
+from ..arrays.twins import cpu_twins, twins
 from ..tensor import Tensor, wrap
 
 __all__ = ["accumulate", "add_into", "lock_of"]
@@ -27,6 +27,9 @@ def accumulate(leaf: Tensor, g: Any, owned: bool) -> None:
 
 def add_into(total: Any, g: Any) -> None:
     """total += g, in the array's own memory."""
+    loops = cpu_twins(total)
+    if loops is not None and loops.add_into is not None and loops.add_into(total, g):
+        return
     gpu = twins.gpu
     if gpu is None or isinstance(total, ndarray) or not gpu.add_into(total, g):
         total += g

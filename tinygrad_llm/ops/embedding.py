@@ -27,7 +27,7 @@ class Embedding(Op):
 
     def backward(self, g):
         xp, ids = xp_of(g), self.saved[0].reshape(-1)  # (N)
-        gw = xp.zeros(self.shape, g.dtype)
+        gw = self.zeros(g)
         scatter_add_rows(gw, ids, g.reshape(ids.size, self.shape[1]))
         if self.scaled:
             count = xp.bincount(ids, minlength=len(gw))
@@ -35,6 +35,10 @@ class Embedding(Op):
         if self.padding_idx is not None:
             gw[self.padding_idx] = 0.0
         return gw, None
+
+    def zeros(self, g):
+        """A table of zeros, to which the gradients of the rows that were read are added."""
+        return xp_of(g).zeros(self.shape, g.dtype)
 
 
 def _add_to(op, g, total):

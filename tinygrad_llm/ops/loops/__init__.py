@@ -17,8 +17,13 @@ first input has `arrays.twins.LEAST` numbers. TINYGRAD_LLM_LOOPS=0 or
     decoding      a decoder for a few new tokens, all of it in one call
     few_rows, packed, lanes   its parts: norms and attention, weights of 4 and 8 bits, vectors
     loss          cross-entropy
-    arithmetic    sums, products, ReLU, sigmoid, tanh, dropout
+    arithmetic    sums, products, quotients, ReLU, sigmoid, tanh, dropout
+    broadcast     arithmetic with an operand for each row or column, and sums along and over rows
+    reduce        sums, means and variances along the last axis
+    selection     masked_fill
+    matmul        products of many matrices
     rope          rotary position embedding
+    embedding     rows read from a table
     update        rows added to a table
     optimizers    Adam, SGD, RMSprop, Adagrad, gradient clipping
     twister       random numbers: the Mersenne twister, normal and uniform numbers, coins
@@ -68,36 +73,46 @@ from typing import Any
 from ...arrays.allocator import keep_memory
 from ...arrays.twins import CpuTwins, twins
 from ..activation import GatedActivation, Gelu, Relu, Silu
-from ..arithmetic import Add, Mul, Sub
+from ..arithmetic import Add, Div, Mul, Sub
 from ..attention import ScaledDotProductAttention
 from ..dropout import Dropout
 from ..elementary import Sigmoid, Tanh
+from ..embedding import Embedding
 from ..loss import CrossEntropy
+from ..matmul import Matmul
 from ..norm import LayerNorm, RmsNorm
+from ..reduce import Mean, Sum, Var
 from ..rope import Rope
+from ..selection import MaskedFill
 from ..selective_scan import SelectiveScan
 from ..softmax import LogSoftmax, Softmax
 from . import crew
 from .activation import LoopGatedActivation, LoopGelu, LoopSilu
 from .arithmetic import (
     LoopAdd,
+    LoopDiv,
     LoopDropout,
     LoopMul,
     LoopRelu,
     LoopSigmoid,
     LoopSub,
     LoopTanh,
+    add_into,
     copied,
     takes_copy,
 )
 from .attention import LoopAttention
 from .compiling import missing
 from .decoding import Program, packed_product, packed_tile
+from .embedding import LoopEmbedding
 from .few_rows import few_rows_product, takes_few_rows
 from .loss import LoopCrossEntropy
+from .matmul import LoopMatmul
 from .norm import LoopLayerNorm, LoopRmsNorm
 from .optimizers import adagrad, adam, rmsprop, scale, sgd, square_sum, takes_update
+from .reduce import LoopMean, LoopSum, LoopVar
 from .rope import LoopRope
+from .selection import LoopMaskedFill
 from .selective_scan import LoopSelectiveScan
 from .softmax import LoopLogSoftmax, LoopSoftmax
 from .twister import coins, draws, normals, uniforms
@@ -109,7 +124,10 @@ TWINS: dict[type, Any] = {
     LayerNorm: LoopLayerNorm, RmsNorm: LoopRmsNorm, Gelu: LoopGelu, Silu: LoopSilu,
     GatedActivation: LoopGatedActivation,
     Softmax: LoopSoftmax, LogSoftmax: LoopLogSoftmax,
-    Add: LoopAdd, Sub: LoopSub, Mul: LoopMul, Relu: LoopRelu, Sigmoid: LoopSigmoid, Tanh: LoopTanh,
+    Add: LoopAdd, Sub: LoopSub, Mul: LoopMul, Div: LoopDiv,
+    Relu: LoopRelu, Sigmoid: LoopSigmoid, Tanh: LoopTanh,
+    Sum: LoopSum, Mean: LoopMean, Var: LoopVar,
+    MaskedFill: LoopMaskedFill, Matmul: LoopMatmul, Embedding: LoopEmbedding,
     Dropout: LoopDropout, CrossEntropy: LoopCrossEntropy, Rope: LoopRope,
     ScaledDotProductAttention: LoopAttention, SelectiveScan: LoopSelectiveScan,
 }  # fmt: skip
@@ -128,6 +146,7 @@ def install() -> str | None:
             takes_update=takes_update,
             takes_copy=takes_copy,
             copied=copied,
+            add_into=add_into,
             adam=adam,
             takes_few_rows=takes_few_rows,
             few_rows_product=few_rows_product,

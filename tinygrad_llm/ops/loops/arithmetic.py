@@ -1,6 +1,7 @@
-"""Sums, products, ReLU, sigmoid, tanh and dropout: one pass each.
+"""Sums, products, quotients, ReLU, sigmoid, tanh and dropout: one pass each.
 
 NumPy has such a pass for sums and products too, but on one core: with one core it is taken.
+broadcast.py has those of an operand for each row or column.
 """
 
 from __future__ import annotations
@@ -11,16 +12,24 @@ import numpy as np
 
 from ...arrays.parallel import thread_count
 from ..activation import Relu
-from ..arithmetic import Add, Mul, Sub
+from ..arithmetic import Add, Div, Mul, Sub
 from ..dropout import Dropout
 from ..elementary import Sigmoid, Tanh
+from .broadcast import (
+    added,
+    divided,
+    divided_back,
+    operand_gradient,
+    operand_of,
+    times_rows,
+)
 from .compiling import exact_kernel, kernel, shared
 from .elementary import piece, sigmoid, tanh
 from .twin import Loop, dense, even_rows, flat, in_rows, row_steps
 
 __all__ = [
-    "LoopAdd", "LoopDropout", "LoopMul", "LoopRelu", "LoopSigmoid", "LoopSub", "LoopTanh",
-    "copied", "takes_copy",
+    "LoopAdd", "LoopDiv", "LoopDropout", "LoopMul", "LoopRelu", "LoopSigmoid", "LoopSub",
+    "LoopTanh", "add_into", "copied", "takes_copy",
 ]  # fmt: skip
 
 f: Any = np.float64  # in a compiled copy the arrays' dtype
@@ -42,6 +51,26 @@ def copy(x, y, start, stop):
     x, y = x[start:stop], y[start:stop]
     for i in range(x.size):
         y[i] = x[i]
+
+
+@exact_kernel
+def increase(total, g, start, stop):
+    """total += g."""
+    total, g = total[start:stop], g[start:stop]
+    for i in range(total.size):
+        total[i] += g[i]
+
+
+@exact_kernel
+def increase_rows(total, g, columns, start, stop):
+    """total += g, with one g for each row."""
+    i = start
+    while i < stop:
+        row, place, n = piece(i, stop, columns)
+        to, a = total[i : i + n], g[row]
+        for j in range(to.size):
+            to[j] += a
+        i += n
 
 
 @exact_kernel
@@ -158,53 +187,141 @@ def copied(x: Any) -> Any:
     return pass_over(copy, x)
 
 
-class _Pair(Loop):
-    """Two arrays of one shape; others are NumPy's."""
+def add_into(total: Any, g: Any) -> bool:
+    """total += g, in the memory of total; False for arrays that are left to NumPy.
+
+    g may have one number for each row of total, repeated, as the gradient of a mean has.
+    """
+    if thread_count() == 1 or total.size < WORTH or not dense(total) or g.dtype != total.dtype:
+        return False
+    if g.shape != total.shape or np.may_share_memory(total, g):
+        return False
+    if dense(g):
+        shared(increase, g.size, g.size, total.reshape(-1), g.reshape(-1))
+        return True
+    if g.ndim < 2 or g.strides[-1] or not g.shape[-1]:
+        return False
+    numbers = np.ascontiguousarray(g[..., 0]).reshape(-1)  # (..., C) -> (...) -> (N)
+    shared(increase_rows, g.size, g.size, total.reshape(-1), numbers, g.shape[-1])
+    return True
+
+
+class _Two(Loop):
+    """Two arrays of one shape, or one beside a smaller operand for its rows or columns.
+
+    `how` is the operand's place, None for one shape; `swapped`: the first array is the smaller.
+    """
+
+    commutes = False
+    how: Any = None
+    needs: Any
 
     @classmethod
     def takes(cls, x, y):
-        if thread_count() == 1 or x.size < WORTH or getattr(y, "shape", None) != x.shape:
+        small_first = cls.commutes and _size(x) < _size(y)
+        x, y = (y, x) if small_first else (x, y)
+        if not x.size or x.size < WORTH:
             return False
-        return dense(x, y)
+        return cls.takes_pair(x, y) if _shape(y) == x.shape else cls.takes_operand(x, y)
+
+    @staticmethod
+    def takes_pair(x, y):
+        """Whether the loops serve two arrays of one shape."""
+        return thread_count() > 1 and dense(x, y)
+
+    @staticmethod
+    def takes_operand(x, y):
+        """Whether the loops serve a large x beside a smaller y."""
+        return dense(x) and operand_of(x, y) is not None
+
+    def ordered(self, x, y):
+        """The large array and the smaller operand; self.how is then known."""
+        self.swapped = _size(x) < _size(y)
+        x, y = (y, x) if self.swapped else (x, y)
+        self.how = None if _shape(y) == x.shape else operand_of(x, y)
+        return x, y
+
+    def pair(self, gx, gy):
+        """The gradients of the large array and of the operand, in the inputs' order."""
+        return (gy, gx) if self.swapped else (gx, gy)
+
+    @property
+    def needs_operand(self):
+        """Whether the smaller operand wants a gradient."""
+        return self.needs[0 if self.swapped else 1]
+
+    def gradient_of(self, y_shape, g, factor=None):
+        """Σ g·factor over what met one number of the operand, in the operand's shape."""
+        return operand_gradient(g, factor, self.how).reshape(y_shape)
 
 
-class LoopAdd(_Pair, Add):
-    """Its gradients are g itself."""
+def _size(x: Any) -> int:
+    return getattr(x, "size", 1)
+
+
+def _shape(x: Any) -> Any:
+    return getattr(x, "shape", None)
+
+
+class LoopAdd(_Two, Add):
+    """Its gradients are g itself, and for an operand a sum of it."""
+
+    commutes = True
 
     def forward(self, x, y):
-        return pass_over(add, x, y)
+        x, y = self.ordered(x, y)
+        self.shape = _shape(y)
+        return pass_over(add, x, y) if self.how is None else added(x, y, self.how)
+
+    def backward(self, g):
+        if self.how is None or not (self.needs_operand and self.how.short):
+            return g, g
+        return self.pair(g, self.gradient_of(self.shape, in_rows(g)))
 
 
-class LoopSub(_Pair, Sub):
-    """∂L/∂y = −g is NumPy's."""
+class LoopSub(_Two, Sub):
+    """∂L/∂y = −g is NumPy's, and for an operand the sum of it a loop's."""
 
     def forward(self, x, y):
-        return pass_over(subtract, x, y)
+        x, y = self.ordered(x, y)
+        self.shape = _shape(y)
+        return pass_over(subtract, x, y) if self.how is None else added(x, y, self.how, -1.0)
+
+    def backward(self, g):
+        if self.how is None or not (self.needs_operand and self.how.short):
+            return super().backward(g)
+        return g, -self.gradient_of(self.shape, in_rows(g))
 
 
-class LoopMul(Loop, Mul):
+class LoopMul(_Two, Mul):
     """Saves what the NumPy class saves. The factors may be pieces of a split array."""
 
-    @classmethod
-    def takes(cls, x, y):
-        if x.size < WORTH or getattr(y, "shape", None) != x.shape:
-            return False
-        return even_rows(x, y)
+    commutes = True
+    takes_pair = staticmethod(even_rows)
 
     def forward(self, x, y):
         self.saved = x if self.needs[1] else None, y if self.needs[0] else None
+        x, y = self.ordered(x, y)
+        self.shape = _shape(y)
         return self.product(x, y)
 
     def product(self, x, y):
         """x·y, in row order."""
-        columns, steps = row_steps(x, y)
+        if self.how is not None and self.how.of_rows:
+            return times_rows(x, y, self.how)
         z = np.empty(x.shape, x.dtype)
+        if self.how is None:
+            columns, steps = row_steps(x, y)
+        else:
+            columns, steps = self.how.columns, [self.how.columns, 0]  # each row meets all of y
         shared(multiply, z.size, z.size, flat(x), flat(y), z.reshape(-1), columns, *steps)
         return z
 
     def backward(self, g):
         x, y = self.saved
         g = in_rows(g)
+        if self.how is not None:
+            return self.backward_of_operand(g, *self.pair(x, y))
         if x is None or y is None:
             gx, gy = (None if a is None else self.product(g, a) for a in (y, x))
             return gx, gy
@@ -213,6 +330,41 @@ class LoopMul(Loop, Mul):
         args = g.reshape(-1), flat(x), flat(y), gx.reshape(-1), gy.reshape(-1), columns, *steps
         shared(multiply_back, g.size, g.size, *args)
         return gx, gy
+
+    def backward_of_operand(self, g, x, y):
+        """The gradients of a large x and of an operand y; x and y are None if not saved."""
+        gx = None if y is None else self.product(g, y)
+        gy = None
+        if x is not None:
+            gy = self.gradient_of(self.shape, g, x) if self.how.short else g * x
+        return self.pair(gx, gy)
+
+
+class LoopDiv(_Two, Div):
+    """A large array by an operand for its rows. Saves what the NumPy class saves."""
+
+    @staticmethod
+    def takes_pair(x, y):
+        return False
+
+    @staticmethod
+    def takes_operand(x, y):
+        how = operand_of(x, y) if dense(x) else None
+        return how is not None and how.of_rows
+
+    def forward(self, x, y):
+        x, y = self.ordered(x, y)
+        self.saved = x if self.needs[1] else None, y
+        return divided(x, y, self.how)
+
+    def backward(self, g):
+        x, y = self.saved
+        if x is None:
+            return divided(in_rows(g), y, self.how), None
+        if not self.how.short:
+            return super().backward(g)
+        gx, gy = divided_back(in_rows(g), x, y, self.how)
+        return gx if self.needs[0] else None, gy
 
 
 class LoopRelu(Loop, Relu):
