@@ -10,7 +10,7 @@ import pytest
 import tinygrad_llm as tg
 from tinygrad_llm.arrays import blas, layout, parallel
 from tinygrad_llm.arrays.twins import twins
-from tinygrad_llm.ops.loops import arithmetic, crew
+from tinygrad_llm.ops.loops import arithmetic, crew, machine_code
 from tinygrad_llm.ops.loops.compiling import exact_kernel, on_every_core, shared
 
 
@@ -74,7 +74,7 @@ def test_many_short_loops_one_after_another(helping):
         assert set(visited(int(n))) == {1.0}
         if n % 50 == 0:
             time.sleep(3e-4)  # they fall asleep
-    assert helping.counters[crew.BUSY] == 0 == helping.counters[crew.OPEN]
+    assert helping.counters[machine_code.BUSY] == 0 == helping.counters[machine_code.OPEN]
 
 
 def test_kinds_of_arguments(helping):
