@@ -49,7 +49,7 @@ class LoopEmbedding(Loop, Embedding):
         self.saved = (ids,)
         self.shape, self.padding_idx, self.scaled = w.shape, padding_idx, scale_grad_by_freq
         y = np.empty((*ids.shape, w.shape[1]), w.dtype)
-        places = np.ascontiguousarray(ids, np.int64).reshape(-1)
+        places = np.array(ids, np.int64).reshape(-1)
         shared(gather, places.size, y.size, w, places, y.reshape(places.size, w.shape[1]))
         return y  # (..., C)
 
