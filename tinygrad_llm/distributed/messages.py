@@ -87,8 +87,10 @@ def irecv(tensor: Tensor, src: int | None = None, group: Any = None, tag: int = 
         yield request
         rank = chosen.ranks[sender]
         if request.length != numbers.nbytes:
+            more = f"more than {numbers.nbytes}"
+            sent = more if request.length is None else request.length
             raise DistError(
-                f"recv: rank {rank} sent {request.length} bytes, and {tensor.dtype.name} "
+                f"recv: rank {rank} sent {sent} bytes, and {tensor.dtype.name} "
                 f"{tuple(tensor.shape)} has {numbers.nbytes}"
             )
         store(tensor, numbers, "recv")
