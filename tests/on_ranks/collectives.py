@@ -228,10 +228,18 @@ def check_messages():
     if rank == 0:
         with pytest.raises(dist.DistError, match="rank 1 sent 8 bytes, and float32 \\(3,\\)"):
             dist.recv(torch.zeros(3), 1, tag=8)
+        for n in (2, 70_000):  # one message is sent at once, the other when it is asked for
+            for source in (1, None):
+                with pytest.raises(
+                    dist.DistError, match=f"rank 1 sent (more than 4|{4 * n}) bytes"
+                ):
+                    dist.recv(torch.zeros(1), source, tag=9)
         with pytest.raises(ValueError, match="should not be the same as the rank"):
             dist.send(torch.zeros(1), 0)
     elif rank == 1:
         dist.send(torch.zeros(2), 0, tag=8)
+        for n in (2, 2, 70_000, 70_000):
+            dist.send(torch.zeros(n), 0, tag=9)
     swap = [
         dist.P2POp(dist.isend, torch.tensor([rank]), after),
         dist.P2POp(dist.irecv, number := torch.tensor([-1]), before),
@@ -239,6 +247,79 @@ def check_messages():
     for work in dist.batch_isend_irecv(swap):
         work.wait()
     assert number.item() == before
+
+
+def check_ranks_that_are_named_by_their_number_in_a_group():
+    rank, size = dist.get_rank(), dist.get_world_size()
+    if size < 3:
+        group, first = dist.new_group(), 0
+    else:
+        group, first = dist.new_group(range(1, size)), 1  # rank r of all is r - 1 in it
+    if rank < first:
+        for ask in (
+            dist.get_process_group_ranks, dist.get_backend, lambda g: dist.get_group_rank(g, 1),
+            lambda g: dist.get_global_rank(g, 0),
+        ):  # fmt: skip
+            with pytest.raises(ValueError, match="rank 0 is not in this group"):
+                ask(group)
+        dist.destroy_process_group(group)
+        return
+    n, here, last = size - first, rank - first, size - first - 1
+    x = torch.tensor([float(rank)])
+    dist.broadcast(x, group=group, group_src=1)
+    assert x.item() == first + 1
+    dist.reduce(x, group=group, group_dst=last)
+    assert x.item() == (first + 1) * (n if here == last else 1)
+    everyone = [torch.zeros(1) for _ in range(n)] if here == last else None
+    dist.gather(torch.tensor([float(here)]), everyone, group=group, group_dst=last)
+    assert everyone is None or [each.item() for each in everyone] == list(range(n))
+    pieces = [torch.tensor([float(i)]) for i in range(n)] if here == 1 else None
+    dist.scatter(x, pieces, group=group, group_src=1)
+    assert x.item() == here
+    objects = [here]
+    dist.broadcast_object_list(objects, group=group, group_src=last)
+    assert objects == [last]
+    places = [None] * n if here == 1 else None
+    dist.gather_object(here, places, group=group, group_dst=1)
+    assert places == (list(range(n)) if here == 1 else None)
+    dist.scatter_object_list(objects, list("abcdefgh"[:n]) if here == 1 else None,
+                             group=group, group_src=1)  # fmt: skip
+    assert objects == ["abcdefgh"[here]]
+    if here == 0:
+        dist.send(x, group=group, group_dst=last)
+        dist.isend(x, group=group, group_dst=last).wait()
+    elif here == last:
+        assert dist.recv(x, group=group, group_src=0) == first and x.item() == 0.0
+        dist.irecv(x, group=group, group_src=0).wait()
+    after, before = (here + 1) % n, (here - 1) % n
+    swap = [
+        dist.P2POp(dist.isend, torch.tensor([here]), group=group, group_peer=after),
+        dist.P2POp(dist.irecv, number := torch.tensor([-1]), group=group, group_peer=before),
+    ]
+    assert swap[0].peer == first + after
+    for work in dist.batch_isend_irecv(swap):
+        work.wait()
+    assert number.item() == before
+    for call in (dist.broadcast, dist.reduce, dist.send):
+        with pytest.raises(ValueError, match="Must specify global_rank or group_rank"):
+            call(x, group=group)
+    with pytest.raises(ValueError, match="Can't specify both"):
+        dist.broadcast(x, 1, group, group_src=1)
+    with pytest.raises(ValueError, match=f"Group rank {n} is not part of group"):
+        dist.broadcast(x, group=group, group_src=n)
+    dist.destroy_process_group(group)
+
+
+def check_a_barrier_has_its_own_time_limit():
+    group = dist.new_group()
+    dist.barrier(group, timeout=60)
+    dist.barrier()
+    if dist.get_rank() == 0:
+        with pytest.raises(dist.DistBackendError, match="time limit of 0.2 seconds"):
+            dist.barrier(group, timeout=0.2)
+        with pytest.raises(TypeError, match="timeout: expected a timedelta or seconds"):
+            dist.barrier(timeout="soon")
+    dist.barrier()
 
 
 def check_objects():
@@ -301,6 +382,13 @@ def check_groups():
                 dist.barrier(group)
 
 
+def check_the_backend_that_programs_ask_for():
+    assert dist.get_default_backend_for_device("cpu") == "gloo"
+    assert dist.get_default_backend_for_device(torch.device("cuda:1")) == "nccl"
+    with pytest.raises(ValueError, match="not registered for device : meta"):
+        dist.get_default_backend_for_device("meta")
+
+
 def check_groups_that_cannot_be():
     for options, text in (
         ({"backend": "nonsense"}, "no backend 'nonsense'"),
@@ -324,7 +412,7 @@ def check_different_calls_are_an_error_that_says_who_did_what():
     with pytest.raises(dist.DistError, match="float64"):
         dist.all_reduce(torch.ones(2, dtype=torch.float64 if rank else torch.float32))
     with pytest.raises(dist.DistError, match="barrier"):
-        dist.barrier() if rank else dist.broadcast(torch.ones(2))
+        dist.barrier() if rank else dist.broadcast(torch.ones(2), 0)
     dist.barrier()  # and they work together again
 
 

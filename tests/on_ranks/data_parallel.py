@@ -85,6 +85,34 @@ def check_models_that_differ_are_refused_by_name():
         dist.fsdp.fully_shard(nn.Linear(3, 4 + rank))
 
 
+def check_options_of_distributed_data_parallel():
+    rank, size = dist.get_rank(), dist.get_world_size()
+    for error, text, options in (
+        (TypeError, "unexpected keyword argument 'nonsense'", {"nonsense": 1}),
+        (ValueError, "mixed_precision is not offered", {"mixed_precision": torch.float16}),
+        (RuntimeError, "Cannot specify both", {"process_group": dist.group.WORLD}),
+    ):
+        mesh = dist.device_mesh.init_device_mesh("cpu", (size,))
+        with pytest.raises(error, match=text):
+            DDP(nn.Linear(2, 1), **{"device_mesh": mesh, **options})
+    mesh = dist.device_mesh.init_device_mesh("cpu", (1, size), mesh_dim_names=("rows", "columns"))
+    with pytest.raises(RuntimeError, match="Only 1D device mesh"):
+        DDP(nn.Linear(2, 1), device_mesh=mesh)
+    gradients = {}
+    for name in ("rows", "columns"):  # rows: each rank alone; columns: all together
+        model = DDP(nn.Linear(1, 1), device_mesh=mesh[name], batched_grad_copy=False)
+        model(torch.full((1, 1), float(rank))).sum().backward()
+        gradients[name] = model.module.weight.grad.item()
+    assert gradients == {"rows": rank, "columns": (size - 1) / 2}
+    for options, follows in (({}, True), ({"forward_sync_buffers": False}, False)):
+        module = nn.Linear(1, 1)
+        module.register_buffer("place", torch.zeros(1))
+        model = DDP(module, **options)
+        module.place.fill_(rank)
+        model(torch.ones(1, 1))
+        assert module.place.item() == (0 if follows else rank)
+
+
 class Tied(nn.Module):
     def __init__(self):
         super().__init__()

@@ -504,6 +504,8 @@ def check_what_fully_shard_refuses():
         dist.fsdp.fully_shard(shared.words)
     with pytest.raises(ValueError, match="mp_policy is not offered"):
         dist.fsdp.fully_shard(nn.Linear(2, 2), mp_policy=object())
+    with pytest.raises(TypeError, match="expected a module, got list; call it for each module"):
+        dist.fsdp.fully_shard([nn.Linear(2, 2)])
     scalar = nn.Module()
     scalar.scale = nn.Parameter(torch.ones(()))
     with pytest.raises(ValueError, match="scalar"):

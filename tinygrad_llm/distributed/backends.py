@@ -6,9 +6,10 @@ import warnings
 
 from .nccl_library import nccl_is_available
 
-__all__ = ["known_backend", "say_what_serves"]
+__all__ = ["DEFAULT_BACKENDS", "known_backend", "say_what_serves"]
 
 BACKENDS = ("mpi", "gloo", "nccl")
+DEFAULT_BACKENDS = {"cpu": "gloo", "cuda": "nccl"}  # PyTorch's, for each kind of device
 _remarks: set[str] = set()  # remarks that were made already
 
 

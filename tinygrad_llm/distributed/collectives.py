@@ -21,6 +21,7 @@ from .process_group import ProcessGroup
 from .reductions import ReduceOp, check_reduction
 from .steps import all_gathered, as_bytes, reduced, reduced_part
 from .transport import Steps
+from .work import in_seconds
 
 __all__ = [
     "all_gather",
@@ -128,12 +129,23 @@ def _store_all(tensors: Sequence[Tensor], numbers: Any, by: str) -> None:
 
 
 # ------------------------------------------------------------------------------------ one to all
-def barrier(group: Any = None, async_op: bool = False, device_ids: Any = None) -> Any:
-    """Wait until every rank is here."""
+def barrier(
+    group: Any = None, async_op: bool = False, device_ids: Any = None, timeout: Any = None
+) -> Any:
+    """Wait until every rank is here.
+
+    timeout: seconds or a timedelta; None: the group's limit.
+    Raises: DistBackendError if a rank does not come in time.
+    """
     chosen = member_group(group, "barrier")
     if chosen is not None and chosen.nccl is not None:
         chosen.nccl.stream.synchronize()
-    return None if chosen is None else run(chosen, "barrier()", _nothing(), async_op)
+    if chosen is None:
+        return None
+    limit = None if timeout is None else in_seconds(timeout)
+    work = run(chosen, "barrier()", _nothing(), True)
+    work.limit = limit
+    return work if async_op else work.result()
 
 
 def monitored_barrier(group: Any = None, timeout: Any = None, wait_all_ranks: bool = False) -> None:
@@ -141,21 +153,26 @@ def monitored_barrier(group: Any = None, timeout: Any = None, wait_all_ranks: bo
 
     Raises: DistBackendError if a rank does not come in time.
     """
-    work = barrier(group, async_op=True)
-    if work is not None:
-        work.wait(timeout)
+    barrier(group, timeout=timeout)
 
 
 def _nothing() -> Steps:
     yield from ()
 
 
-def broadcast(tensor: Tensor, src: int = 0, group: Any = None, async_op: bool = False) -> Any:
-    """Replace the tensor by that of rank src."""
+def broadcast(
+    tensor: Tensor, src: int | None = None, group: Any = None, async_op: bool = False,
+    group_src: int | None = None,
+) -> Any:  # fmt: skip
+    """Replace the tensor by that of rank src.
+
+    src: among all ranks; in its place group_src, as below group_dst: a rank in the group.
+    Raises: ValueError unless one of both is given, and is in the group.
+    """
     chosen = member_group(group, "broadcast")
     if chosen is None:
         return None
-    root = chosen.local(src)
+    root = chosen.named(src, group_src)
     numbers = flat(tensor, chosen) if chosen.rank() == root else filled(tensor, chosen)
 
     def steps() -> Steps:
@@ -163,21 +180,27 @@ def broadcast(tensor: Tensor, src: int = 0, group: Any = None, async_op: bool = 
         if chosen.rank() != root:
             store(tensor, numbers, "broadcast")
 
-    return run(chosen, f"broadcast(src={src}) of {_kind(tensor)}", steps(), async_op, numbers)
+    return run(
+        chosen,
+        f"broadcast(src={chosen.ranks[root]}) of {_kind(tensor)}",
+        steps(),
+        async_op,
+        numbers,
+    )
 
 
 def scatter(
-    tensor: Tensor, scatter_list: list[Tensor] | None = None, src: int = 0, group: Any = None,
-    async_op: bool = False,
+    tensor: Tensor, scatter_list: list[Tensor] | None = None, src: int | None = None,
+    group: Any = None, async_op: bool = False, group_src: int | None = None,
 ) -> Any:  # fmt: skip
-    """Replace the tensor by this rank's tensor of rank src's list.
+    """Replace the tensor by this rank's tensor of rank src's list; rank 0's if none is named.
 
     Raises: ValueError if rank src has no list, or one with other tensors.
     """
     chosen = member_group(group, "scatter")
     if chosen is None:
         return None
-    root, size = chosen.local(src), chosen.size()
+    root, size = chosen.named(src, group_src, 0), chosen.size()
     numbers = filled(tensor, chosen)
     everyones = numbers[:0]
     if chosen.rank() == root:
@@ -191,18 +214,24 @@ def scatter(
         yield chosen.lane(numbers).scatter(as_bytes(everyones), counts, as_bytes(numbers), root)
         store(tensor, numbers, "scatter")
 
-    return run(chosen, f"scatter(src={src}) of {_kind(tensor)}", steps(), async_op, numbers)
+    return run(
+        chosen, f"scatter(src={chosen.ranks[root]}) of {_kind(tensor)}", steps(), async_op, numbers
+    )
 
 
 # ------------------------------------------------------------------------------------ all to one
 def reduce(
-    tensor: Tensor, dst: int = 0, op: Any = ReduceOp.SUM, group: Any = None, async_op: bool = False
-) -> Any:
-    """all_reduce whose result only rank dst has; the other ranks' tensors stay as they are."""
+    tensor: Tensor, dst: int | None = None, op: Any = ReduceOp.SUM, group: Any = None,
+    async_op: bool = False, group_dst: int | None = None,
+) -> Any:  # fmt: skip
+    """all_reduce whose result only rank dst has; the other ranks' tensors stay as they are.
+
+    Raises: ValueError unless dst or group_dst is given.
+    """
     chosen = member_group(group, "reduce")
     if chosen is None:
         return None
-    root = chosen.local(dst)
+    root = chosen.named(dst, group_dst)
     numbers = flat(tensor, chosen)
     check_reduction(op, numbers.dtype)
 
@@ -211,19 +240,19 @@ def reduce(
         if chosen.rank() == root:
             store(tensor, total, "reduce")
 
-    what = f"reduce({op.name}, dst={dst}) of {_kind(tensor)}"
+    what = f"reduce({op.name}, dst={chosen.ranks[root]}) of {_kind(tensor)}"
     return run(chosen, what, steps(), async_op, numbers)
 
 
 def gather(
-    tensor: Tensor, gather_list: list[Tensor] | None = None, dst: int = 0, group: Any = None,
-    async_op: bool = False,
+    tensor: Tensor, gather_list: list[Tensor] | None = None, dst: int | None = None,
+    group: Any = None, async_op: bool = False, group_dst: int | None = None,
 ) -> Any:  # fmt: skip
-    """all_gather whose result only rank dst has."""
+    """all_gather whose result only rank dst has, rank 0 if none is named."""
     chosen = member_group(group, "gather")
     if chosen is None:
         return None
-    root, size = chosen.local(dst), chosen.size()
+    root, size = chosen.named(dst, group_dst, 0), chosen.size()
     numbers = flat(tensor, chosen)
     everyones = numbers[:0]
     outputs: list[Tensor] = []
@@ -239,7 +268,9 @@ def gather(
         if outputs:
             _store_all(outputs, everyones, "gather")
 
-    return run(chosen, f"gather(dst={dst}) of {_kind(tensor)}", steps(), async_op, numbers)
+    return run(
+        chosen, f"gather(dst={chosen.ranks[root]}) of {_kind(tensor)}", steps(), async_op, numbers
+    )
 
 
 # ------------------------------------------------------------------------------------ all to all

@@ -89,8 +89,8 @@ def fully_shard(
                             stage 2: only gradients and the optimizer's state are divided then
     Returns the module, whose class is new: it has forward, and `loss` and `hidden_states` where the
     module has them; for other methods that use parameters see register_fsdp_forward_method.
-    Raises: ValueError for a mesh of several dimensions, a scalar parameter, shared weights in two
-    units, and options that are not offered here (the last four).
+    Raises: TypeError if it is not a module; ValueError for a mesh of several dimensions, a scalar
+    parameter, shared weights in two units, and options that are not offered here (the last four).
     """
     for name, value in {
         "shard_placement_fn": shard_placement_fn, "mp_policy": mp_policy,
@@ -98,6 +98,11 @@ def fully_shard(
     }.items():  # fmt: skip
         if value is not None:
             raise ValueError(f"fully_shard: {name} is not offered here")
+    if not isinstance(module, Module):
+        raise TypeError(
+            f"fully_shard: expected a module, got {type(module).__name__}; call it for each module "
+            "of a list"
+        )
     if mesh is not None and mesh.ndim != 1:
         raise ValueError(f"fully_shard: expected a mesh of one dimension, got {mesh}")
     group = groups.member_group(None if mesh is None else mesh.get_group(), "fully_shard")

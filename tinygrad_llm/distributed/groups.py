@@ -15,7 +15,7 @@ from ..arrays.capture import capturing
 from ..arrays.devices import check_gpu, choose_gpu
 from ..tensor.arriving import wait_for_all
 from ..tensor.device import device
-from .backends import known_backend, say_what_serves
+from .backends import DEFAULT_BACKENDS, known_backend, say_what_serves
 from .cores import share_cores
 from .errors import DistBackendError, DistError
 from .nccl_library import gpu_name, nccl_is_available, nccl_module
@@ -30,6 +30,7 @@ __all__ = [
     "ProcessGroup",
     "destroy_process_group",
     "get_backend",
+    "get_default_backend_for_device",
     "get_global_rank",
     "get_group_rank",
     "get_node_local_rank",
@@ -276,6 +277,17 @@ def _group(group: Any = None) -> Any:
     return group
 
 
+def _own_group(group: Any) -> ProcessGroup:
+    """The group given, or that of all processes, of which this one is a member.
+
+    Raises: ValueError if there is none, or if this process is not in it.
+    """
+    chosen = _group(group)
+    if chosen is GroupMember.NON_GROUP_MEMBER:
+        raise ValueError(f"rank {get_rank()} is not in this group, and does not know its ranks")
+    return chosen
+
+
 def member_group(group: Any, name: str) -> ProcessGroup | None:
     """The group for a collective, or None, with a warning, where this process is not in it.
 
@@ -393,30 +405,45 @@ def get_world_size(group: Any = None) -> int:
 def get_backend(group: Any = None) -> str:
     """The backend that was named for the group.
 
-    Raises: ValueError before init_process_group.
+    Raises: ValueError before init_process_group, and in a process that is not in the group.
     """
-    return _group(group).backend
+    return _own_group(group).backend
+
+
+def get_default_backend_for_device(place: Any) -> str:
+    """The backend that PyTorch's programs take for a device: "gloo" for the CPU, "nccl" for GPUs.
+
+    place: a device or its name
+    Raises: ValueError for a device without a backend.
+    """
+    kind = device(place).type
+    if kind not in DEFAULT_BACKENDS:
+        raise ValueError(f"Default backend not registered for device : {place}")
+    return DEFAULT_BACKENDS[kind]
 
 
 def get_process_group_ranks(group: Any = None) -> list[int]:
-    """For each rank in the group, its rank among all processes."""
-    return list(_group(group).ranks)
+    """For each rank in the group, its rank among all processes.
+
+    Raises: ValueError in a process that is not in the group.
+    """
+    return list(_own_group(group).ranks)
 
 
 def get_group_rank(group: Any, global_rank: int) -> int:
     """The rank in the group of a process that has global_rank among all.
 
-    Raises: ValueError if it is not in the group.
+    Raises: ValueError if it, or this process, is not in the group.
     """
-    return _group(group).local(global_rank)
+    return _own_group(group).local(global_rank)
 
 
 def get_global_rank(group: Any, group_rank: int) -> int:
     """The rank among all processes of the one that has group_rank in the group.
 
-    Raises: ValueError if the group has no such rank.
+    Raises: ValueError if the group has no such rank, or this process is not in it.
     """
-    ranks = _group(group).ranks
+    ranks = _own_group(group).ranks
     if not 0 <= group_rank < len(ranks):
         raise ValueError(f"Group rank {group_rank} is not part of group {ranks}")
     return ranks[group_rank]

@@ -17,12 +17,12 @@ from .work import Work
 __all__ = ["P2POp", "batch_isend_irecv", "irecv", "isend", "recv", "send"]
 
 
-def _other(group: ProcessGroup, rank: int, name: str) -> int:
+def _other(group: ProcessGroup, rank: int | None, in_group: int | None, name: str) -> int:
     """The rank in the group to which a message goes, or from which it comes.
 
-    Raises: ValueError if it is this rank, or not in the group.
+    Raises: ValueError if it is this rank, not in the group, or not named.
     """
-    local = group.local(rank)
+    local = group.named(rank, in_group)
     if local == group.rank():
         kind = "destination" if name == "send" else "source"
         raise ValueError(
@@ -38,15 +38,20 @@ def _tag(tag: int) -> int:
     return int(tag)
 
 
-def isend(tensor: Tensor, dst: int, group: Any = None, tag: int = 0) -> Work | None:
+def isend(
+    tensor: Tensor, dst: int | None = None, group: Any = None, tag: int = 0,
+    group_dst: int | None = None,
+) -> Work | None:  # fmt: skip
     """Begin to send the tensor to rank dst; it is not changed until wait() of the result returns.
 
-    Raises: ValueError if dst is this rank, or not in the group.
+    dst: among all ranks; in its place group_dst, as below group_src: a rank in the group.
+    Raises: ValueError if it is this rank, or not in the group.
     """
     chosen = member_group(group, "isend")
     if chosen is None:
         return None
-    to, number = _other(chosen, dst, "send"), _tag(tag)
+    to, number = _other(chosen, dst, group_dst, "send"), _tag(tag)
+    dst = chosen.ranks[to]
     numbers = flat(tensor, chosen)
     if on_gpu((numbers,)):
         return _on_gpu(chosen, f"send(dst={dst})", numbers, lambda lane: lane.send, to)
@@ -58,7 +63,10 @@ def isend(tensor: Tensor, dst: int, group: Any = None, tag: int = 0) -> Work | N
     return Work(chosen, f"send(dst={dst})", steps(), [to], ordered=False)
 
 
-def irecv(tensor: Tensor, src: int | None = None, group: Any = None, tag: int = 0) -> Work | None:
+def irecv(
+    tensor: Tensor, src: int | None = None, group: Any = None, tag: int = 0,
+    group_src: int | None = None,
+) -> Work | None:  # fmt: skip
     """Begin to fill the tensor with a message from rank src; None: from the first that comes.
 
     wait() of the result raises DistError if the message has another number of bytes.
@@ -68,7 +76,10 @@ def irecv(tensor: Tensor, src: int | None = None, group: Any = None, tag: int = 
     if chosen is None:
         return None
     number = _tag(tag)
-    source = None if src is None else _other(chosen, src, "recv")
+    source = None
+    if src is not None or group_src is not None:
+        source = _other(chosen, src, group_src, "recv")
+        src = chosen.ranks[source]
     numbers = filled(tensor, chosen)
     if on_gpu((numbers,)):
         if source is None:
@@ -87,8 +98,10 @@ def irecv(tensor: Tensor, src: int | None = None, group: Any = None, tag: int = 
         yield request
         rank = chosen.ranks[sender]
         if request.length != numbers.nbytes:
+            more = f"more than {numbers.nbytes}"
+            sent = more if request.length is None else request.length
             raise DistError(
-                f"recv: rank {rank} sent {request.length} bytes, and {tensor.dtype.name} "
+                f"recv: rank {rank} sent {sent} bytes, and {tensor.dtype.name} "
                 f"{tuple(tensor.shape)} has {numbers.nbytes}"
             )
         store(tensor, numbers, "recv")
@@ -113,36 +126,52 @@ def _on_gpu(
     return run(group, what, steps(), True, numbers, not group.nccl.batched)
 
 
-def send(tensor: Tensor, dst: int, group: Any = None, tag: int = 0) -> None:
+def send(
+    tensor: Tensor, dst: int | None = None, group: Any = None, tag: int = 0,
+    group_dst: int | None = None,
+) -> None:  # fmt: skip
     """Send the tensor to rank dst, which calls recv.
 
     Raises: ValueError as isend does; DistBackendError if the rank has ended.
     """
-    work = isend(tensor, dst, group, tag)
+    work = isend(tensor, dst, group, tag, group_dst)
     if work is not None:
         work.wait()
 
 
-def recv(tensor: Tensor, src: int | None = None, group: Any = None, tag: int = 0) -> int:
+def recv(
+    tensor: Tensor, src: int | None = None, group: Any = None, tag: int = 0,
+    group_src: int | None = None,
+) -> int:  # fmt: skip
     """Fill the tensor with a message from rank src; None: from the first that comes.
 
     Returns the rank that sent it; −1 for a process that is not in the group.
     Raises: as irecv; DistBackendError if the rank has ended.
     """
-    work = irecv(tensor, src, group, tag)
+    work = irecv(tensor, src, group, tag, group_src)
     return -1 if work is None else work.result()
 
 
 class P2POp:
-    """A message for batch_isend_irecv: op is isend or irecv, peer the other rank."""
+    """A message for batch_isend_irecv: op is isend or irecv, peer the other rank among all, or
+    group_peer its rank in the group.
+    """
 
-    def __init__(self, op: Any, tensor: Tensor, peer: int, group: Any = None, tag: int = 0) -> None:
+    def __init__(
+        self, op: Any, tensor: Tensor, peer: int | None = None, group: Any = None, tag: int = 0,
+        group_peer: int | None = None,
+    ) -> None:  # fmt: skip
         if op not in (isend, irecv):
             raise RuntimeError(
                 "Invalid ``op``. Expected ``op`` to be of type ``torch.distributed.isend`` or "
                 "``torch.distributed.irecv``."
             )
         self.op, self.tensor, self.peer, self.group, self.tag = op, tensor, peer, group, tag
+        self.group_peer = group_peer
+        chosen = member_group(group, "P2POp")
+        if chosen is not None:
+            self.group_peer = chosen.named(peer, group_peer)
+            self.peer = chosen.ranks[self.group_peer]
 
 
 def batch_isend_irecv(p2p_op_list: list[P2POp]) -> list[Any]:

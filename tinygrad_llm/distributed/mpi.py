@@ -156,11 +156,12 @@ def _unlink_shared_memory() -> None:
 
 
 class _MPIRequest:
-    """A request of mpi4py; `length` is the bytes of a message that was received."""
+    """A request of mpi4py; of a message that was received, `length` is its bytes, None for more
+    than its array has: MPI does not say how many."""
 
     def __init__(self, request: Any, status: Any = None) -> None:
         self._request, self._status = request, status
-        self.length = -1
+        self.length: int | None = -1
 
     def done(self) -> bool:
         """Whether it has ended."""
@@ -170,7 +171,10 @@ class _MPIRequest:
             if not self._request.Test(self._status):
                 return False
         except MPI.Exception as error:
-            raise DistBackendError(f"MPI: {error}") from error
+            if self._status is None or error.Get_error_class() != MPI.ERR_TRUNCATE:
+                raise DistBackendError(f"MPI: {error}") from error
+            self.length = None
+            return True
         if self._status is not None:
             self.length = self._status.Get_count(MPI.BYTE)
         return True

@@ -98,38 +98,40 @@ def all_gather_object(object_list: list[Any], obj: Any, group: Any = None) -> No
 
 
 def gather_object(
-    obj: Any, object_gather_list: list[Any] | None = None, dst: int = 0, group: Any = None
-) -> None:
-    """all_gather_object whose result only rank dst has.
+    obj: Any, object_gather_list: list[Any] | None = None, dst: int | None = None,
+    group: Any = None, group_dst: int | None = None,
+) -> None:  # fmt: skip
+    """all_gather_object whose result only rank dst has, or group_dst: its rank in the group.
 
     Raises: ValueError if rank dst has no list of the right length.
     """
     chosen = member_group(group, "gather_object")
     if chosen is None:
         return
-    root = chosen.local(dst)
+    root = chosen.named(dst, group_dst, 0)
     here = chosen.rank() == root
     if here and len(object_gather_list or ()) != chosen.size():
         raise ValueError(f"gather_object: rank dst needs a list of {chosen.size()} places")
-    gathered = _exchanged(chosen, obj, f"gather_object(dst={dst})")
+    gathered = _exchanged(chosen, obj, f"gather_object(dst={chosen.ranks[root]})")
     if here and object_gather_list is not None:
         object_gather_list[:] = gathered
 
 
 def broadcast_object_list(
-    object_list: list[Any], src: int = 0, group: Any = None, device: Any = None
-) -> None:
-    """Replace the list's objects by those of rank src.
+    object_list: list[Any], src: int | None = None, group: Any = None, device: Any = None,
+    group_src: int | None = None,
+) -> None:  # fmt: skip
+    """Replace the list's objects by those of rank src, or group_src: its rank in the group.
 
     Raises: TypeError as all_gather_object does; ValueError for a list of another length.
     """
     chosen = member_group(group, "broadcast_object_list")
     if chosen is None:
         return
-    root = chosen.local(src)
+    root = chosen.named(src, group_src, 0)
     if chosen.size() == 1:
         return
-    what = f"broadcast_object_list(src={src}) of {len(object_list)} objects"
+    what = f"broadcast_object_list(src={chosen.ranks[root]}) of {len(object_list)} objects"
     (objects,) = _exchanged(chosen, list(object_list), what, root)
     if chosen.rank() != root:
         object_list[:] = objects
@@ -137,7 +139,7 @@ def broadcast_object_list(
 
 def scatter_object_list(
     scatter_object_output_list: list[Any], scatter_object_input_list: list[Any] | None = None,
-    src: int = 0, group: Any = None,
+    src: int | None = None, group: Any = None, group_src: int | None = None,
 ) -> None:  # fmt: skip
     """Put this rank's object of rank src's list into the first place of the output list.
 
@@ -148,12 +150,12 @@ def scatter_object_list(
         return
     if not scatter_object_output_list:
         raise ValueError("Expected argument scatter_object_output_list to be a list of size 1.")
-    root = chosen.local(src)
+    root = chosen.named(src, group_src, 0)
     given = list(scatter_object_input_list or ())
     if chosen.rank() == root and len(given) != chosen.size():
         raise ValueError(
             f"scatter_object_list: rank {get_rank()} needs one object per rank, {chosen.size()}, "
             f"got {len(given)}"
         )
-    (objects,) = _exchanged(chosen, given, f"scatter_object_list(src={src})", root)
+    (objects,) = _exchanged(chosen, given, f"scatter_object_list(src={chosen.ranks[root]})", root)
     scatter_object_output_list[0] = objects[chosen.rank()]

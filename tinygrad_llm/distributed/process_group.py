@@ -112,6 +112,23 @@ class ProcessGroup:
             raise ValueError(f"rank {rank} is not in the group, {which}")
         return self.ranks.index(rank)
 
+    def named(self, rank: int | None, in_group: int | None, default: int | None = None) -> int:
+        """The rank in this group of a process that is named by its rank among all, or by in_group,
+        its rank in this group. default: its rank among all, if neither is given.
+
+        Raises: ValueError if both are given, or neither without a default, or it is not in the
+        group.
+        """
+        if rank is not None and in_group is not None:
+            raise ValueError("Can't specify both group_rank and global_rank")
+        if in_group is not None:
+            if not 0 <= in_group < self.size():
+                raise ValueError(f"Group rank {in_group} is not part of group {self.ranks}")
+            return in_group
+        if rank is None and default is None:
+            raise ValueError("Must specify global_rank or group_rank")
+        return self.local(default if rank is None else rank)  # type: ignore[arg-type]
+
 
 def divided_within(parameter: Any, group: ProcessGroup) -> bool:
     """Whether the ranks of the group have different parts of the parameter.

@@ -72,7 +72,8 @@ class Transport(Protocol):
         """Send the array to a rank."""
 
     def receive(self, array: np.ndarray, source: int, tag: int) -> Any:
-        """Fill the array with a message; the request has `length`, its bytes, when it is done."""
+        """Fill the array with a message; the request has `length`, its bytes, when it is done, and
+        None if they are more than the array's and nobody knows how many."""
 
     def find(self, tag: int) -> Any:
         """A request that is done when a message with the tag waits here; then `source` is set."""

@@ -66,6 +66,7 @@ class Work:
         self._ended = False
         self._error: BaseException | None = None
         self._result: Any = None
+        self.limit: float | None = None  # seconds; None: the group's
         self.then: list[Callable[[], None]] = []  # called once, when it has ended well
         self.exchange = traffic.begin(group.ranks, group.ranks[group.rank()], what)
         queue = group.queue
@@ -119,7 +120,8 @@ class Work:
         return self._error
 
     def wait(self, timeout: Any = None) -> bool:
-        """Return True when it has ended. timeout: seconds or a timedelta; None: the group's limit.
+        """Return True when it has ended. timeout: seconds or a timedelta; None: the limit that it
+        was started with, or the group's.
 
         Raises: DistError if the ranks did not do the same; DistBackendError if a rank has ended, or
         the limit has passed, after which the group cannot be used any more.
@@ -132,7 +134,8 @@ class Work:
 
         Raises: as `wait`.
         """
-        limit = self.group.timeout if timeout is None else in_seconds(timeout)
+        limit = self.group.timeout if self.limit is None else self.limit
+        limit = limit if timeout is None else in_seconds(timeout)
         start = look = since = time.perf_counter()
         arrives = False
         while not self._ended:

@@ -23,6 +23,36 @@ from .reducer import Reducer
 __all__ = ["DistributedDataParallel"]
 
 
+NOT_OFFERED = ("delay_all_reduce_named_params", "mixed_precision", "param_to_hook_all_reduce")
+OPTIONS = (  # of PyTorch, beside those that the constructor names
+    *NOT_OFFERED, "batched_grad_copy", "bucket_cap_mb_list", "device_mesh", "forward_sync_buffers",
+    "skip_all_reduce_unused_params",
+)  # fmt: skip
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    """Raises: TypeError for an unknown option; ValueError for one that is not offered here."""
+    for name, value in options.items():
+        if name not in OPTIONS:
+            raise TypeError(f"DistributedDataParallel got an unexpected keyword argument {name!r}")
+        if name in NOT_OFFERED and value is not None:
+            raise ValueError(f"DistributedDataParallel: {name} is not offered here")
+
+
+def _group_of(process_group: Any, mesh: Any) -> Any:
+    """The group, or that of the mesh.
+
+    Raises: RuntimeError if both are given, or the mesh has several dimensions.
+    """
+    if mesh is None:
+        return process_group
+    if process_group is not None:
+        raise RuntimeError("Cannot specify both process_group and device_mesh arguments.")
+    if mesh.ndim != 1:
+        raise RuntimeError(f"Only 1D device mesh is supported, but got {mesh}.")
+    return mesh.get_group()
+
+
 class DistributedDataParallel(Module):
     """The module, whose gradients after backward() are the mean over all ranks.
 
@@ -35,22 +65,30 @@ class DistributedDataParallel(Module):
                              and 160 on GPUs, where few large ones disturb backward less
     find_unused_parameters   False: a parameter that gets no gradient is an error, which names it.
                              True: it counts as zeros, unless no rank has a gradient for it
+    device_mesh              in place of process_group: a mesh of one dimension
+    forward_sync_buffers     PyTorch's newer name of broadcast_buffers
     Parameters of which the ranks have different parts, such as experts, are left alone.
     The other options may be given and change nothing. Each rank calls forward and backward
     equally often; a loss that is a mean over a rank's examples becomes the mean over all examples
     only if the ranks have equally many.
-    Raises: ValueError if there is no group; RuntimeError if no parameter requires a gradient;
-    DistError if the ranks' parameters differ in name, shape or dtype.
+    Raises: ValueError if there is no group, and for hooks and mixed_precision, which are not
+    offered; TypeError for an option that PyTorch does not have; RuntimeError if no parameter
+    requires a gradient, and for a group and a mesh; DistError if the ranks' parameters differ in
+    name, shape or dtype.
     """
 
     def __init__(
         self, module: Module, device_ids: Any = None, output_device: Any = None, dim: int = 0,
-        broadcast_buffers: bool = True, init_sync: bool = True, process_group: Any = None,
+        broadcast_buffers: bool | None = None, init_sync: bool = True, process_group: Any = None,
         bucket_cap_mb: float | None = None, find_unused_parameters: bool = False,
         check_reduction: bool = False, gradient_as_bucket_view: bool = False,
         static_graph: bool = False, **options: Any,
     ) -> None:  # fmt: skip
         super().__init__()
+        _check_options(options)
+        process_group = _group_of(process_group, options.get("device_mesh"))
+        if options.get("forward_sync_buffers") is not None:
+            broadcast_buffers = bool(options["forward_sync_buffers"])
         self.world = dist.get_world_size(process_group)  # an error without a group
         group: Any = dist.group.WORLD if process_group is None else process_group
         divided = {id(p) for p in module.parameters() if divided_within(p, group)}
@@ -71,7 +109,7 @@ class DistributedDataParallel(Module):
         self.module = module
         self.device_ids, self.output_device, self.dim = device_ids, output_device, dim
         self.process_group = process_group
-        self.broadcast_buffers = broadcast_buffers
+        self.broadcast_buffers = broadcast_buffers is not False
         self.find_unused_parameters = find_unused_parameters
         self.require_backward_grad_sync = True
         self.require_forward_param_sync = True

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -52,7 +53,8 @@ def collectives(rank, size):
     z = torch.ones(1)
     if rank < 2:
         dist.all_reduce(z, group=group)
-    dist.barrier()
+        dist.broadcast(largest, group=group, group_src=1)
+    dist.barrier(timeout=timedelta(seconds=60))
     return x, everyone, part, y, largest, objects, z
 
 
@@ -67,6 +69,7 @@ def run(rank, size, folder):
 def init_process(rank, size, fn, port, folder, backend="gloo"):
     os.environ["MASTER_ADDR"] = "127.0.0.1"
     os.environ["MASTER_PORT"] = port
+    assert backend == dist.get_default_backend_for_device("cpu")
     dist.init_process_group(backend, rank=rank, world_size=size)
     fn(rank, size, folder)
     dist.destroy_process_group()
