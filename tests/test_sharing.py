@@ -99,7 +99,7 @@ def test_an_error_in_a_loop_ends_the_call_and_not_the_helpers(helping):
         assert set(visited(5000)) == {1.0}
 
 
-def test_two_threads_share_loops_at_the_same_time(helping):
+def test_two_threads_with_loops(helping):
     """One has the helpers' ears; the other calls them through Python."""
     wrong = []
 
