@@ -228,7 +228,7 @@ def check_messages():
     if rank == 0:
         with pytest.raises(dist.DistError, match="rank 1 sent 8 bytes, and float32 \\(3,\\)"):
             dist.recv(torch.zeros(3), 1, tag=8)
-        for n in (2, 70_000):  # one message is sent at once, the other when it is asked for
+        for n in (2, 70_000):  # one message is sent immediately, the other when it is asked for
             for source in (1, None):
                 with pytest.raises(
                     dist.DistError, match=f"rank 1 sent (more than 4|{4 * n}) bytes"
