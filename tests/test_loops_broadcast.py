@@ -249,3 +249,41 @@ def test_rows_of_a_table(ids, loops):
     for wrong in (-1, 9):
         with pytest.raises(IndexError):
             tg.nn.functional.embedding(tg.tensor([[wrong] * 7]), table)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+@pytest.mark.parametrize("dim", [1, 2])
+def test_pieces_are_joined_by_a_loop(dim, dtype, loops, monkeypatch):
+    """What the backward of split does: the same bits as NumPy's, in a memory of its own."""
+    monkeypatch.setattr(folder.arithmetic, "WORTH", 0)
+    monkeypatch.setattr(parallel, "_threads", 3)
+    rng, made = np.random.default_rng(0), []
+    loop = folder.arithmetic.joined
+    monkeypatch.setattr(
+        twins.twins.cpu, "joined", lambda *args: made.append(loop(*args)) or made[-1]
+    )
+    for sizes in ((3, 3), (1, 5, 2), (4, 0, 3)):
+        shapes = [(6, *((n, 7) if dim == 1 else (7, n))) for n in sizes]
+        pieces = [(9 * rng.standard_normal(shape)).astype(dtype) for shape in shapes]
+        whole = tg.ops.shape.joined(pieces, dim)
+        np.testing.assert_array_equal(whole, np.concatenate(pieces, dim))
+        assert whole.dtype == dtype and not any(np.shares_memory(whole, a) for a in pieces)
+        strided = [np.moveaxis(a, 0, 1).copy().swapaxes(0, 1) for a in pieces]
+        np.testing.assert_array_equal(tg.ops.shape.joined(strided, dim), whole)
+    assert [a is not None for a in made] == [dtype != "int64", False] * 3
+    monkeypatch.setattr(parallel, "_threads", 1)
+    assert loop(pieces, dim) is None
+
+
+def test_split_backward_with_and_without_the_loop(loops, monkeypatch):
+    """Halves of a wide array, one of which is used twice and one not at all."""
+    monkeypatch.setattr(folder.arithmetic, "WORTH", 0)
+    x = np.random.default_rng(0).standard_normal((4, 30, 24))
+    grads = []
+    for threads in (1, 3):
+        monkeypatch.setattr(parallel, "_threads", threads)
+        leaf = tg.from_numpy(x.copy()).requires_grad_()
+        first, _, last = leaf.split(8, -1)
+        (first.sin() * last * last).sum().backward()
+        grads.append(leaf.grad.numpy())
+    np.testing.assert_array_equal(*grads)

@@ -80,6 +80,7 @@ class CpuTwins:
     scale: Callable[[Any, float], None] | None = None  # x ← x·factor, in place, for such an array
     takes_copy: Callable[[Any], bool] | None = None
     copied: Callable[[Any], Any] | None = None  # a copy in row order
+    joined: Callable[[Any, int], Any] | None = None  # (pieces, dim); None if it does not take them
     add_into: Callable[[Any, Any], bool] | None = None  # total += g; False if it does not take them
     takes_few_rows: Callable[[Any, Any], bool] | None = None  # x (R, C), W (N, C) or in bfloat16
     few_rows_product: Callable[[Any, Any], Any] | None = None  # x·Wᵀ for them

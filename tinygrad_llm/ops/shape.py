@@ -7,6 +7,7 @@ from ..arrays.layout import expanded, order_of
 from ..arrays.masks import lower_triangle, upper_triangle
 from ..arrays.parallel import over_row_blocks
 from ..arrays.regions import adjacent_view
+from ..arrays.twins import cpu_twins
 from ..autograd.engine import Op
 
 
@@ -116,6 +117,11 @@ def joined(pieces, dim):
     xp, first = xp_of(pieces[0]), pieces[0]
     if on_gpu(pieces) or not dim:
         return xp.concatenate(pieces, axis=dim)
+    loops = cpu_twins(first)
+    if loops is not None and loops.joined is not None:
+        whole = loops.joined(pieces, dim)
+        if whole is not None:
+            return whole
     n = sum(a.shape[dim] for a in pieces)
     whole = xp.empty((*first.shape[:dim], n, *first.shape[dim + 1 :]), first.dtype)
 

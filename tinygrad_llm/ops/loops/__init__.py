@@ -99,6 +99,7 @@ from .arithmetic import (
     LoopTanh,
     add_into,
     copied,
+    joined,
     takes_copy,
 )
 from .attention import LoopAttention
@@ -146,6 +147,7 @@ def install() -> str | None:
             takes_update=takes_update,
             takes_copy=takes_copy,
             copied=copied,
+            joined=joined,
             add_into=add_into,
             adam=adam,
             takes_few_rows=takes_few_rows,

@@ -6,6 +6,7 @@ broadcast.py has those of an operand for each row or column.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from .twin import Loop, dense, even_rows, flat, in_rows, row_steps
 
 __all__ = [
     "LoopAdd", "LoopDiv", "LoopDropout", "LoopMul", "LoopRelu", "LoopSigmoid", "LoopSub",
-    "LoopTanh", "add_into", "copied", "takes_copy",
+    "LoopTanh", "add_into", "copied", "joined", "takes_copy",
 ]  # fmt: skip
 
 f: Any = np.float64  # in a compiled copy the arrays' dtype
@@ -70,6 +71,19 @@ def increase_rows(total, g, columns, start, stop):
         to, a = total[i : i + n], g[row]
         for j in range(to.size):
             to[j] += a
+        i += n
+
+
+@exact_kernel
+def copy_rows(x, y, columns, step, start, stop):
+    """y = x, for elements of rows of x that begin `step` numbers apart in y."""
+    i = start
+    while i < stop:
+        row, place, n = piece(i, stop, columns)
+        at = row * step + place
+        xi, yi = x[i : i + n], y[at : at + n]
+        for j in range(xi.size):
+            yi[j] = xi[j]
         i += n
 
 
@@ -185,6 +199,23 @@ def takes_copy(x: Any) -> bool:
 def copied(x: Any) -> Any:
     """A copy of an array that takes_copy takes."""
     return pass_over(copy, x)
+
+
+def joined(pieces: Any, dim: int) -> Any:
+    """The pieces one after another along dim, dim 0 excepted; None for pieces left to NumPy."""
+    first = pieces[0]
+    n = sum(a.shape[dim] for a in pieces)
+    whole_shape = (*first.shape[:dim], n, *first.shape[dim + 1 :])
+    if thread_count() == 1 or math.prod(whole_shape) < WORTH or not dense(*pieces):
+        return None
+    whole, at = np.empty(whole_shape, first.dtype), 0
+    step, numbers = math.prod(whole_shape[dim:]), whole.reshape(-1)
+    for a in pieces:
+        columns = math.prod(a.shape[dim:])
+        if a.size:
+            shared(copy_rows, a.size, a.size, a.reshape(-1), numbers[at:], columns, step)
+        at += columns
+    return whole
 
 
 def add_into(total: Any, g: Any) -> bool:
