@@ -85,6 +85,7 @@ def test_seventy_billion_parameters_on_1024():
     ("fields", "message"),
     [
         (dict(ranks=6, tp=4), "6 ranks are not a multiple of tp x pp = 4 x 1"),
+        (dict(ranks=2, sequence=True), "it needs a tp above 1"),
         (dict(ranks=0), "ranks must be above 0, got 0"),
         (dict(ranks=2, link=float("nan")), "link must be above 0"),
         (dict(ranks=3), "8 texts cannot be divided among 3 copies .*: take a multiple of 3"),
@@ -116,6 +117,7 @@ def test_command(capsys):
         (["--tp", 2], "--tp needs --ranks"),
         (["--micro-batches", 2], "--micro-batches needs --ranks"),
         (["--ranks", 3, "--batch", 2], "cannot be divided"),
+        (["--ranks", 2, "--sequence"], "it needs a tp above 1"),
         (["--ranks", -1], "ranks must be above 0, got -1"),
     ):
         code, _, error = run(capsys, *options)

@@ -42,7 +42,8 @@ class Mesh:
     sequence        whether norms and dropout are divided among the tp ranks too
     link, tp_link   10⁹ bytes/s that a rank sends to others, and to its tp neighbours
     tflops          10¹² floating-point operations per second that a rank really reaches
-    Raises: ValueError if tp·pp does not divide ranks, or for a number that is not above 0.
+    Raises: ValueError if tp·pp does not divide ranks, for a number that is not above 0, or for
+    `sequence` without tp ranks.
     """
 
     ranks: int
@@ -61,6 +62,11 @@ class Mesh:
         if self.ranks % (self.tp * self.pp):
             raise ValueError(
                 f"{self.ranks} ranks are not a multiple of tp x pp = {self.tp} x {self.pp}"
+            )
+
+        if self.sequence and self.tp == 1:
+            raise ValueError(
+                "sequence divides what tensor parallelism leaves whole: it needs a tp above 1"
             )
 
     @property

@@ -237,6 +237,9 @@ class _Steps:
         return statistics.median(times) if alike else statistics.fmean(times)
 
 
+SMALL_STEP = 1 << 28  # bytes, beside which what is imported and compiled once would be seen
+
+
 def _traced_and_timed(steps: _Steps, repeats: int, patience: float) -> tuple[int, list[float]]:
     """(the most bytes beyond those before, of the first step; the seconds of each one after it).
 
@@ -246,6 +249,8 @@ def _traced_and_timed(steps: _Steps, repeats: int, patience: float) -> tuple[int
     on_gpu = where is not None and where.type == "cuda"
     largest = partial(steps.step, 0)
     first, peak = _traced_on_gpu(largest, where) if on_gpu else _traced(largest)
+    if not on_gpu and steps.setup.ranks.same(peak < SMALL_STEP):
+        first, peak = _traced(largest)  # without what the first step imported and compiled
     times: list[float] = []
     least = min(2, len(set(steps.costs)))
     while len(times) < repeats and (
