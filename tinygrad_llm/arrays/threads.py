@@ -1,8 +1,10 @@
 """Helper threads that share a piece of work with the thread that calls.
 
-The helpers sleep on a queue and wake up in 20 to 60 µs. The calling thread works too, and waits
-only for helpers that have started: if they are late because the machine is busy, it does their part
-itself, so that an op takes longer in proportion to the cores that are missing, and no more.
+The helpers sleep on a queue and wake up in 20 to 60 µs; where there are compiled loops, they listen
+in machine code meanwhile and take those without Python (ops/loops/crew.py). The calling thread
+works too, and waits only for helpers that have started: if they are late because the machine is
+busy, it does their part itself, so that an op takes longer in proportion to the cores that are
+missing, and no more.
 """
 
 from __future__ import annotations
