@@ -254,7 +254,7 @@ def test_rows_of_a_table(ids, loops):
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
 @pytest.mark.parametrize("dim", [1, 2])
 def test_pieces_are_joined_by_a_loop(dim, dtype, loops, monkeypatch):
-    """What the backward of split does: the same bits as NumPy's, in a memory of its own."""
+    """What the backward of split does: the same bits as NumPy's, in new memory."""
     monkeypatch.setattr(folder.arithmetic, "WORTH", 0)
     monkeypatch.setattr(parallel, "_threads", 3)
     rng, made = np.random.default_rng(0), []
