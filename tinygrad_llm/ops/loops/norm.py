@@ -42,7 +42,7 @@ def layer_norm_back(g, x, m, r, w, gx, part, strip, start, stop):
     """∂L/∂x = r·(u − mean(u) − x̂·mean(u·x̂)),   u = g·w;   part: Σ g·x̂ and Σ g of each strip."""
     n = f(g.shape[1])
     for s in range(start, stop):
-        gw, gb = part[0, s], part[1, s]
+        gw, gb = part[s, 0], part[s, 1]
         gw[:] = f(0.0)
         gb[:] = f(0.0)
         for i in range(s * strip, min(s * strip + strip, g.shape[0])):
@@ -128,10 +128,11 @@ class LoopLayerNorm(Loop, LayerNorm):
         needs = [*self.needs, False, False]
         g, gx, c = in_rows(g), np.empty(g.shape, g.dtype), g.shape[-1]
         strip, count = strips(r.size)
-        part = np.empty((2, count, c), g.dtype)
+        part = np.empty((count, 2, c), g.dtype)
         args = rows(g), rows(x), m.reshape(-1), r.reshape(-1), vector(w, c, 1.0, g), rows(gx)
         shared(layer_norm_back, count, g.size, *args, part, strip)
-        gw, gb = (row_sum(part[i]) if needs[1 + i] else None for i in (0, 1))  # (strips, C) -> (C)
+        sums = row_sum(part, 2) if needs[1] or needs[2] else None  # (strips, 2, C) -> (2, C)
+        gw, gb = (sums[i] if needs[1 + i] else None for i in (0, 1))
         return gx if needs[0] else None, gw, gb
 
 
