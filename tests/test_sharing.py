@@ -118,6 +118,84 @@ def test_two_threads_with_loops(helping):
         assert set(visited(5000)) == {1.0}
 
 
+@exact_kernel
+def visit_slowly(x, visits, start, stop):
+    """Count the visits of each row, at the end of a long sum."""
+    for i in range(start, stop):
+        total = x[0]
+        for j in range(20_000):
+            total += np.sin(x[0] * j)
+        visits[i] += x[0] if total == total else 0.0
+
+
+def test_an_interruption_waits_for_helpers(helping, monkeypatch):
+    """Ctrl-C, twice: whose arrays they are may free them then, so no helper writes any more."""
+    call, sleep, pressed = helping.call, time.sleep, []
+
+    def interrupted(at, entry, looks):
+        call(at, entry, 1)
+        raise KeyboardInterrupt
+
+    def impatient(seconds):
+        sleep(seconds)
+        if not pressed:
+            pressed.append(1)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(helping, "call", interrupted)
+    monkeypatch.setattr(crew.time, "sleep", impatient)
+    for _ in range(10):
+        visits = np.zeros(50, np.float32)
+        pressed.clear()
+        with pytest.raises(KeyboardInterrupt):
+            shared(visit_slowly, 50, 1 << 20, np.ones(1, np.float32), visits)
+        assert set(visits) == {1.0}
+    monkeypatch.undo()
+    assert not helping.owner.locked()
+
+
+@exact_kernel
+def first_of_six(x, visits, start, stop):
+    """Arguments as no other kernel has them."""
+    for i in range(start, stop):
+        visits[i] += x[0, 0, 0, 0, 0, 0]
+
+
+@exact_kernel
+def first_of_seven(x, visits, start, stop):
+    """Others."""
+    for i in range(start, stop):
+        visits[i] += x[0, 0, 0, 0, 0, 0, 0]
+
+
+def test_two_threads_whose_kernels_are_new(helping, monkeypatch):
+    """Each gets an entry of its own: they are made one after the other."""
+    visits = np.zeros(5000)
+    runs = [
+        loop.compiled(np.ones((1,) * n), visits, 0, 1)
+        for loop, n in ((first_of_six, 6), (first_of_seven, 7))
+    ]
+    made, inside, add = {}, [], helping.engine.add_module
+
+    def slow(module):
+        inside.append(len(inside))
+        time.sleep(0.05)
+        add(module)
+        assert inside.pop() == 0
+
+    monkeypatch.setattr(helping.engine, "add_module", slow, raising=False)
+    both = [
+        threading.Thread(target=lambda run=run: made.update({run: helping.entry_of(run)}))
+        for run in runs
+    ]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    monkeypatch.undo()
+    assert len({made[run].address for run in runs}) == 2
+
+
 def test_shares_of_python_and_loops_in_turn(helping):
     for n in range(200):
         assert parallel.each(lambda i: i * i, [1, 2, 3, 4]) == [1, 4, 9, 16]

@@ -52,6 +52,8 @@ __all__ = ["run_together", "start"]
 PATIENCE = 1e-4  # seconds that a helper looks for a job before it sleeps
 LOOKING = 1e-4  # the same of a caller that waits for helpers' last chunks
 
+FUNCTIONS = {"listen": 4, "call": 3, "within": 2, "rouse": 3, "rest": 2}  # and their arguments
+
 
 class _Entry(NamedTuple):
     """How a kernel's arguments come into a job."""
@@ -81,10 +83,11 @@ class _Crew:
         built.functions(self.library)
         self.engine = built.engine()  # it owns the machine code
         functions: dict[str, Any] = {}
-        for name, n in (("listen", 4), ("call", 3), ("rouse", 3), ("rest", 2)):
+        for name, n in FUNCTIONS.items():
             kind = ctypes.CFUNCTYPE(*[ctypes.c_int64] * (n + 1))
             functions[name] = kind(self.engine.get_function_address(name))
-        self.call, self.rouse = functions["call"], functions["rouse"]
+        self.call, self.within = functions["call"], functions["within"]
+        self.rouse = functions["rouse"]
         started = time.perf_counter()
         functions["rest"](self.at, 1000)
         a_second = int(1000 / (time.perf_counter() - started))  # looks
@@ -95,6 +98,7 @@ class _Crew:
     def begin(self) -> None:
         """Nothing is called yet, and nobody sleeps: also in a forked process, without helpers."""
         self.owner = threading.Lock()  # held by the thread whose job it is
+        self.making = threading.Lock()  # held while an entry is made
         self.array[:] = 0
         self.array[JOB] = address(self.job)
         for k in range(MOST):
@@ -117,10 +121,21 @@ class _Crew:
         """What a helper does until there are other shares for Python than so many."""
         self._listen(self.at, helper, shares, self.patience)
 
+    def wait(self) -> None:
+        """Wait until no helper is within the job. What is raised meanwhile is raised after it."""
+        try:
+            while self.within(self.at, 1):
+                time.sleep(2e-5)
+        finally:
+            if self.counters[BUSY]:
+                self.wait()
+
     def entry_of(self, run: Any) -> _Entry | None:
         """The entry of a compiled kernel; None if it has arguments of other kinds."""
         if run not in self.entries:
-            self.entries[run] = self._made(run)
+            with self.making:  # an entry's name is its number, and LLVM makes one at a time
+                if run not in self.entries:
+                    self.entries[run] = self._made(run)
         return self.entries[run]
 
     def _made(self, run: Any) -> _Entry | None:
@@ -204,10 +219,12 @@ def run_together(run: Callable[..., None], n: int, cores: int, args: Sequence[An
         threads.start_helpers(cores - 1)
         numbers = [id(a) if is_array else a for a, is_array in zip(args, entry.arrays, strict=True)]
         entry.packed.pack_into(crew.job, 0, entry.kernel, crew.at, n, cores, *numbers)
-        busy = crew.call(crew.at, entry.address, crew.looks)
-        while busy:
-            time.sleep(2e-5)
-            busy = crew.counters[BUSY]
+        busy = 1  # perhaps, until the call has returned
+        try:
+            busy = crew.call(crew.at, entry.address, crew.looks)
+        finally:
+            if busy:  # also after Ctrl-C: helpers still write into the arrays
+                crew.wait()
         if crew.counters[FAILED]:
             crew.counters[FAILED] = 0
             raise RuntimeError("a compiled loop ended with an error")
