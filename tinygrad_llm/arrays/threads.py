@@ -1,8 +1,10 @@
 """Helper threads that share a piece of work with the thread that calls.
 
-The helpers sleep on a queue and wake up in 20 to 60 µs. The calling thread works too, and waits
-only for helpers that have started: if they are late because the machine is busy, it does their part
-itself, so that an op takes longer in proportion to the cores that are missing, and no more.
+The helpers wait for their shares at a queue or, where compiled loops are used, listen in machine
+code (ops/loops/crew.py); either way they begin after 20 to 60 µs. The calling thread works too, and
+waits only for helpers that have started: if they are late because the machine is busy, it does
+their part itself, so that an op takes longer in proportion to the cores that are missing, and no
+more.
 """
 
 from __future__ import annotations
@@ -86,7 +88,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def start_helpers(n: int) -> None:
-    """Start threads until there are n."""
+    """Start threads until there are n, or the system gives no more: nobody relies on a helper."""
     global _calls
     if len(_helpers) >= n:
         return
@@ -99,7 +101,10 @@ def start_helpers(n: int) -> None:
             helper = threading.Thread(
                 target=_help, args=(len(_helpers) + 1,), name="tinygrad_llm", daemon=True
             )
-            helper.start()
+            try:
+                helper.start()
+            except RuntimeError:  # a limit of the system, or Python is about to end
+                return
             _helpers.append(helper)
 
 
