@@ -91,6 +91,16 @@ def test_kinds_of_arguments(helping):
     assert set(visits) == {2.0}
 
 
+def test_a_gradient_of_another_dtype_than_the_array(helping):
+    """Of an op that is called by hand: each mixture has a kernel of its own."""
+    rng = np.random.default_rng(0)
+    y, g = rng.standard_normal(200_000), rng.standard_normal(200_000)
+    for mixture in [(g, y), (g.astype("f"), y), (g, y.astype("f"))] * 2:
+        gx = np.full_like(mixture[0], np.nan)
+        shared(arithmetic.tanh_back, y.size, y.size, *mixture, gx)
+        np.testing.assert_allclose(gx, g * (1 - y * y), rtol=1e-5, atol=1e-5)
+
+
 def test_an_error_in_a_loop_ends_the_call_and_not_the_helpers(helping):
     for _ in range(3):
         visits = np.zeros(5000, np.float32)

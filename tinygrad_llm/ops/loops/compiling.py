@@ -160,8 +160,9 @@ class Kernel:
 
     def compiled(self, *args: Any) -> Callable[..., None]:
         """The machine code for arguments like these."""
-        # a signature with an integer would take 0.1 as 0: so the numbers' types count too
-        key = args[0].dtype, *map(type, args)
+        # a signature with an integer would take 0.1 as 0: so the numbers' types count too; and
+        # helpers read arrays as what the kernel was compiled for
+        key = tuple([a.dtype if type(a) is np.ndarray else type(a) for a in args])
         if key not in self.by_types:
             with _compiling:
                 if key not in self.by_types:
@@ -171,7 +172,7 @@ class Kernel:
     def _compile(self, char: str, args: tuple) -> Callable[..., None]:
         global _seconds, _announced
         started = time.perf_counter()
-        kinds = "".join(type(a).__name__[0] for a in args)  # n for an array, f, i
+        kinds = "".join(_kind(a, char) for a in args)
         function = _for_dtype(self.function, char, f"{char}_{kinds}")
         signature = numba.void(*[numba.typeof(a) for a in args])
         options = {"fastmath": self.fast, "error_model": "numpy", "nogil": True, **wide.options()}
@@ -184,6 +185,13 @@ class Kernel:
             _announced = True
             print(MESSAGE, file=sys.stderr, flush=True)
         return made
+
+
+def _kind(a: Any, char: str) -> str:
+    """A letter for an argument: f and i for numbers, n for an array, capital for another float."""
+    if isinstance(a, np.ndarray) and a.dtype.kind == "f" and a.dtype.char != char:
+        return a.dtype.char.upper()
+    return type(a).__name__[0]
 
 
 MESSAGE = (
