@@ -252,6 +252,27 @@ def test_a_forked_process_begins_anew(helping):
     assert set(visited(5000)) == {1.0}
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_fork_waits_until_machine_code_is_made(helping):
+    """In the child nobody would release the lock of a thread that compiled in the parent."""
+    begun = threading.Event()
+
+    def compile_slowly():
+        with crew.making:
+            begun.set()
+            time.sleep(0.3)
+
+    thread = threading.Thread(target=compile_slowly)
+    thread.start()
+    assert begun.wait(60)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if crew.making.acquire(timeout=5) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    thread.join()
+
+
 def test_arrays_are_read_only_where_they_are_as_expected(monkeypatch):
     assert crew._arrays_are_as_expected()
     monkeypatch.setattr(crew, "HEADER", crew.HEADER + 8)

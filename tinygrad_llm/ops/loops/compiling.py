@@ -164,7 +164,7 @@ class Kernel:
         # helpers read arrays as what the kernel was compiled for
         key = tuple([a.dtype if type(a) is np.ndarray else type(a) for a in args])
         if key not in self.by_types:
-            with _compiling:
+            with crew.making:
                 if key not in self.by_types:
                     self.by_types[key] = self._compile(args[0].dtype.char, args)
         return self.by_types[key]
@@ -198,7 +198,6 @@ MESSAGE = (
     "tinygrad_llm: compiling loops for this processor, which takes up to 20 seconds the first "
     "time; TINYGRAD_LLM_LOOPS=0 does without"
 )
-_compiling = threading.RLock()
 _seconds, _announced = 0.0, False
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import os
 import struct
 import sys
 import threading
@@ -47,12 +48,19 @@ from .machine_code import (
     MachineCode,
 )
 
-__all__ = ["run_together", "start"]
+__all__ = ["making", "run_together", "start"]
 
 PATIENCE = 1e-4  # seconds that a helper looks for a job before it sleeps
 LOOKING = 1e-4  # the same of a caller that waits for helpers' last chunks
 
 FUNCTIONS = {"listen": 4, "call": 3, "within": 2, "rouse": 3, "rest": 2}  # and their arguments
+
+
+making = threading.RLock()  # held while machine code is made
+if hasattr(os, "register_at_fork"):  # in the child nobody would end it, nor free LLVM's locks
+    os.register_at_fork(
+        before=making.acquire, after_in_parent=making.release, after_in_child=making.release
+    )
 
 
 class _Entry(NamedTuple):
@@ -98,7 +106,6 @@ class _Crew:
     def begin(self) -> None:
         """Nothing is called yet, and nobody sleeps: also in a forked process, without helpers."""
         self.owner = threading.Lock()  # held by the thread whose job it is
-        self.making = threading.Lock()  # held while an entry is made
         self.array[:] = 0
         self.array[JOB] = address(self.job)
         for k in range(MOST):
@@ -133,7 +140,7 @@ class _Crew:
     def entry_of(self, run: Any) -> _Entry | None:
         """The entry of a compiled kernel; None if it has arguments of other kinds."""
         if run not in self.entries:
-            with self.making:  # an entry's name is its number, and LLVM makes one at a time
+            with making:  # an entry's name is its number
                 if run not in self.entries:
                     self.entries[run] = self._made(run)
         return self.entries[run]
