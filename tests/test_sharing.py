@@ -1,6 +1,7 @@
 """Threads that share a loop: every row once, idle helpers sleep, and large copies are shared."""
 
 import os
+import signal
 import threading
 import time
 
@@ -162,6 +163,25 @@ def test_an_interruption_waits_for_helpers(helping, monkeypatch):
         assert set(visits) == {1.0}
     monkeypatch.undo()
     assert not helping.owner.locked()
+
+
+def test_an_interruption_waits_until_a_kernel_is_compiled(loops, monkeypatch):
+    """Numba would be left half-way, and refuse to compile anything from then on."""
+    compile_one, pressed = visit._compile, []
+
+    def interrupted(char, args):
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+        pressed.append(char)
+        return compile_one(char, args)
+
+    monkeypatch.setattr(visit, "_compile", interrupted)
+    monkeypatch.setattr(visit, "by_types", {})
+    with pytest.raises(KeyboardInterrupt):
+        visited(7)
+    assert pressed == ["f"] and len(visit.by_types) == 1
+    assert set(visited(7)) == {1.0} and pressed == ["f"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @exact_kernel
