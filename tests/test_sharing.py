@@ -184,6 +184,22 @@ def test_an_interruption_waits_until_a_kernel_is_compiled(loops, monkeypatch):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_an_interruption_waits_until_an_entry_is_made(helping, monkeypatch):
+    """LLVM would free a module twice that it was interrupted in taking over."""
+    make = helping._made
+
+    def interrupted(run):
+        signal.raise_signal(signal.SIGINT)
+        return make(run)
+
+    monkeypatch.setattr(helping, "_made", interrupted)
+    monkeypatch.setattr(helping, "entries", {})
+    with pytest.raises(KeyboardInterrupt):
+        visited(5000)
+    assert len(helping.entries) == 1 and not helping.owner.locked()
+    assert set(visited(5000)) == {1.0}
+
+
 @exact_kernel
 def first_of_six(x, visits, start, stop):
     """Arguments as no other kernel has them."""

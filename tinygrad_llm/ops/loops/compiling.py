@@ -5,15 +5,13 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
-import signal
 import sys
 import threading
 import time
 import types
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -143,23 +141,6 @@ class _Fused(Helper):
 fused: Any = _Fused()
 
 
-@contextmanager
-def interrupted_later() -> Iterator[None]:
-    """Within it Ctrl-C waits: Numba that was interrupted in the middle cannot compile any more."""
-    handler = signal.getsignal(signal.SIGINT)
-    pressed: list[int] = []
-    if handler is None or threading.current_thread() is not threading.main_thread():
-        yield  # signals do not come to Python here
-        return
-    signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        if pressed:
-            signal.raise_signal(signal.SIGINT)
-
-
 class Kernel:
     """A plain loop, compiled when it is first called with arrays of a dtype.
 
@@ -183,7 +164,7 @@ class Kernel:
         # helpers read arrays as what the kernel was compiled for
         key = tuple([a.dtype if type(a) is np.ndarray else type(a) for a in args])
         if key not in self.by_types:
-            with crew.making, interrupted_later():
+            with crew.making_code():
                 if key not in self.by_types:
                     self.by_types[key] = self._compile(args[0].dtype.char, args)
         return self.by_types[key]

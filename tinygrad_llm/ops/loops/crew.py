@@ -19,11 +19,13 @@ from __future__ import annotations
 import ctypes
 import importlib
 import os
+import signal
 import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,7 +50,7 @@ from .machine_code import (
     MachineCode,
 )
 
-__all__ = ["making", "run_together", "start"]
+__all__ = ["making", "making_code", "run_together", "start"]
 
 PATIENCE = 1e-4  # seconds that a helper looks for a job before it sleeps
 LOOKING = 1e-4  # the same of a caller that waits for helpers' last chunks
@@ -61,6 +63,27 @@ if hasattr(os, "register_at_fork"):  # in the child nobody would end it, nor fre
     os.register_at_fork(
         before=making.acquire, after_in_parent=making.release, after_in_child=making.release
     )
+
+
+@contextmanager
+def making_code() -> Iterator[None]:
+    """Within it this thread alone makes machine code, and Ctrl-C waits: Numba and LLVM that were
+    interrupted in the middle cannot go on.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    pressed: list[int] = []
+    if handler is None or threading.current_thread() is not threading.main_thread():
+        with making:
+            yield  # signals do not come to Python here
+        return
+    signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        with making:
+            yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if pressed:
+            signal.raise_signal(signal.SIGINT)
 
 
 class _Entry(NamedTuple):
@@ -140,7 +163,7 @@ class _Crew:
     def entry_of(self, run: Any) -> _Entry | None:
         """The entry of a compiled kernel; None if it has arguments of other kinds."""
         if run not in self.entries:
-            with making:  # an entry's name is its number
+            with making_code():  # an entry's name is its number
                 if run not in self.entries:
                     self.entries[run] = self._made(run)
         return self.entries[run]
@@ -203,10 +226,11 @@ def start() -> None:
     if sys.platform == "win32" or sys.implementation.name != "cpython":
         return
     if _crew is None and _arrays_are_as_expected():
-        _crew = _Crew()
-        # helpers listen until the process ends, so it must not be freed before
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(_crew))
-        threads.let_listen(_crew)
+        with making_code():
+            _crew = _Crew()
+            # helpers listen until the process ends, so it must not be freed before
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(_crew))
+            threads.let_listen(_crew)
 
 
 def run_together(run: Callable[..., None], n: int, cores: int, args: Sequence[Any]) -> bool:
