@@ -393,6 +393,8 @@ def test_functions_are_right_to_a_few_units(name, units, char, loops):
     for x, expected in zip((-1e30, 1e-42, 1e30), edges.get(name, (0.0,)), strict=False):
         assert function(dtype(x)) == expected or abs(function(dtype(x)) - expected) <= 2e-42
     assert math.isnan(function(dtype(math.nan)))
+    if name == "tanh":
+        assert [math.copysign(1.0, function(dtype(x))) for x in (-0.0, 0.0)] == [-1.0, 1.0]
     if name == "exp":
         assert math.isinf(function(dtype(most + 0.3))) and function(dtype(least - 0.4)) == 0
 

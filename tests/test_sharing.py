@@ -1,6 +1,7 @@
 """Threads that share a loop: every row once, idle helpers sleep, and large copies are shared."""
 
 import os
+import signal
 import threading
 import time
 
@@ -91,6 +92,16 @@ def test_kinds_of_arguments(helping):
     assert set(visits) == {2.0}
 
 
+def test_a_gradient_of_another_dtype_than_the_array(helping):
+    """Of an op that is called by hand: each mixture has a kernel of its own."""
+    rng = np.random.default_rng(0)
+    y, g = rng.standard_normal(200_000), rng.standard_normal(200_000)
+    for mixture in [(g, y), (g.astype("f"), y), (g, y.astype("f"))] * 2:
+        gx = np.full_like(mixture[0], np.nan)
+        shared(arithmetic.tanh_back, y.size, y.size, *mixture, gx)
+        np.testing.assert_allclose(gx, g * (1 - y * y), rtol=1e-5, atol=1e-5)
+
+
 def test_an_error_in_a_loop_ends_the_call_and_not_the_helpers(helping):
     for _ in range(3):
         visits = np.zeros(5000, np.float32)
@@ -116,6 +127,119 @@ def test_two_threads_with_loops(helping):
     assert not wrong
     with helping.owner:
         assert set(visited(5000)) == {1.0}
+
+
+@exact_kernel
+def visit_slowly(x, visits, start, stop):
+    """Count the visits of each row, at the end of a long sum."""
+    for i in range(start, stop):
+        total = x[0]
+        for j in range(20_000):
+            total += np.sin(x[0] * j)
+        visits[i] += x[0] if total == total else 0.0
+
+
+def test_an_interruption_waits_for_helpers(helping, monkeypatch):
+    """Ctrl-C, twice: whose arrays they are may free them then, so no helper writes any more."""
+    call, sleep, pressed = helping.call, time.sleep, []
+
+    def interrupted(at, entry, looks):
+        call(at, entry, 1)
+        raise KeyboardInterrupt
+
+    def impatient(seconds):
+        sleep(seconds)
+        if not pressed:
+            pressed.append(1)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(helping, "call", interrupted)
+    monkeypatch.setattr(crew.time, "sleep", impatient)
+    for _ in range(10):
+        visits = np.zeros(50, np.float32)
+        pressed.clear()
+        with pytest.raises(KeyboardInterrupt):
+            shared(visit_slowly, 50, 1 << 20, np.ones(1, np.float32), visits)
+        assert set(visits) == {1.0}
+    monkeypatch.undo()
+    assert not helping.owner.locked()
+
+
+def test_an_interruption_waits_until_a_kernel_is_compiled(loops, monkeypatch):
+    """Numba would be left half-way, and refuse to compile anything from then on."""
+    compile_one, pressed = visit._compile, []
+
+    def interrupted(char, args):
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+        pressed.append(char)
+        return compile_one(char, args)
+
+    monkeypatch.setattr(visit, "_compile", interrupted)
+    monkeypatch.setattr(visit, "by_types", {})
+    with pytest.raises(KeyboardInterrupt):
+        visited(7)
+    assert pressed == ["f"] and len(visit.by_types) == 1
+    assert set(visited(7)) == {1.0} and pressed == ["f"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interruption_waits_until_an_entry_is_made(helping, monkeypatch):
+    """LLVM would free a module twice that it was interrupted in taking over."""
+    make = helping._made
+
+    def interrupted(run):
+        signal.raise_signal(signal.SIGINT)
+        return make(run)
+
+    monkeypatch.setattr(helping, "_made", interrupted)
+    monkeypatch.setattr(helping, "entries", {})
+    with pytest.raises(KeyboardInterrupt):
+        visited(5000)
+    assert len(helping.entries) == 1 and not helping.owner.locked()
+    assert set(visited(5000)) == {1.0}
+
+
+@exact_kernel
+def first_of_six(x, visits, start, stop):
+    """Arguments as no other kernel has them."""
+    for i in range(start, stop):
+        visits[i] += x[0, 0, 0, 0, 0, 0]
+
+
+@exact_kernel
+def first_of_seven(x, visits, start, stop):
+    """Others."""
+    for i in range(start, stop):
+        visits[i] += x[0, 0, 0, 0, 0, 0, 0]
+
+
+def test_two_threads_whose_kernels_are_new(helping, monkeypatch):
+    """Each gets an entry of its own: they are made one after the other."""
+    visits = np.zeros(5000)
+    runs = [
+        loop.compiled(np.ones((1,) * n), visits, 0, 1)
+        for loop, n in ((first_of_six, 6), (first_of_seven, 7))
+    ]
+    made, inside, add = {}, [], helping.engine.add_module
+
+    def slow(module):
+        inside.append(len(inside))
+        time.sleep(0.05)
+        add(module)
+        assert inside.pop() == 0
+
+    monkeypatch.setattr(helping.engine, "add_module", slow, raising=False)
+    both = [
+        threading.Thread(target=lambda run=run: made.update({run: helping.entry_of(run)}))
+        for run in runs
+    ]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    monkeypatch.undo()
+    assert len({made[run].address for run in runs}) == 2
 
 
 def test_shares_of_python_and_loops_in_turn(helping):
@@ -162,6 +286,27 @@ def test_a_forked_process_begins_anew(helping):
             os._exit(0 if all(set(visited(n)) == {1.0} for n in range(4000, 4050)) else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert set(visited(5000)) == {1.0}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_fork_waits_until_machine_code_is_made(helping):
+    """In the child nobody would release the lock of a thread that compiled in the parent."""
+    begun = threading.Event()
+
+    def compile_slowly():
+        with crew.making:
+            begun.set()
+            time.sleep(0.3)
+
+    thread = threading.Thread(target=compile_slowly)
+    thread.start()
+    assert begun.wait(60)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if crew.making.acquire(timeout=5) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    thread.join()
 
 
 def test_arrays_are_read_only_where_they_are_as_expected(monkeypatch):

@@ -352,7 +352,8 @@ def test_fork_while_another_thread_holds_the_blas():
     thread.join()
 
 
-def test_helpers_are_started_once():
+def test_helpers_are_started_once(monkeypatch):
+    monkeypatch.setattr(threads, "_crew", None)  # two helpers of one number must not share a loop
     before, calls = list(threads._helpers), threads._calls
     threads._helpers.clear()
     threads._calls = None
@@ -362,3 +363,27 @@ def test_helpers_are_started_once():
         assert len(threads._helpers) == 2
     finally:
         threads._helpers[:], threads._calls = before, calls
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_where_no_thread_can_be_started_the_others_work(most, monkeypatch):
+    start, started, done = threading.Thread.start, [], []
+
+    def limited(thread):
+        if len(started) == most:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threads, "_crew", None)
+    monkeypatch.setattr(threads, "_helpers", [])
+    monkeypatch.setattr(threads, "_calls", None)
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    left = list(range(100))
+
+    def work():
+        while left:
+            done.append(left.pop())
+
+    threads.work_together(work, 4)
+    assert sorted(done) == list(range(100)) and len(threads._helpers) == most

@@ -303,6 +303,19 @@ def test_the_memory_of_a_plan_is_that_of_the_largest_batch():
     assert 6_400_000 <= measured.peak_bytes < 6_500_000
 
 
+def test_the_memory_of_a_plan_has_gradients_and_the_optimizers_state():
+    """A wide model and few tokens: of AdamW gradients, m and v are nearly all."""
+    wide = small_gpt(emb_dim=256)
+    run = Trainer(
+        *(wide, optim.AdamW(wide.parameters(), lr=1e-2), TokenBatches(TOKENS[:600], 1, 4, seed=3)),
+        steps=1, progress=False,
+    )  # fmt: skip
+    weights = sum(p.nbytes for p in wide.parameters())
+    assert 3 * weights <= measure(run.setup).peak_bytes < 3.5 * weights
+    run.run(plan=False)  # of a run that is continued they are there already
+    assert weights <= measure(run.setup).peak_bytes < 1.5 * weights
+
+
 def test_a_rate_below_what_the_run_reaches_is_measured_again(monkeypatch):
     reporter, again = trainer().reporter, []
     monkeypatch.setattr(

@@ -88,7 +88,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def start_helpers(n: int) -> None:
-    """Start threads until there are n."""
+    """Start threads until there are n, or the system gives no more: nobody relies on a helper."""
     global _calls
     if len(_helpers) >= n:
         return
@@ -101,7 +101,10 @@ def start_helpers(n: int) -> None:
             helper = threading.Thread(
                 target=_help, args=(len(_helpers) + 1,), name="tinygrad_llm", daemon=True
             )
-            helper.start()
+            try:
+                helper.start()
+            except RuntimeError:  # a limit of the system, or Python is about to end
+                return
             _helpers.append(helper)
 
 

@@ -19,8 +19,9 @@ from ..models.base import device_of
 from ..models.costs import flops_per_token
 from ..nn import Module
 from ..nn.parameter import whole_numel
+from ..weights import pack
 from .analysis import peak_flops
-from .optimizer_state import inner
+from .optimizer_state import inner, own_state
 from .progress import duration
 from .snapshot import restored_afterwards
 from .step import Setup
@@ -247,10 +248,13 @@ def _traced_and_timed(steps: _Steps, repeats: int, patience: float) -> tuple[int
     """
     where = device_of(steps.setup.model)
     on_gpu = where is not None and where.type == "cuda"
-    largest = partial(steps.step, 0)
+    largest, optimizer = partial(steps.step, 0), steps.setup.optimizer
+    kept = state_bytes(optimizer)
     first, peak = _traced_on_gpu(largest, where) if on_gpu else _traced(largest)
     if not on_gpu and steps.setup.ranks.same(peak < SMALL_STEP):
+        kept = state_bytes(optimizer) - kept  # the first step made it, for all that follow
         first, peak = _traced(largest)  # without what the first step imported and compiled
+        peak += kept
     times: list[float] = []
     least = min(2, len(set(steps.costs)))
     while len(times) < repeats and (
@@ -258,6 +262,11 @@ def _traced_and_timed(steps: _Steps, repeats: int, patience: float) -> tuple[int
     ):
         times.append(steps.step(len(times)))
     return peak, times
+
+
+def state_bytes(optimizer: Any) -> int:
+    """Bytes of what this rank's optimizer keeps from step to step."""
+    return sum(array.nbytes for array in pack(own_state(optimizer))[1].values())
 
 
 def _cost(batches: list[Any], flops: Callable[[Any], float] | None) -> float:

@@ -160,10 +160,11 @@ class Kernel:
 
     def compiled(self, *args: Any) -> Callable[..., None]:
         """The machine code for arguments like these."""
-        # a signature with an integer would take 0.1 as 0: so the numbers' types count too
-        key = args[0].dtype, *map(type, args)
+        # a signature with an integer would take 0.1 as 0: so the numbers' types count too; and
+        # helpers read arrays as what the kernel was compiled for
+        key = tuple([a.dtype if type(a) is np.ndarray else type(a) for a in args])
         if key not in self.by_types:
-            with _compiling:
+            with crew.making_code():
                 if key not in self.by_types:
                     self.by_types[key] = self._compile(args[0].dtype.char, args)
         return self.by_types[key]
@@ -171,7 +172,7 @@ class Kernel:
     def _compile(self, char: str, args: tuple) -> Callable[..., None]:
         global _seconds, _announced
         started = time.perf_counter()
-        kinds = "".join(type(a).__name__[0] for a in args)  # n for an array, f, i
+        kinds = "".join(_kind(a, char) for a in args)
         function = _for_dtype(self.function, char, f"{char}_{kinds}")
         signature = numba.void(*[numba.typeof(a) for a in args])
         options = {"fastmath": self.fast, "error_model": "numpy", "nogil": True, **wide.options()}
@@ -186,11 +187,17 @@ class Kernel:
         return made
 
 
+def _kind(a: Any, char: str) -> str:
+    """A letter for an argument: f and i for numbers, n for an array, capital for another float."""
+    if isinstance(a, np.ndarray) and a.dtype.kind == "f" and a.dtype.char != char:
+        return a.dtype.char.upper()
+    return type(a).__name__[0]
+
+
 MESSAGE = (
     "tinygrad_llm: compiling loops for this processor, which takes up to 20 seconds the first "
     "time; TINYGRAD_LLM_LOOPS=0 does without"
 )
-_compiling = threading.RLock()
 _seconds, _announced = 0.0, False
 
 

@@ -18,11 +18,14 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import os
+import signal
 import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,10 +50,40 @@ from .machine_code import (
     MachineCode,
 )
 
-__all__ = ["run_together", "start"]
+__all__ = ["making", "making_code", "run_together", "start"]
 
 PATIENCE = 1e-4  # seconds that a helper looks for a job before it sleeps
 LOOKING = 1e-4  # the same of a caller that waits for helpers' last chunks
+
+FUNCTIONS = {"listen": 4, "call": 3, "within": 2, "rouse": 3, "rest": 2}  # and their arguments
+
+
+making = threading.RLock()  # held while machine code is made
+if hasattr(os, "register_at_fork"):  # in the child nobody would end it, nor free LLVM's locks
+    os.register_at_fork(
+        before=making.acquire, after_in_parent=making.release, after_in_child=making.release
+    )
+
+
+@contextmanager
+def making_code() -> Iterator[None]:
+    """Within it this thread alone makes machine code, and Ctrl-C waits: Numba and LLVM that were
+    interrupted in the middle cannot go on.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    pressed: list[int] = []
+    if handler is None or threading.current_thread() is not threading.main_thread():
+        with making:
+            yield  # signals do not come to Python here
+        return
+    signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        with making:
+            yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if pressed:
+            signal.raise_signal(signal.SIGINT)
 
 
 class _Entry(NamedTuple):
@@ -81,10 +114,11 @@ class _Crew:
         built.functions(self.library)
         self.engine = built.engine()  # it owns the machine code
         functions: dict[str, Any] = {}
-        for name, n in (("listen", 4), ("call", 3), ("rouse", 3), ("rest", 2)):
+        for name, n in FUNCTIONS.items():
             kind = ctypes.CFUNCTYPE(*[ctypes.c_int64] * (n + 1))
             functions[name] = kind(self.engine.get_function_address(name))
-        self.call, self.rouse = functions["call"], functions["rouse"]
+        self.call, self.within = functions["call"], functions["within"]
+        self.rouse = functions["rouse"]
         started = time.perf_counter()
         functions["rest"](self.at, 1000)
         a_second = int(1000 / (time.perf_counter() - started))  # looks
@@ -117,10 +151,21 @@ class _Crew:
         """What a helper does until there are other shares for Python than so many."""
         self._listen(self.at, helper, shares, self.patience)
 
+    def wait(self) -> None:
+        """Wait until no helper is within the job. What is raised meanwhile is raised after it."""
+        try:
+            while self.within(self.at, 1):
+                time.sleep(2e-5)
+        finally:
+            if self.counters[BUSY]:
+                self.wait()
+
     def entry_of(self, run: Any) -> _Entry | None:
         """The entry of a compiled kernel; None if it has arguments of other kinds."""
         if run not in self.entries:
-            self.entries[run] = self._made(run)
+            with making_code():  # an entry's name is its number
+                if run not in self.entries:
+                    self.entries[run] = self._made(run)
         return self.entries[run]
 
     def _made(self, run: Any) -> _Entry | None:
@@ -181,10 +226,11 @@ def start() -> None:
     if sys.platform == "win32" or sys.implementation.name != "cpython":
         return
     if _crew is None and _arrays_are_as_expected():
-        _crew = _Crew()
-        # helpers listen until the process ends, so it must not be freed before
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(_crew))
-        threads.let_listen(_crew)
+        with making_code():
+            _crew = _Crew()
+            # helpers listen until the process ends, so it must not be freed before
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(_crew))
+            threads.let_listen(_crew)
 
 
 def run_together(run: Callable[..., None], n: int, cores: int, args: Sequence[Any]) -> bool:
@@ -204,10 +250,12 @@ def run_together(run: Callable[..., None], n: int, cores: int, args: Sequence[An
         threads.start_helpers(cores - 1)
         numbers = [id(a) if is_array else a for a, is_array in zip(args, entry.arrays, strict=True)]
         entry.packed.pack_into(crew.job, 0, entry.kernel, crew.at, n, cores, *numbers)
-        busy = crew.call(crew.at, entry.address, crew.looks)
-        while busy:
-            time.sleep(2e-5)
-            busy = crew.counters[BUSY]
+        busy = 1  # perhaps, until the call has returned
+        try:
+            busy = crew.call(crew.at, entry.address, crew.looks)
+        finally:
+            if busy:  # also after Ctrl-C: helpers still write into the arrays
+                crew.wait()
         if crew.counters[FAILED]:
             crew.counters[FAILED] = 0
             raise RuntimeError("a compiled loop ended with an error")

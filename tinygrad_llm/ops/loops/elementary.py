@@ -94,14 +94,17 @@ def exp_normal(x):
 
 @precise_helper
 def tanh(x):
-    """tanh(x) = t/(t + 2),   t = e²ˣ − 1 = 2ⁿ·(eʳ − 1) + (2ⁿ − 1),   2x = n·ln 2 + r."""
+    """tanh(x) = t/(t + 2),   t = e²ˣ − 1 = 2ⁿ·(eʳ − 1) + (2ⁿ − 1),   2x = n·ln 2 + r.
+
+    tanh(−0) = −0, of which t would lose the sign.
+    """
     u = x + x
     u = f(-40.0) if u < f(-40.0) else u  # beyond, it is −1 and 1; a NaN stays one
     u = f(40.0) if u > f(40.0) else u
     n, r = in_parts(u)
     scale = whole(whole(whole(n) + whole(BIAS)) << whole(BITS)).view(f)
     t = scale * (series(r) * r) + (scale - f(1.0))
-    return t / (t + f(2.0))
+    return x if x == f(0.0) else t / (t + f(2.0))
 
 
 @precise_helper

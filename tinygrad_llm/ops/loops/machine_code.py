@@ -57,7 +57,7 @@ class MachineCode:
         return engine
 
     def functions(self, library: Any) -> None:
-        """listen, call, rouse, rest; with the functions of the C library that they need."""
+        """listen, call, within, rouse, rest; with the functions of the C library that they need."""
         self.outside: dict[str, Any] = {  # addresses
             name: ctypes.cast(getattr(library, f"pthread_{name}"), ctypes.c_void_p).value
             for name in ("mutex_lock", "mutex_unlock", "cond_wait", "cond_signal")
@@ -65,6 +65,7 @@ class MachineCode:
         self.rouse()
         self.rest()
         self.listen()
+        self.within()
         self.call()
 
     # ------------------------------------------------------------------------------ words
@@ -257,17 +258,33 @@ class MachineCode:
         self._add(b, counters, BUSY, -1)
         b.branch(at["look"])
 
+    def within(self) -> None:
+        """within(counters, looks): how many helpers are within the job; look so many times whether
+        they have left it.
+        """
+        function, b = self._function("within", 2)
+        self.looking = function
+        counters, most = function.args
+        look, end = (function.append_basic_block(name) for name in ("look", "end"))
+        looks = b.alloca(self.i64)
+        b.store(self._number(0), looks)
+        b.branch(look)
+        b.position_at_end(look)
+        busy = self._read(b, counters, BUSY)
+        self._pause(b)
+        few = b.icmp_signed("<", self._counted(b, looks), most)
+        b.cbranch(b.and_(b.icmp_signed(">", busy, self._number(0)), few), look, end)
+        b.position_at_end(end)
+        b.ret(busy)
+
     def call(self) -> None:
         """call(counters, entry, looks): open the job, work, close it, and look so many times
         whether helpers are within it. Returns how many are.
         """
         function, b = self._function("call", 3)
         counters, entry, most = function.args
-        clear, opened, look, end = (
-            function.append_basic_block(name) for name in ("clear", "opened", "look", "end")
-        )
-        looks, core = b.alloca(self.i64), b.alloca(self.i64)
-        b.store(self._number(0), looks)
+        clear, opened = (function.append_basic_block(name) for name in ("clear", "opened"))
+        core = b.alloca(self.i64)
         b.store(self._number(0), core)
         cores = self._plain(b, self._read(b, counters, JOB), CORES)
         b.store(cores, self._place(b, counters, REACH))
@@ -285,14 +302,7 @@ class MachineCode:
         b.call(self.rousing, [counters, self._number(1), b.sub(cores, self._number(1))])
         self._run(b, counters, self._number(0))
         self._write(b, counters, OPEN, 0)
-        b.branch(look)
-        b.position_at_end(look)
-        busy = self._read(b, counters, BUSY)
-        self._pause(b)
-        few = b.icmp_signed("<", self._counted(b, looks), most)
-        b.cbranch(b.and_(b.icmp_signed(">", busy, self._number(0)), few), look, end)
-        b.position_at_end(end)
-        b.ret(busy)
+        b.ret(b.call(self.looking, [counters, most]))
 
     def _arguments(self, b: Any, job: Any, kinds: Sequence[Any], arrays: Sequence[Any]) -> list:
         """A kernel's arguments from the job: numbers, and Python's addresses of arrays.
