@@ -250,6 +250,7 @@ def run_together(run: Callable[..., None], n: int, cores: int, args: Sequence[An
         threads.start_helpers(cores - 1)
         numbers = [id(a) if is_array else a for a, is_array in zip(args, entry.arrays, strict=True)]
         entry.packed.pack_into(crew.job, 0, entry.kernel, crew.at, n, cores, *numbers)
+        crew.counters[FAILED] = 0
         busy = 1  # perhaps, until the call has returned
         try:
             busy = crew.call(crew.at, entry.address, crew.looks)
@@ -257,7 +258,6 @@ def run_together(run: Callable[..., None], n: int, cores: int, args: Sequence[An
             if busy:  # also after Ctrl-C: helpers still write into the arrays
                 crew.wait()
         if crew.counters[FAILED]:
-            crew.counters[FAILED] = 0
             raise RuntimeError("a compiled loop ended with an error")
     finally:
         crew.owner.release()
