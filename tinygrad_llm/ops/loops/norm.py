@@ -131,7 +131,8 @@ class LoopLayerNorm(Loop, LayerNorm):
         part = np.empty((count, 2, c), g.dtype)
         args = rows(g), rows(x), m.reshape(-1), r.reshape(-1), vector(w, c, 1.0, g), rows(gx)
         shared(layer_norm_back, count, g.size, *args, part, strip)
-        sums = row_sum(part, 2) if needs[1] or needs[2] else None  # (strips, 2, C) -> (2, C)
+        # (strips, 2, C) -> (2, C)
+        sums: Any = row_sum(part, 2) if needs[1] or needs[2] else (None, None)
         gw, gb = (sums[i] if needs[1 + i] else None for i in (0, 1))
         return gx if needs[0] else None, gw, gb
 
