@@ -93,7 +93,7 @@ def test_kinds_of_arguments(helping):
 
 
 def test_a_gradient_of_another_dtype_than_the_array(helping):
-    """Of an op that is called by hand: each mixture has a kernel of its own."""
+    """Of an op that is called by hand: each mixture has another kernel."""
     rng = np.random.default_rng(0)
     y, g = rng.standard_normal(200_000), rng.standard_normal(200_000)
     for mixture in [(g, y), (g.astype("f"), y), (g, y.astype("f"))] * 2:
@@ -215,7 +215,7 @@ def first_of_seven(x, visits, start, stop):
 
 
 def test_two_threads_whose_kernels_are_new(helping, monkeypatch):
-    """Each gets an entry of its own: they are made one after the other."""
+    """Each gets another entry: they are made one after the other."""
     visits = np.zeros(5000)
     runs = [
         loop.compiled(np.ones((1,) * n), visits, 0, 1)
