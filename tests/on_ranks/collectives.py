@@ -228,15 +228,10 @@ def check_messages():
     if rank == 0:
         with pytest.raises(dist.DistError, match="rank 1 sent 8 bytes, and float32 \\(3,\\)"):
             dist.recv(torch.zeros(3), 1, tag=8)
-        for source in (1, None):
-            with pytest.raises(dist.DistError, match="rank 1 sent (more than 4|8) bytes"):
-                dist.recv(torch.zeros(1), source, tag=9)
         with pytest.raises(ValueError, match="should not be the same as the rank"):
             dist.send(torch.zeros(1), 0)
     elif rank == 1:
         dist.send(torch.zeros(2), 0, tag=8)
-        for _ in range(2):
-            dist.send(torch.zeros(2), 0, tag=9)
     swap = [
         dist.P2POp(dist.isend, torch.tensor([rank]), after),
         dist.P2POp(dist.irecv, number := torch.tensor([-1]), before),
