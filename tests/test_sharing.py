@@ -1,12 +1,12 @@
 """Threads that share a loop: every row once, idle helpers sleep, and large copies are shared."""
 
-import os
 import signal
 import threading
 import time
 
 import numpy as np
 import pytest
+from forks import forks, in_child
 
 import tinygrad_llm as tg
 from tinygrad_llm.arrays import blas, layout, parallel
@@ -276,19 +276,20 @@ def test_a_loop_that_divides_its_work_itself(helping):
     assert set(visits) == {1.0}
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@forks
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_process_begins_anew(helping):
     """Also while another thread of the parent has a job."""
+
+    def child():
+        assert all(set(visited(n)) == {1.0} for n in range(4000, 4050))
+
     with helping.owner:
-        child = os.fork()
-        if child == 0:
-            os._exit(0 if all(set(visited(n)) == {1.0} for n in range(4000, 4050)) else 1)
-    assert os.waitpid(child, 0)[1] == 0
+        assert in_child(child)
     assert set(visited(5000)) == {1.0}
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@forks
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_fork_waits_until_machine_code_is_made(helping):
     """In the child nobody would release the lock of a thread that compiled in the parent."""
@@ -302,10 +303,11 @@ def test_a_fork_waits_until_machine_code_is_made(helping):
     thread = threading.Thread(target=compile_slowly)
     thread.start()
     assert begun.wait(60)
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if crew.making.acquire(timeout=5) else 1)
-    assert os.waitpid(child, 0)[1] == 0
+
+    def child():
+        assert crew.making.acquire(timeout=5)
+
+    assert in_child(child)
     thread.join()
 
 

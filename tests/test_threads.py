@@ -1,14 +1,12 @@
 """Threads: nothing is lost or repeated when they share a leaf, a graph, a generator, or a fork."""
 
 import copy
-import os
-import signal
 import sys
 import threading
-import time
 
 import numpy as np
 import pytest
+from forks import forks, in_child
 
 import tinygrad_llm as torch
 from tinygrad_llm import nn
@@ -274,29 +272,6 @@ def test_generators_can_be_copied():
 
 
 # ------------------------------------------------------------------------------------ forking
-forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-
-
-def in_child(work, seconds=60):
-    """Whether work() returns in a forked process within some seconds."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-            os._exit(0)
-        except BaseException:
-            os._exit(1)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return status == 0
-        time.sleep(0.005)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return False
-
-
 @forks
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_fork_while_threads_draw_and_go_backward():
