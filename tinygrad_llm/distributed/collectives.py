@@ -138,10 +138,10 @@ def barrier(
     Raises: DistBackendError if a rank does not come in time.
     """
     chosen = member_group(group, "barrier")
-    if chosen is not None and chosen.nccl is not None:
-        chosen.nccl.stream.synchronize()
     if chosen is None:
         return None
+    if chosen.nccl is not None:
+        chosen.nccl.stream.synchronize()
     limit = None if timeout is None else in_seconds(timeout)
     work = run(chosen, "barrier()", _nothing(), True)
     work.limit = limit

@@ -23,7 +23,7 @@ class Embedding(Op):
         check_ids(ids, len(w), "embedding")
         self.saved = (ids,)
         self.shape, self.padding_idx, self.scaled = w.shape, padding_idx, scale_grad_by_freq
-        return w.take(ids, 0)  # (..., C)
+        return self.read(w, ids)
 
     def backward(self, g):
         xp, ids = xp_of(g), self.saved[0].reshape(-1)  # (N)
@@ -35,6 +35,10 @@ class Embedding(Op):
         if self.padding_idx is not None:
             gw[self.padding_idx] = 0.0
         return gw, None
+
+    def read(self, w, ids):
+        """The rows of the table, one for each id."""
+        return w.take(ids, 0)  # (..., C)
 
     def zeros(self, g):
         """A table of zeros, to which the gradients of the rows that were read are added."""

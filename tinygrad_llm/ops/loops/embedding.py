@@ -6,16 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.ids import check_ids
 from ...arrays.parallel import thread_count
 from ..embedding import Embedding
+from .arithmetic import WORTH
 from .compiling import exact_kernel, shared
 from .twin import Loop, dense
 
 __all__ = ["LoopEmbedding"]
 
 f: Any = np.float64  # in a compiled copy the arrays' dtype
-WORTH = 1 << 17  # numbers for which one pass is worth waking another core
 
 
 @exact_kernel
@@ -44,10 +43,7 @@ class LoopEmbedding(Loop, Embedding):
             return False
         return ids.dtype.kind in "iu" and ids.size * w.shape[1] >= WORTH and dense(w)
 
-    def forward(self, w, ids, padding_idx=None, scale_grad_by_freq=False):
-        check_ids(ids, len(w), "embedding")
-        self.saved = (ids,)
-        self.shape, self.padding_idx, self.scaled = w.shape, padding_idx, scale_grad_by_freq
+    def read(self, w, ids):
         y = np.empty((*ids.shape, w.shape[1]), w.dtype)
         places = np.array(ids, np.int64).reshape(-1)
         shared(gather, places.size, y.size, w, places, y.reshape(places.size, w.shape[1]))
