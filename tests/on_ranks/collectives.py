@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import re
@@ -10,6 +11,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tinygrad_llm as torch
@@ -228,10 +230,18 @@ def check_messages():
     if rank == 0:
         with pytest.raises(dist.DistError, match="rank 1 sent 8 bytes, and float32 \\(3,\\)"):
             dist.recv(torch.zeros(3), 1, tag=8)
+        for n in (2, 70_000):  # one message is sent immediately, the other when it is asked for
+            for source in (1, None):
+                with pytest.raises(
+                    dist.DistError, match=f"rank 1 sent (more than 4|{4 * n}) bytes"
+                ):
+                    dist.recv(torch.zeros(1), source, tag=9)
         with pytest.raises(ValueError, match="should not be the same as the rank"):
             dist.send(torch.zeros(1), 0)
     elif rank == 1:
         dist.send(torch.zeros(2), 0, tag=8)
+        for n in (2, 2, 70_000, 70_000):
+            dist.send(torch.zeros(n), 0, tag=9)
     swap = [
         dist.P2POp(dist.isend, torch.tensor([rank]), after),
         dist.P2POp(dist.irecv, number := torch.tensor([-1]), before),
@@ -312,6 +322,31 @@ def check_a_barrier_has_its_own_time_limit():
         with pytest.raises(TypeError, match="timeout: expected a timedelta or seconds"):
             dist.barrier(timeout="soon")
     dist.barrier()
+
+
+def check_what_was_given_up_writes_into_no_other_array():
+    """MPI goes on with a request that nobody waits for: its arrays stay until it has ended."""
+    rank, size = dist.get_rank(), dist.get_world_size()
+    group, fresh = dist.new_group(), []
+    if rank == 0:
+        message = dist.irecv(torch.full((32,), 5.0), 1, group, tag=11)
+        with pytest.raises(dist.DistBackendError, match="time limit"):
+            dist.barrier(group, timeout=0.1)
+        with pytest.raises(dist.DistBackendError, match="time limit"):
+            message.wait(0.1)
+        del message
+        group.queue.move_on()  # lets go of both
+        gc.collect()
+        fresh = [np.zeros(128 * n, np.uint8) for n in (1, size) for _ in range(500)]
+    dist.barrier()
+    if rank > 0:
+        dist.barrier(group, async_op=True)
+    if rank == 1:
+        dist.isend(torch.full((32,), 7.0), 0, group, tag=11)
+    for _ in range(20):
+        dist.barrier()
+    assert not any(array.any() for array in fresh)
+    group.broken = group.broken or "rank 0 does not come"
 
 
 def check_objects():

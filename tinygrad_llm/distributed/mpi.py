@@ -36,6 +36,9 @@ LONGEST_LIMIT = 1e6  # seconds; a longer one is none
 GOODBYE = 0  # the tag of a rank's last message; a user's tag t is t + 1
 PARTS = 2**20 + 2  # the tag of the parts of an all_to_all: users' tags end before
 _before_the_end: list[Callable[[], None]] = []  # called at the end of a program without error
+# Requests that have not ended, with their arrays. MPI reads and writes the arrays until then, also
+# where nobody waits any more, as after a time limit: another array in the same memory would change.
+_under_way: set[Any] = set()
 
 
 def on_exit(function: Callable[[], None]) -> None:
@@ -156,12 +159,14 @@ def _unlink_shared_memory() -> None:
 
 
 class _MPIRequest:
-    """A request of mpi4py; of a message that was received, `length` is its bytes, None for more
-    than its array has: MPI does not say how many."""
+    """A request of mpi4py and the arrays that MPI uses until it has ended; of a message that was
+    received, `length` is its bytes, None for more than its array has: MPI does not say how many.
+    """
 
-    def __init__(self, request: Any, status: Any = None) -> None:
-        self._request, self._status = request, status
+    def __init__(self, request: Any, *arrays: Any, status: Any = None) -> None:
+        self._request, self._arrays, self._status = request, arrays, status
         self.length: int | None = -1
+        _under_way.add(self)
 
     def done(self) -> bool:
         """Whether it has ended."""
@@ -171,29 +176,40 @@ class _MPIRequest:
             if not self._request.Test(self._status):
                 return False
         except MPI.Exception as error:
+            _under_way.discard(self)
             if self._status is None or error.Get_error_class() != MPI.ERR_TRUNCATE:
                 raise DistBackendError(f"MPI: {error}") from error
             self.length = None
             return True
+        _under_way.discard(self)
         if self._status is not None:
             self.length = self._status.Get_count(MPI.BYTE)
         return True
 
 
 class _MPIRequests:
-    """Several requests of mpi4py."""
+    """Several requests of mpi4py and the arrays that MPI uses until all have ended."""
 
-    def __init__(self, requests: list[Any]) -> None:
-        self._requests = requests
+    def __init__(self, *arrays: Any) -> None:
+        self._requests: list[Any] = []
+        self._arrays = arrays
+        _under_way.add(self)
+
+    def add(self, request: Any) -> None:
+        """One more that has been started."""
+        self._requests.append(request)
 
     def done(self) -> bool:
         """Whether all have ended."""
         from mpi4py import MPI
 
         try:
-            return bool(MPI.Request.Testall(self._requests))
-        except MPI.Exception as error:
+            if not MPI.Request.Testall(self._requests):
+                return False
+        except MPI.Exception as error:  # the others may still be under way
             raise DistBackendError(f"MPI: {error}") from error
+        _under_way.discard(self)
+        return True
 
 
 class _Probe:
@@ -236,26 +252,27 @@ class MPITransport:
 
     def broadcast(self, array: np.ndarray, root: int) -> Request:
         """MPI_Ibcast."""
-        return _MPIRequest(self._comm.Ibcast(self._whole(array), root))
+        return _MPIRequest(self._comm.Ibcast(self._whole(array), root), array)
 
     def all_gather(self, mine: np.ndarray, everyones: np.ndarray, counts: Sequence[int]) -> Request:
         """MPI_Iallgatherv."""
         into = self._parts(everyones, counts)
-        return _MPIRequest(self._comm.Iallgatherv(self._whole(mine), into))
+        return _MPIRequest(self._comm.Iallgatherv(self._whole(mine), into), mine, everyones)
 
     def gather(
         self, mine: np.ndarray, everyones: np.ndarray, counts: Sequence[int], root: int
     ) -> Request:
         """MPI_Igatherv."""
         into = self._parts(everyones, counts) if self.rank == root else None
-        return _MPIRequest(self._comm.Igatherv(self._whole(mine), into, root))
+        return _MPIRequest(self._comm.Igatherv(self._whole(mine), into, root), mine, everyones)
 
     def scatter(
         self, everyones: np.ndarray, counts: Sequence[int], mine: np.ndarray, root: int
     ) -> Request:
         """MPI_Iscatterv."""
         out = self._parts(everyones, counts) if self.rank == root else None
-        return _MPIRequest(self._comm.Iscatterv(out, self._whole(mine), root))
+        request = self._comm.Iscatterv(out, self._whole(mine), root)
+        return _MPIRequest(request, everyones, mine)
 
     def all_to_all(
         self, out: np.ndarray, out_counts: Sequence[int], into: np.ndarray,
@@ -266,27 +283,27 @@ class MPITransport:
         MPICH's Ialltoallv takes three times as long for large arrays of ranks on one machine.
         """
         starts, ends = [0, *accumulate(out_counts)], [0, *accumulate(into_counts)]
-        requests = []
+        requests = _MPIRequests(out, into)
         for step in range(1, self.size):  # every rank begins with another one
             source, to = (self.rank - step) % self.size, (self.rank + step) % self.size
             if into_counts[source]:
                 part = into[ends[source] : ends[source + 1]]
-                requests.append(self._comm.Irecv(self._whole(part), source, PARTS))
+                requests.add(self._comm.Irecv(self._whole(part), source, PARTS))
             if out_counts[to]:
                 part = out[starts[to] : starts[to + 1]]
-                requests.append(self._comm.Isend(self._whole(part), to, PARTS))
+                requests.add(self._comm.Isend(self._whole(part), to, PARTS))
         own = slice(starts[self.rank], starts[self.rank + 1])
         into[ends[self.rank] : ends[self.rank + 1]] = out[own]
-        return _MPIRequests(requests)
+        return requests
 
     def send(self, array: np.ndarray, to: int, tag: int) -> Request:
         """MPI_Isend."""
-        return _MPIRequest(self._comm.Isend(self._whole(array), to, tag + 1))
+        return _MPIRequest(self._comm.Isend(self._whole(array), to, tag + 1), array)
 
     def receive(self, array: np.ndarray, source: int, tag: int) -> Any:
         """MPI_Irecv."""
         request = self._comm.Irecv(self._whole(array), source, tag + 1)
-        return _MPIRequest(request, self._mpi.Status())
+        return _MPIRequest(request, array, status=self._mpi.Status())
 
     def find(self, tag: int) -> Any:
         """MPI_Iprobe from any rank."""
