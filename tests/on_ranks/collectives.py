@@ -325,7 +325,7 @@ def check_a_barrier_has_its_own_time_limit():
 
 
 def check_what_was_given_up_writes_into_no_other_array():
-    """MPI goes on with a request that nobody waits for: its arrays stay until it has ended."""
+    """MPI continues with a request that nobody waits for: its arrays stay until it has ended."""
     rank, size = dist.get_rank(), dist.get_world_size()
     group, fresh = dist.new_group(), []
     if rank == 0:
