@@ -3,6 +3,7 @@
 import copy
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -324,6 +325,20 @@ def test_fork_while_another_thread_holds_the_blas():
 
     assert in_child(child)
     leave.set()
+    thread.join()
+
+
+@forks
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_fork_waits_until_a_number_of_threads_is_set(monkeypatch, tmp_path):
+    """A child cannot import what another thread is importing at the fork: its lock stays."""
+    (tmp_path / "threadpoolctl.py").write_text("import time\ntime.sleep(0.5)\nraise ImportError\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "threadpoolctl", raising=False)
+    thread = threading.Thread(target=blas.set_threads, args=(1,))
+    thread.start()
+    time.sleep(0.1)
+    assert in_child(lambda: blas.set_threads(1), seconds=10)
     thread.join()
 
 

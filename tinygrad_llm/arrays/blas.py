@@ -19,6 +19,9 @@ from typing import Any
 __all__ = ["FEW", "can_hold", "one_thread", "product", "set_threads"]
 
 FEW = 8192  # numbers whose product with a vector OpenBLAS computes on one thread anyway
+# Held while a number of threads is set. A fork waits for it: in the child nobody would release
+# OpenBLAS's locks, nor those of a module that another thread imports.
+_setting = threading.RLock()
 
 
 @functools.cache
@@ -68,11 +71,11 @@ class _OneThread:
     """`with one_thread:` limits OpenBLAS to one thread; the last to leave restores the number."""
 
     def __init__(self) -> None:
-        self.lock, self.inside, self.before = threading.Lock(), 0, 1
+        self.inside, self.before = 0, 1
 
     def __enter__(self) -> None:
         controls = _controls()
-        with self.lock:
+        with _setting:
             self.inside += 1
             if self.inside == 1 and controls is not None:
                 self.before = controls[0]()
@@ -80,14 +83,14 @@ class _OneThread:
 
     def __exit__(self, *error: Any) -> None:
         controls = _controls()
-        with self.lock:
+        with _setting:
             self.inside -= 1
             if not self.inside and controls is not None:
                 controls[1](self.before)
 
     def forget(self) -> None:
         """In a forked process the threads that were inside do not exist: they leave now."""
-        self.lock = threading.Lock()
+        _setting.release()
         if self.inside:
             self.inside = 1
             self.__exit__()
@@ -97,7 +100,7 @@ class _OneThread:
         controls = _controls()
         if controls is None:
             return False
-        with self.lock:
+        with _setting:
             if self.inside:
                 self.before = n
             else:
@@ -107,7 +110,9 @@ class _OneThread:
 
 one_thread = _OneThread()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=one_thread.forget)
+    os.register_at_fork(
+        before=_setting.acquire, after_in_parent=_setting.release, after_in_child=one_thread.forget
+    )
 
 
 def set_threads(n: int) -> bool:
@@ -116,12 +121,13 @@ def set_threads(n: int) -> bool:
     NumPy's own OpenBLAS is set directly, others (MKL, BLIS, another OpenBLAS) through threadpoolctl
     where it is installed. Apple's Accelerate knows neither.
     """
-    own = one_thread.set(n)
-    try:
-        control = importlib.import_module("threadpoolctl").ThreadpoolController()
-    except ImportError:
-        return own
-    libraries = control.select(user_api="blas")
-    if not own and len(libraries):
-        libraries.limit(limits=n)
-    return own or len(libraries) > 0
+    with _setting:
+        own = one_thread.set(n)
+        try:
+            control = importlib.import_module("threadpoolctl").ThreadpoolController()
+        except ImportError:
+            return own
+        libraries = control.select(user_api="blas")
+        if not own and len(libraries):
+            libraries.limit(limits=n)
+        return own or len(libraries) > 0
