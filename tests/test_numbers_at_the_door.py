@@ -347,7 +347,7 @@ def test_a_tensor_of_a_size(kind):
     assert torch.Tensor(kind(3), 2).shape == (3, 2) == torch.Tensor(3, kind(2)).shape
 
 
-# ------------------------------------------------------------------------------ what is no number
+# -------------------------------------------------------------------------------- not a number
 ONES = torch.ones(6)
 COMPLEX = "value cannot be converted to type {} without overflow: 1j is complex, expected a real"
 REFUSED: list[tuple[Any, Any, type[Exception], str]] = [
@@ -383,11 +383,11 @@ def refuse(calls: list[Any]) -> None:
             call(value)
 
 
-def test_what_is_no_number_is_refused_in_one_way():
+def test_what_is_not_a_number_is_refused_in_one_way():
     refuse(REFUSED)
 
 
-def test_what_is_no_number_is_refused_in_one_way_in_loops(loops):
+def test_what_is_not_a_number_is_refused_in_one_way_in_loops(loops):
     refuse(REFUSED)
 
 
