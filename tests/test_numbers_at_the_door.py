@@ -371,6 +371,19 @@ REFUSED: list[tuple[Any, Any, type[Exception], str]] = [
         lambda v: ONES.clamp(min=v), lambda v: ONES.clamp(max=v), lambda v: ONES.clamp_min(v),
         lambda v: F.hardtanh(ONES, v), lambda v: ONES.masked_fill(ONES > 0, v),
     ) for v in (2**70, 10**400, -(10**400))),
+    *((call, v, TypeError, "must be float, not") for call in (
+        lambda v: F.leaky_relu(ONES, v), lambda v: F.elu(ONES, v), lambda v: F.softplus(ONES, v),
+        lambda v: F.softplus(ONES, 1.0, v),
+    ) for v in (1j, None, "a", [1.0])),
+    *((lambda v, f=f: f(ONES, v), v, TypeError, f"{f.__name__}.*expected a tensor or a number, got")
+      for f in (torch.atan2, torch.hypot, torch.copysign, torch.logaddexp, torch.logaddexp2,
+                torch.xlogy, torch.fmax, torch.special.xlog1py)
+      for v in (None, "a", [1.0])),
+    *((lambda v, f=f: f(ONES, v), 1j, NotImplementedError, "is not implemented for complex")
+      for f in (torch.atan2, torch.hypot, torch.xlogy, torch.fmin, operator.lt, torch.ge)),
+    (lambda v: ONES.long() < v, 1j, NotImplementedError, "is not implemented for complex"),
+    *((lambda v, x=x: x**v, 1j, NotImplementedError, "the exponent 1j is complex")
+      for x in (ONES, ONES.long(), torch.ones(2, dtype=torch.complex64))),
     *((call, 1j, NotImplementedError, "clamp is not supported for complex types") for call in (
         lambda v: ONES.clamp(min=v), lambda v: ONES.long().clamp(max=v),
     )),
@@ -389,6 +402,11 @@ def test_what_is_not_a_number_is_refused_in_one_way():
 
 def test_what_is_not_a_number_is_refused_in_one_way_in_loops(loops):
     refuse(REFUSED)
+
+
+def test_a_complex_number_is_compared_with_real_ones():
+    for x in (ONES, ONES.long(), ONES.half(), ONES > 0):
+        assert not (x == 1j).any() and (x != 1j).all() and (x == 1 + 0j).all()
 
 
 def test_a_complex_number_that_is_real_fits():

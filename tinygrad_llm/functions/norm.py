@@ -8,23 +8,13 @@ from typing import Any
 from .. import ops
 from ..autograd.grad_mode import no_grad
 from ..tensor import Tensor, dtypes
-from ..tensor.numbers import number
 from .autocast import mixed
-from .checks import need_floating, need_same_dtype
+from .checks import need_floating, need_same_dtype, real_number
 from .method import function
 from .reductions import var_mean
 from .selection import clamp_min
 from .shape.broadcast import broadcast_tensors
 from .unrecorded import past_the_engine
-
-
-def _real(name: str, argument: str, value: Any) -> float:
-    """Raises: TypeError if the value is not a real number."""
-    value = number(value)
-    if not isinstance(value, (int, float)):
-        kind = type(value).__name__
-        raise TypeError(f"{name}(): argument '{argument}' must be float, not {kind}")
-    return float(value)
 
 
 def _normalize_last(
@@ -33,7 +23,7 @@ def _normalize_last(
     """The op over the last dimensions, which must be normalized_shape, as one."""
     need_floating(name, input)
     if type(eps) is not float:
-        eps = _real(name, "eps", eps)
+        eps = real_number(name, "eps", eps)
     shape = (
         tuple(normalized_shape) if not isinstance(normalized_shape, int) else (normalized_shape,)
     )

@@ -12,7 +12,7 @@ from ..tensor.numbers import fitted, stored, unboxed
 from .comparison import isnan, isneginf, isposinf
 from .inplace import in_place
 from .method import function, method
-from .operands import binary, cast, differentiated, pair, promote
+from .operands import binary, cast, differentiated, need_pair, promote
 from .printed_names import printed_as
 from .unrecorded import past_the_engine
 
@@ -105,7 +105,7 @@ def minimum(input: Tensor, other: Tensor) -> Tensor:
 
 def _number_if_one_is(name: str, input: Tensor, other: Tensor) -> Tensor:
     """The larger or smaller of two; where one is nan the other. It gets the whole gradient."""
-    a, b = pair(input, other)
+    a, b = need_pair(name, input, other)
     xp = xp_of(a.array)
     order = xp.greater_equal if name == "fmax" else xp.less_equal
     first = order(a.array, b.array) | (b.array != b.array)
