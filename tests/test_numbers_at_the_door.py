@@ -372,6 +372,8 @@ REFUSED: list[tuple[Any, Any, type[Exception], str]] = [
         lambda v: F.hardtanh(ONES, v), lambda v: ONES.masked_fill(ONES > 0, v),
     ) for v in (2**70, 10**400, -(10**400))),
     *((call, v, TypeError, "must be float, not") for call in (
+        lambda v: F.dropout(ONES, v), lambda v: F.pad(ONES, (1, 1), value=v or "none"),
+        lambda v: F.cross_entropy(X[0], torch.tensor([0, 1, 2]), label_smoothing=v or "none"),
         lambda v: F.leaky_relu(ONES, v), lambda v: F.elu(ONES, v), lambda v: F.softplus(ONES, v),
         lambda v: F.softplus(ONES, 1.0, v),
     ) for v in (1j, None, "a", [1.0])),

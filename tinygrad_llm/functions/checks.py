@@ -36,6 +36,8 @@ def real_number(name: str, argument: str, value: Any) -> float:
 
     Raises: TypeError if it is not a real number.
     """
+    if type(value) is float:
+        return value
     value = number(value)
     if not isinstance(value, (int, float)):
         kind = type(value).__name__

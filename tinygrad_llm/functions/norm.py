@@ -22,8 +22,7 @@ def _normalize_last(
 ) -> Tensor:
     """The op over the last dimensions, which must be normalized_shape, as one."""
     need_floating(name, input)
-    if type(eps) is not float:
-        eps = real_number(name, "eps", eps)
+    eps = real_number(name, "eps", eps)
     shape = (
         tuple(normalized_shape) if not isinstance(normalized_shape, int) else (normalized_shape,)
     )
