@@ -2,7 +2,9 @@
 
 import os
 import signal
+import sys
 import time
+import traceback
 
 import pytest
 
@@ -17,6 +19,8 @@ def in_child(work, seconds=60):
             work()
             os._exit(0)
         except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
             os._exit(1)
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gc
-import os
-import signal
 import threading
 import time
 
 import pytest
+from forks import forks, in_child
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -315,7 +314,7 @@ def test_loaders_in_threads_share_a_generator():
 
 
 # ----------------------------------------------------------------------------------- forking
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@forks
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("taken", [0, 1, 3])
 def test_fork_with_a_live_loader(taken):
@@ -337,22 +336,5 @@ def test_fork_with_a_live_loader(taken):
         batches = None
         gc.collect()
 
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            child()
-            code = 0
-        finally:
-            os._exit(code)
-    for _ in range(1000):
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            break
-        time.sleep(0.01)
-    else:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        pytest.fail("the child hangs")
-    assert status == 0
+    assert in_child(child, seconds=10)
     assert [x for b in batches for x in b.tolist()] == list(range(2 * taken, 12))

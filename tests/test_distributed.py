@@ -17,7 +17,9 @@ from ranks import environment, needs_mpi, on_ranks, run
 
 import tinygrad_llm as torch
 import tinygrad_llm.distributed as dist
+from tinygrad_llm.cli import launch as launch_command
 from tinygrad_llm.cli import main
+from tinygrad_llm.cli.errors import BadValue
 from tinygrad_llm.distributed import cores, work
 from tinygrad_llm.distributed.launch import command_of
 from tinygrad_llm.distributed.objects import from_bytes, to_bytes
@@ -345,7 +347,7 @@ def test_the_command_for_each_mpiexec(version, hosts, words, tmp_path):
 @pytest.mark.parametrize(
     "arguments,text",
     [
-        (["--nproc-per-node", "none", "a.py"], "--nproc-per-node is a number of processes or auto"),
+        (["--nproc-per-node", "none", "a.py"], "is a number of processes, gpu, cpu or auto"),
         (["--nnodes", "2", "a.py"], "--nnodes 2 needs --hosts with 2 names"),
         (["--nnodes", "1", "--hosts", "a,b", "a.py"], "--nnodes 1 needs --hosts with 1 names"),
         (["--master-port", "0", "a.py"], "--master-port must be a port"),
@@ -356,6 +358,24 @@ def test_values_that_launch_refuses(capsys, arguments, text):
     with pytest.raises(SystemExit) as ended:
         main(["launch", *arguments])
     assert ended.value.code == 2 and text in capsys.readouterr().err
+
+
+def test_processes_for_each_gpu_or_core(monkeypatch):
+    monkeypatch.setattr(launch_command, "core_count", lambda: 5)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert [launch_command._ranks(text) for text in ("3", "cpu", "auto")] == [3, 5, 5]
+    with pytest.raises(BadValue, match="there is no GPU"):
+        launch_command._ranks("gpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert [launch_command._ranks(text) for text in ("gpu", "cpu", "auto")] == [4, 5, 4]
+
+
+def test_names_of_backends():
+    assert dist.Backend.GLOO == dist.Backend("Gloo") == "gloo" and dist.Backend.NCCL == "nccl"
+    assert type(dist.Backend("MPI")) is str and type(dist.Backend.MPI) is str
+    with pytest.raises(ValueError, match="expected a backend's name, got 3"):
+        dist.Backend(3)
 
 
 def test_the_server_refuses_who_does_not_belong_there():
@@ -462,10 +482,22 @@ def test_what_init_process_group_refuses(monkeypatch):
     assert not dist.is_initialized()
 
 
-@pytest.mark.parametrize("value", [object(), {"a": {1, 2}}, lambda: 0])
+@pytest.mark.parametrize("value", [object(), {"a": {((1, 2), 3)}}, lambda: 0])
 def test_objects_that_are_not_plain(value):
     with pytest.raises(TypeError, match="cannot be stored"):
         to_bytes(value)
+
+
+@pytest.mark.parametrize("value", [set(), {1, "1", None, 2.5}, {(1, "a"), frozenset({2})}])
+def test_sets_come_back(value):
+    for given in (value, frozenset(value), {"a": [value]}):
+        got = from_bytes(to_bytes(given))
+        assert got == given and type(got) is type(given)
+
+
+def test_equal_sets_are_equal_bytes():
+    orders = [{f"{i}" for i in order} for order in (range(100), range(99, -1, -1))]
+    assert to_bytes(orders[0]).tobytes() == to_bytes(orders[1]).tobytes()
 
 
 def test_bytes_that_are_not_an_object():

@@ -5,8 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
+import tinygrad_llm as torch
+import tinygrad_llm.distributed as dist
+from tinygrad_llm import nn
 from tinygrad_llm.cli import main
 from tinygrad_llm.models import GPTConfig
 from tinygrad_llm.models.costs import gpt_memory, gpt_parameters, kept_by_block
@@ -39,6 +43,32 @@ def test_one_rank_is_one_process():
         assert cost.activations == SMALL.n_layers * block
     assert one["DP"].weights == bill["weights"] and one["DP"].share == 0
     assert one["DP"].compute == estimate(SMALL, batch=8).training_flops / 400e12
+
+
+def test_zero_3_of_one_copy_needs_more_than_the_others(capsys):
+    """Its formula is what fully_shard does: it copies a layer's weights also on one rank."""
+    one = costs(Mesh(1))
+    copies = 2 * one["DP"].weights / SMALL.n_layers
+    assert one["ZeRO-3"].weights == one["DP"].weights + copies
+    seen = []
+
+    class Layer(nn.Linear):
+        def forward(self, x):
+            seen.append(self.weight.array)
+            return super().forward(x)
+
+    layer = Layer(3, 2)
+    dist.init_process_group("gloo", rank=0, world_size=1)
+    try:
+        dist.fsdp.fully_shard(layer)
+        part = layer.weight.array
+        layer(torch.ones(1, 3))
+    finally:
+        dist.destroy_process_group()
+    assert layer.weight.array is part
+    assert seen[0].shape == part.shape and not np.shares_memory(seen[0], part)
+    assert "fully_shard\ncopies the weights" in run(capsys, "llama2-7b", "--ranks", 1)[1]
+    assert "fully_shard" not in run(capsys, "llama2-7b", "--ranks", 2, "--batch", 2)[1]
 
 
 def test_stages_divide_what_their_names_say():

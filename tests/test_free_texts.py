@@ -103,6 +103,24 @@ def test_texts_that_are_there_are_not_written_again(tmp_path):
     assert (tmp_path / "own" / "a" / "4.txt").read_bytes() == texts[OWN[0]][4][1]
 
 
+def test_texts_of_an_older_package_are_not_prepared(tmp_path, monkeypatch, capsys):
+    texts = {OWN[0]: list(OWN[0].files())}
+    folder = tmp_path / "shards-texts"
+    write_free_texts(folder, texts)
+    path = folder / "own" / "a" / "3.txt"
+    path.write_bytes(path.read_bytes()[::-1])  # the same size
+    write_free_texts(folder, texts)
+    assert path.read_bytes() == texts[OWN[0]][3][1]
+    with pytest.raises(ValueError, match=r"has 1 files .* such as own.a.3\.txt: remove the folder"):
+        write_free_texts(folder, {OWN[0]: [file for file in texts[OWN[0]] if "3" not in file[0]]})
+    (folder / "own" / "old.txt").write_text("of a package that was updated")
+    monkeypatch.setattr(free_texts, "FREE_TEXTS", OWN)
+    with pytest.raises(SystemExit) as ended:
+        main(["prepare", "packages", "--out", str(tmp_path / "shards")])
+    assert ended.value.code == 2 and "do not bring any more" in capsys.readouterr().err
+    assert not (tmp_path / "shards").exists()
+
+
 def test_a_sources_json_of_another_kind(tmp_path, capsys):
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "a.txt").write_text(

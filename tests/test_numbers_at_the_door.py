@@ -345,3 +345,74 @@ def test_a_tensor_of_a_size(kind):
     """torch.Tensor(3) has three elements, and NumPy's whole numbers are sizes too."""
     assert torch.Tensor(kind(3)).shape == (3,) == torch.Tensor(3).shape
     assert torch.Tensor(kind(3), 2).shape == (3, 2) == torch.Tensor(3, kind(2)).shape
+
+
+# -------------------------------------------------------------------------------- not a number
+ONES = torch.ones(6)
+COMPLEX = "value cannot be converted to type {} without overflow: 1j is complex, expected a real"
+REFUSED: list[tuple[Any, Any, type[Exception], str]] = [
+    *((call, 1j, RuntimeError, COMPLEX.format("float")) for call in (
+        lambda v: ONES.masked_fill(ONES > 0, v), lambda v: ONES.clone().masked_fill_(ONES > 0, v),
+        lambda v: ONES.clone().fill_(v), lambda v: torch.add(ONES, ONES, alpha=v),
+    )),
+    (lambda v: ONES.long().masked_fill(ONES > 0, v), 1j, RuntimeError, COMPLEX.format("int64_t")),
+    (lambda v: ONES.double().fill_(v), 1j, RuntimeError, COMPLEX.format("double")),
+    (lambda v: torch.ones(1).half().fill_(v), 1j, RuntimeError, COMPLEX.format("c10::Half")),
+    *((call, v, TypeError, f"expected a number, got {type(v).__name__}") for call in (
+        lambda v: ONES.masked_fill(ONES > 0, v), lambda v: ONES.clone().fill_(v),
+    ) for v in ("a", None, [1.0], np.ones(1))),
+    *((call, v, TypeError, rf"argument 'eps' must be float, not {type(v).__name__}")
+      for call in (lambda v: F.layer_norm(ONES, (6,), eps=v),
+                   lambda v: F.layer_norm(ONES, (6,), ONES, ONES, eps=v))
+      for v in (1j, "a", None, [1.0], np.ones(1))),
+    *((lambda v: F.rms_norm(ONES, (6,), eps=v), v, TypeError, "argument 'eps' must be float, not")
+      for v in (1j, "a", [1.0], np.ones(1))),
+    *((call, v, OverflowError, "int too big to convert") for call in (
+        lambda v: ONES.clamp(min=v), lambda v: ONES.clamp(max=v), lambda v: ONES.clamp_min(v),
+        lambda v: F.hardtanh(ONES, v), lambda v: ONES.masked_fill(ONES > 0, v),
+    ) for v in (2**70, 10**400, -(10**400))),
+    *((call, v, TypeError, "must be float, not") for call in (
+        lambda v: F.dropout(ONES, v), lambda v: F.pad(ONES, (1, 1), value=v or "none"),
+        lambda v: F.cross_entropy(X[0], torch.tensor([0, 1, 2]), label_smoothing=v or "none"),
+        lambda v: F.leaky_relu(ONES, v), lambda v: F.elu(ONES, v), lambda v: F.softplus(ONES, v),
+        lambda v: F.softplus(ONES, 1.0, v),
+    ) for v in (1j, None, "a", [1.0])),
+    *((lambda v, f=f: f(ONES, v), v, TypeError, f"{f.__name__}.*expected a tensor or a number, got")
+      for f in (torch.atan2, torch.hypot, torch.copysign, torch.logaddexp, torch.logaddexp2,
+                torch.xlogy, torch.fmax, torch.special.xlog1py)
+      for v in (None, "a", [1.0])),
+    *((lambda v, f=f: f(ONES, v), 1j, NotImplementedError, "is not implemented for complex")
+      for f in (torch.atan2, torch.hypot, torch.xlogy, torch.fmin, operator.lt, torch.ge)),
+    (lambda v: ONES.long() < v, 1j, NotImplementedError, "is not implemented for complex"),
+    *((lambda v, x=x: x**v, 1j, NotImplementedError, "the exponent 1j is complex")
+      for x in (ONES, ONES.long(), torch.ones(2, dtype=torch.complex64))),
+    *((call, 1j, NotImplementedError, "clamp is not supported for complex types") for call in (
+        lambda v: ONES.clamp(min=v), lambda v: ONES.long().clamp(max=v),
+    )),
+]  # fmt: skip
+
+
+def refuse(calls: list[Any]) -> None:
+    for call, value, error, message in calls:
+        with pytest.raises(error, match=message):
+            call(value)
+
+
+def test_what_is_not_a_number_is_refused_in_one_way():
+    refuse(REFUSED)
+
+
+def test_what_is_not_a_number_is_refused_in_one_way_in_loops(loops):
+    refuse(REFUSED)
+
+
+def test_a_complex_number_is_compared_with_real_ones():
+    for x in (ONES, ONES.long(), ONES.half(), ONES > 0):
+        assert not (x == 1j).any() and (x != 1j).all() and (x == 1 + 0j).all()
+
+
+def test_a_complex_number_that_is_real_fits():
+    assert ONES.masked_fill(ONES > 0, 2 + 0j).tolist() == [2.0] * 6
+    assert ONES.long().fill_(3 + 0j).tolist() == [3] * 6
+    assert (ONES > 2).fill_(1j).tolist() == [True] * 6
+    assert torch.ones(2, dtype=torch.complex64).fill_(1j).tolist() == [1j] * 2

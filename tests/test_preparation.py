@@ -71,6 +71,13 @@ def bytes_of(folder):
         (b"\xef\xbb\xbfmark", "mark"),
         ("日本語のテキスト".encode("cp932"), "日本語のテキスト"),
         ("日本語のテキスト".encode("euc_jp"), "日本語のテキスト"),
+        ("A mail: 日本語のテキスト".encode("iso2022_jp"), "A mail: 日本語のテキスト"),
+        ("日本語のｶﾅ".encode("iso2022_jp_ext"), "日本語のｶﾅ"),
+        (b"\x1b[1mbold\x1b[0m", "\x1b[1mbold\x1b[0m"),
+        (
+            b"\x1b$B is how it begins, costs 3$ \x1b$B~~~~",
+            "\x1b$B is how it begins, costs 3$ \x1b$B~~~~",
+        ),
         ("café".encode("latin-1"), "café"),
         ("wide".encode("utf-16"), "wide"),
         (b"\0\1\2binary", None),
@@ -78,6 +85,15 @@ def bytes_of(folder):
 )
 def test_encodings(data, text):
     assert decode(data)[0] == text
+
+
+def test_a_mail_in_japanese_may_begin_in_english():
+    data = "日本語、\n".encode("iso2022_jp")
+    for before in (None, "utf-8", "iso2022_jp_ext"):
+        assert decode(data, before) == ("日本語、\n", "iso2022_jp_ext")
+    assert decode(b"plain\n", "iso2022_jp_ext")[0] == "plain\n"
+    broken = data * 50 + b"\x1b$B\x7f\x7f\x1b(B"  # no character there
+    assert decode(broken)[0].startswith("日本語、\n" * 50)
 
 
 def test_a_few_wrong_bytes_do_not_change_the_encoding():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from fractions import Fraction
 
 import numpy as np
 import pytest
+from forks import forks, in_child
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -270,17 +270,17 @@ def test_two_threads_with_generators_of_their_own():
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@forks
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_forked_process_draws_too():
     """It has none of its parent's threads, and must not wait for them."""
     n = 600_000
     expected = Generator().manual_seed(5).randn(n)
-    child = os.fork()
-    if child == 0:
-        same = np.array_equal(Generator().manual_seed(5).randn(n), expected)
-        os._exit(0 if same else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    def work():
+        np.testing.assert_array_equal(Generator().manual_seed(5).randn(n), expected)
+
+    assert in_child(work)
 
 
 @pytest.mark.parametrize("name", ["rand", "randn", "exponential"])

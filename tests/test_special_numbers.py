@@ -3,6 +3,7 @@ infinities and NaN, where arithmetic alone would let them through."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import warnings
@@ -227,6 +228,38 @@ def test_spread_of_equal_and_of_large_numbers():
     for c in (3, 4, 100):
         assert x.var(correction=c).item() == inf == x.std(correction=c).item()
     assert math.isnan(torch.tensor([1.0]).var().item())
+
+
+FAR = [((20,), None), ((64, 30), -1), ((300, 40), 0), ((7, 30, 50), (0, 2)), ((70_000,), 0)]
+
+
+def far_variances_agree(device, kind, mean):
+    """var and std of numbers far from 0 for their spread, and the gradient of var, as float64's."""
+    rng = np.random.default_rng(0)
+    bound = 1e-6 if kind == "float32" else 1e-14
+    for shape, dims in FAR:
+        values = (rng.standard_normal(shape) + mean).astype(kind)
+        x = torch.tensor(values, device=device, requires_grad=True)
+        exact = values.astype("float64") - mean  # without rounding: they are near mean
+        expected = exact.var(dims, ddof=1, keepdims=True)
+        assert_near = functools.partial(np.testing.assert_allclose, atol=0)
+        for y in (x.var(dims, keepdim=True), torch.var_mean(x, dims, keepdim=True)[0]):
+            assert_near(y.detach().cpu().numpy(), expected, rtol=bound)
+        std = x.std(dims, keepdim=True).detach().cpu().numpy()
+        assert_near(std, np.sqrt(expected), rtol=bound)
+        x.var(dims).sum().backward()
+        n = values.size // expected.size
+        rate = 2.0 * (exact - exact.mean(dims, keepdims=True)) / (n - 1)
+        np.testing.assert_allclose(x.grad.cpu().numpy(), rate, rtol=0, atol=10 * bound / n)
+
+
+@pytest.mark.parametrize(("kind", "mean"), [("float32", 1e4), ("float32", 1e6), ("float64", 1e15)])
+def test_spread_of_numbers_far_from_0(device, kind, mean):
+    far_variances_agree(device, kind, mean)
+
+
+def test_spread_of_numbers_far_from_0_in_loops(loops):
+    far_variances_agree("cpu", "float32", 1e6)
 
 
 def test_ends_of_lerp():

@@ -1,13 +1,13 @@
 """The threads that help: errors arrive, nobody waits for a late helper, nothing is kept."""
 
 import gc
-import os
 import threading
 import time
 import weakref
 
 import numpy as np
 import pytest
+from forks import forks, in_child
 
 import tinygrad_llm as tg
 from tinygrad_llm.arrays import parallel
@@ -182,12 +182,12 @@ def test_what_the_helper_worked_on_is_let_go():
     assert alive() is None
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@forks
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_process_has_helpers_of_its_own():
     parallel.each(lambda i: i, [1, 2])
-    child = os.fork()
-    if child == 0:
-        ok = parallel.each(lambda i: (time.sleep(0.01), i)[1], [1, 2, 3, 4]) == [1, 2, 3, 4]
-        os._exit(0 if ok else 1)
-    assert os.waitpid(child, 0)[1] == 0
+
+    def work():
+        assert parallel.each(lambda i: (time.sleep(0.01), i)[1], [1, 2, 3, 4]) == [1, 2, 3, 4]
+
+    assert in_child(work)

@@ -367,6 +367,11 @@ def check_objects():
         assert theirs["rank"] == r and theirs[3] == (1, None, "ü" * r)
         assert theirs["weights"].tolist() == [r + 0.25] * 2 and theirs["bad"] == -math.inf
         assert theirs["half"].dtype is torch.bfloat16 and theirs["raw"] == b"\x00\xff"
+    sets = [{rank, "a", None, (1, 2)}, frozenset({1.5, frozenset({rank})}), set()]
+    dist.all_gather_object(everyone, sets)
+    assert everyone == [
+        [{r, "a", None, (1, 2)}, frozenset({1.5, frozenset({r})}), set()] for r in range(size)
+    ]
     objects = [{"a": 1}, "text", [1.5]] if rank == size - 1 else [None] * 3
     dist.broadcast_object_list(objects, src=size - 1)
     assert objects == [{"a": 1}, "text", [1.5]]
@@ -413,6 +418,23 @@ def check_groups():
             dist.destroy_process_group(group)
             with pytest.raises(dist.DistBackendError, match="destroyed"):
                 dist.barrier(group)
+
+
+def check_a_group_in_the_order_given():
+    rank, size = dist.get_rank(), dist.get_world_size()
+    ranks = list(range(size))[::-1]
+    group = dist.new_group(ranks, sort_ranks=False)
+    assert dist.get_process_group_ranks(group) == ranks
+    assert dist.get_rank(group) == size - 1 - rank
+    assert dist.get_group_rank(group, rank) == dist.get_rank(group)
+    got = [torch.zeros(1) for _ in ranks]
+    dist.all_gather(got, torch.tensor([float(rank)]), group)
+    assert [x.item() for x in got] == ranks
+    x = torch.tensor([float(rank)])
+    dist.broadcast(x, src=0, group=group)
+    assert x.item() == 0.0
+    dist.destroy_process_group(group)
+    assert dist.get_process_group_ranks(dist.new_group(ranks)) == ranks[::-1]
 
 
 def check_the_backend_that_programs_ask_for():

@@ -502,8 +502,9 @@ def check_what_fully_shard_refuses():
         dist.fsdp.fully_shard(shared)
     with pytest.raises(ValueError, match="called before"):
         dist.fsdp.fully_shard(shared.words)
-    with pytest.raises(ValueError, match="mp_policy is not offered"):
-        dist.fsdp.fully_shard(nn.Linear(2, 2), mp_policy=object())
+    for option in ("mp_policy", "dp_mesh_dims"):
+        with pytest.raises(ValueError, match=f"{option} is not offered"):
+            dist.fsdp.fully_shard(nn.Linear(2, 2), **{option: object()})
     with pytest.raises(TypeError, match="expected a module, got list; call it for each module"):
         dist.fsdp.fully_shard([nn.Linear(2, 2)])
     scalar = nn.Module()

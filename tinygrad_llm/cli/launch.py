@@ -39,7 +39,11 @@ def launch_command(
     script: str = typer.Argument(help="A Python file, or with -m the name of a module."),
     arguments: list[str] | None = typer.Argument(None, help="The program's own arguments."),
     nproc_per_node: str = typer.Option(
-        "1", "--nproc-per-node", "--nproc_per_node", help="Processes per machine: 2, or auto."
+        "1",
+        "--nproc-per-node",
+        "--nproc_per_node",
+        help="Processes per machine: 2, gpu (one per GPU), "
+        "cpu (one per core), or auto: gpu if there is one, else cpu.",
     ),
     nnodes: int = typer.Option(1, help="How many machines; more than 1 needs --hosts."),
     hosts: str | None = typer.Option(None, help="The machines: names that ssh knows, a,b,c."),
@@ -83,12 +87,20 @@ def launch_command(
 
 
 def _ranks(text: str) -> int:
-    """The number of processes: a number, or auto and cpu for the number of cores.
+    """The number of processes: a number; gpu or cpu for the number of GPUs or cores; auto for gpu
+    if there is one, else cpu.
 
-    Raises: BadValue for anything else.
+    Raises: BadValue for anything else, and for gpu without one.
     """
+    if text in ("auto", "gpu"):
+        from .. import cuda
+
+        if cuda.is_available():
+            return cuda.device_count()
+        if text == "gpu":
+            raise BadValue("--nproc-per-node gpu: there is no GPU that CuPy can use; take cpu")
     if text in ("auto", "cpu"):
         return core_count()
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 10_000:
-        raise BadValue(f"--nproc-per-node is a number of processes or auto, got {text}")
+        raise BadValue(f"--nproc-per-node is a number of processes, gpu, cpu or auto, got {text}")
     return int(text)

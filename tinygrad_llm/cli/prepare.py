@@ -13,7 +13,7 @@ import typer
 from ..data.preparation.settings import Settings
 from ..files.plain_text import one_line, say
 from ..files.program import command_line
-from .errors import BadValue, newest_checkpoint
+from .errors import BadValue, blame, newest_checkpoint
 from .options import must_be, with_flags
 
 __all__ = ["register"]
@@ -108,7 +108,7 @@ def prepare(
 def _free_texts(out: str) -> str:
     """Writes the free texts of packages beside the folder of the results; returns where.
 
-    Raises: BadValue if `out` names no folder.
+    Raises: BadValue if `out` names no folder, or there are texts of packages that have changed.
     """
     from ..data.free_texts import find_free_texts, write_free_texts
     from ..files.paths import local_path
@@ -118,7 +118,9 @@ def _free_texts(out: str) -> str:
         raise BadValue(f"--out: {out} is not a new folder")
     folder = place.with_name(f"{place.name}-texts")
     texts, missing = find_free_texts()
-    for row in write_free_texts(folder, texts):
+    with blame("prepare packages", ValueError):
+        rows = write_free_texts(folder, texts)
+    for row in rows:
         say(f"source       {row['name']}, {row['description']}, {int(row['bytes']) / 1e6:.2f} MB, "
             f"{row['licence']}")  # fmt: skip
     for line in missing:

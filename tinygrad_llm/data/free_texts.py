@@ -168,10 +168,20 @@ def write_free_texts(
 ) -> list[dict[str, str | int]]:
     """Writes the texts below a folder, and sources.json last; returns what that holds.
 
-    A folder that has the same sources.json already is left as it is.
-    Raises: OSError from the disk.
+    A file that is there already, and the same, is left as it is.
+    Raises: OSError from the disk; ValueError if the folder has files of a source that it does not
+    bring now, as after a package was updated or removed: they would be prepared too.
     """
     folder = local_path(folder)
+    now = {folder / source.name / name for source, files in texts.items() for name, _ in files}
+    names = {source.name for source in (*texts, *FREE_TEXTS)}
+    old = [path for name in sorted(names) for path in sorted((folder / name).rglob("*"))
+           if path.is_file() and path not in now]  # fmt: skip
+    if old:
+        raise ValueError(
+            f"{folder} has {len(old):,} files that the packages do not bring any more, such as "
+            f"{old[0].relative_to(folder).as_posix()}: remove the folder, which is written anew"
+        )
     rows: list[dict[str, str | int]] = [
         {
             "name": source.name, "licence": source.licence, "description": source.description,
@@ -182,8 +192,8 @@ def write_free_texts(
     for source, files in texts.items():
         for name, data in files:
             path = folder / source.name / name
-            if not path.exists() or path.stat().st_size != len(data):
+            if not path.exists() or path.read_bytes() != data:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(data)  # one that was cut short has another size
+                path.write_bytes(data)
     write_json(folder / "sources.json", rows)
     return rows

@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib
 
 from ..functions.settings import as_it_is
+from .backends import Backend
 from .collectives import (
     all_gather,
     all_gather_into_tensor,
@@ -64,6 +65,7 @@ from .reductions import ReduceOp
 from .work import Work
 
 __all__ = [
+    "Backend",
     "DistBackendError",
     "DistError",
     "DistNetworkError",

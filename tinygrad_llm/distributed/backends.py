@@ -3,10 +3,37 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 from .nccl_library import nccl_is_available
 
-__all__ = ["DEFAULT_BACKENDS", "known_backend", "say_what_serves"]
+__all__ = ["DEFAULT_BACKENDS", "Backend", "known_backend", "say_what_serves"]
+
+
+class Backend(str):
+    """The names of PyTorch's backends: Backend.GLOO is "gloo", and Backend("GLOO") too.
+
+    Of these init_process_group takes MPI, GLOO and NCCL. No others can be registered.
+    """
+
+    __slots__ = ()
+    UNDEFINED = "undefined"
+    GLOO = "gloo"
+    NCCL = "nccl"
+    UCC = "ucc"
+    MPI = "mpi"
+    XCCL = "xccl"
+    FAKE = "fake"
+
+    def __new__(cls, name: str) -> Any:
+        """The name in small letters, an ordinary str.
+
+        Raises: ValueError if it is not a text.
+        """
+        if not isinstance(name, str):
+            raise ValueError(f"Backend: expected a backend's name, got {name!r}")
+        return name.lower()
+
 
 BACKENDS = ("mpi", "gloo", "nccl")
 DEFAULT_BACKENDS = {"cpu": "gloo", "cuda": "nccl"}  # PyTorch's, for each kind of device

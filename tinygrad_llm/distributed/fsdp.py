@@ -74,7 +74,7 @@ class FSDPModule:
 def fully_shard(
     module: M, *, mesh: Any = None, reshard_after_forward: bool | None = None,
     shard_placement_fn: Any = None, mp_policy: Any = None, offload_policy: Any = None,
-    ignored_params: Any = None,
+    ignored_params: Any = None, dp_mesh_dims: Any = None,
 ) -> M:  # fmt: skip
     """Divide a module's parameters among the ranks, except those of submodules done before.
 
@@ -90,11 +90,12 @@ def fully_shard(
     Returns the module, whose class is new: it has forward, and `loss` and `hidden_states` where the
     module has them; for other methods that use parameters see register_fsdp_forward_method.
     Raises: TypeError if it is not a module; ValueError for a mesh of several dimensions, a scalar
-    parameter, shared weights in two units, and options that are not offered here (the last four).
+    parameter, shared weights in two units, and options that are not offered here (the last five).
     """
     for name, value in {
         "shard_placement_fn": shard_placement_fn, "mp_policy": mp_policy,
         "offload_policy": offload_policy, "ignored_params": ignored_params,
+        "dp_mesh_dims": dp_mesh_dims,
     }.items():  # fmt: skip
         if value is not None:
             raise ValueError(f"fully_shard: {name} is not offered here")

@@ -452,10 +452,12 @@ def get_global_rank(group: Any, group_rank: int) -> int:
 def new_group(
     ranks: Any = None, timeout: Any = None, backend: str | None = None, pg_options: Any = None,
     use_local_synchronization: bool = False, group_desc: str | None = None, device_id: Any = None,
+    sort_ranks: bool = True,
 ) -> Any:  # fmt: skip
     """A group of some of the ranks, all if None. Every process calls it, also those outside of it.
 
-    ranks      their numbers among all processes; the group has them in order
+    ranks      their numbers among all processes; the group has them in order, or if sort_ranks is
+               False as they are given, which must be the same everywhere
     timeout, backend   as of init_process_group, whose values are taken for None
     The other options may be given and change nothing, except use_local_synchronization.
     Returns the group, or GroupMember.NON_GROUP_MEMBER for a process that is not in it.
@@ -470,7 +472,9 @@ def new_group(
     backend = known_backend(backend, "new_group")
     world = member_group(None, "new_group")
     assert world is not None
-    members = list(range(world.size())) if ranks is None else sorted(int(r) for r in ranks)
+    members = [*range(world.size())] if ranks is None else [int(r) for r in ranks]
+    if sort_ranks:
+        members.sort()
     if len(set(members)) < len(members):
         raise ValueError(f"new_group: a rank comes twice in {members}")
     for rank in members:

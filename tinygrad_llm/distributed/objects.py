@@ -1,4 +1,4 @@
-"""Objects between ranks: numbers, texts, tensors, and lists, tuples and dicts of them.
+"""Objects between ranks: numbers, texts, tensors, lists, tuples and dicts of them, and sets.
 
 They travel as JSON and, for arrays and tensors, as safetensors: nothing that arrives is run, as
 unpickling would. An object of another kind is an error on the rank that has it.
@@ -34,7 +34,7 @@ def to_bytes(value: Any) -> np.ndarray:
     """An object as bytes: the length of its JSON, the JSON, its arrays.
 
     Raises: TypeError, which names the place, if it holds anything else than numbers, texts, bytes,
-    tensors, arrays, and lists, tuples and dicts of them.
+    tensors, arrays, and lists, tuples, dicts and sets of them.
     """
     tree, arrays = pack(value)
     text = json.dumps(tree, ensure_ascii=True, allow_nan=False).encode()
@@ -82,7 +82,8 @@ def _exchanged(group: ProcessGroup, value: Any, what: str, giver: int | None = N
 def all_gather_object(object_list: list[Any], obj: Any, group: Any = None) -> None:
     """Put every rank's object into the list, which has a place for each.
 
-    Raises: TypeError for an object that is not made of numbers, texts, tensors, lists and dicts.
+    Raises: TypeError for an object that is not made of numbers, texts, tensors, lists, dicts and
+    sets.
     """
     chosen = member_group(group, "all_gather_object")
     if chosen is None:

@@ -9,7 +9,7 @@ import numpy as np
 from .. import ops
 from ..arrays.devices import xp_of
 from ..tensor import Tensor, wrap
-from .checks import need_floating, need_same_dtype
+from .checks import need_floating, need_same_dtype, real_number
 from .elementary import tanh
 from .half_precision import rounded_once
 from .inplace import change_in_place, write
@@ -42,13 +42,14 @@ def relu_(input: Tensor) -> Tensor:
 @function
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where x > 0, else negative_slope·x."""
+    negative_slope = real_number("leaky_relu", "negative_slope", negative_slope)
     return _activate("leaky_relu", ops.LeakyRelu, input, inplace, negative_slope=negative_slope)
 
 
 @function
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else alpha·(eˣ − 1). Clevert, Unterthiner, Hochreiter (2015)."""
-    return _activate("elu", ops.Elu, input, inplace, alpha=alpha)
+    return _activate("elu", ops.Elu, input, inplace, alpha=real_number("elu", "alpha", alpha))
 
 
 @function
@@ -96,6 +97,10 @@ def gated_activation(input: Tensor, activation: str = "silu") -> Tensor:
 @function
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta·x))/beta, and x itself where beta·x > threshold."""
+    beta, threshold = (
+        real_number("softplus", name, value)
+        for name, value in (("beta", beta), ("threshold", threshold))
+    )
     return _activate("softplus", ops.Softplus, input, beta=beta, threshold=threshold)
 
 

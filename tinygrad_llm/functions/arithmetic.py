@@ -167,9 +167,15 @@ def positive(input: Tensor) -> Tensor:
 def pow(input: Any, exponent: Any) -> Tensor:
     """inputᵉˣᵖᵒⁿᵉⁿᵗ, element by element; either may be a number, not both.
 
-    Raises: RuntimeError if an integer has a negative integer exponent.
+    Raises: RuntimeError if an integer has a negative integer exponent; NotImplementedError for a
+    complex number as exponent.
     """
     exponent = plain(exponent)
+    if isinstance(exponent, complex):
+        raise NotImplementedError(
+            f"pow: the exponent {exponent} is complex, which is not offered; for a complex tensor "
+            "write (input.log() * exponent).exp()"
+        )
     a = input.array.dtype.kind if isinstance(input, Tensor) else "f"
     if a in "iub" and isinstance(exponent, int) and exponent < 0:
         raise RuntimeError("Integers to negative integer powers are not allowed.")

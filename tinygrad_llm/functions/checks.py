@@ -6,6 +6,7 @@ from typing import Any
 
 from ..arrays.devices import device_of
 from ..tensor import Tensor
+from ..tensor.numbers import number
 
 
 def need_tensor(name: str, value: Any, argument: str = "input") -> None:
@@ -28,6 +29,20 @@ def need_floating(name: str, *tensors: Any) -> None:
         if x.array.dtype.kind in "iub":
             kind = str(x.dtype).removeprefix("torch.")
             raise NotImplementedError(f'"{name}" not implemented for {kind!r}: call .float() first')
+
+
+def real_number(name: str, argument: str, value: Any) -> float:
+    """The value as a float.
+
+    Raises: TypeError if it is not a real number.
+    """
+    if type(value) is float:
+        return value
+    value = number(value)
+    if not isinstance(value, (int, float)):
+        kind = type(value).__name__
+        raise TypeError(f"{name}(): argument '{argument}' must be float, not {kind}")
+    return float(value)
 
 
 def need_same_dtype(name: str, **tensors: Any) -> None:

@@ -28,7 +28,7 @@ def operands(input: Tensor, other: Any) -> tuple[Any, Any]:
             broadcasts(a, b)
         return a, b
     common = a.dtype
-    if a.dtype.kind not in "fV":
+    if a.dtype.kind not in "fV" or isinstance(other, complex):
         common = dtypes.numpy_dtype(dtypes.result_type(input, other))
         if common.kind in "iu":
             return a.astype(common, copy=False), wrapped(other, common)
@@ -43,6 +43,10 @@ def _compared(name: str, input: Tensor, other: Any) -> Any:
     if other is NotImplemented:
         return NotImplemented
     a, b = operands(input, other)
+    if a.dtype.kind == "c" and name not in ("eq", "ne"):
+        raise NotImplementedError(
+            f"{name} is not implemented for complex numbers: they have no order"
+        )
     compare = getattr(a, f"__{name}__")
     if a.dtype.kind == "V":  # bfloat16 warns of nan
         with np.errstate(invalid="ignore"):

@@ -13,7 +13,7 @@ from ..arrays.twins import twins
 from ..random import default_generator
 from ..random.sequences import in_memory_order
 from ..tensor import Tensor
-from .checks import need_floating
+from .checks import need_floating, real_number
 from .inplace import write
 from .method import function
 
@@ -55,8 +55,8 @@ def keep_weights(like: Tensor, shape: tuple[int, ...], p: float) -> Any:
 
 
 def check_p(p: float) -> None:
-    """Raises: ValueError if p is outside [0, 1]."""
-    if not 0.0 <= p <= 1.0:
+    """Raises: ValueError if p is outside [0, 1]; TypeError if it is not a real number."""
+    if not 0.0 <= real_number("dropout", "p", p) <= 1.0:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
 
 

@@ -14,7 +14,7 @@ from ..tensor import Tensor
 from .half_precision import rounded_once
 from .inplace import in_place
 from .method import method
-from .operands import as_floating, differentiated, pair, unary
+from .operands import as_floating, differentiated, need_pair, unary
 
 
 @method
@@ -177,7 +177,7 @@ def logaddexp(input: Tensor, other: Tensor) -> Tensor:
 
     The derivatives are σ(x − y) and σ(y − x).
     """
-    a, b = (as_floating(x) for x in pair(input, other))
+    a, b = (as_floating(x) for x in need_pair("logaddexp", input, other))
     x, y = _wide(a), _wide(b)
     values = asarray(quiet(xp_of(x).logaddexp)(x, y), x).astype(a.array.dtype, copy=False)
     return differentiated(values, (a, lambda: sigmoid_of(x - y)), (b, lambda: sigmoid_of(y - x)))
@@ -187,7 +187,7 @@ def logaddexp(input: Tensor, other: Tensor) -> Tensor:
 @rounded_once(gradient="hypot")
 def hypot(input: Tensor, other: Tensor) -> Tensor:
     """√(x² + y²), without overflow of the squares; the derivatives are x/√(…) and y/√(…)."""
-    a, b = (as_floating(x) for x in pair(input, other))
+    a, b = (as_floating(x) for x in need_pair("hypot", input, other))
     x, y = _wide(a), _wide(b)
     h = asarray(quiet(xp_of(x).hypot)(x, y), x)
     values = h.astype(a.array.dtype, copy=False)
@@ -198,7 +198,7 @@ def hypot(input: Tensor, other: Tensor) -> Tensor:
 @rounded_once(gradient="xlogy")
 def xlogy(input: Any, other: Any) -> Tensor:
     """x·log y, and 0 where x is 0, except where y is nan; the derivatives are log y and x/y."""
-    a, b = (as_floating(v) for v in pair(input, other))
+    a, b = (as_floating(v) for v in need_pair("xlogy", input, other))
     x, y, xp = _wide(a), _wide(b), xp_of(a.array)
     log_y = quiet(xp.log)(y)
     zero = (x == 0) & (y == y)

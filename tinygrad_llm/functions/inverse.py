@@ -16,7 +16,7 @@ from .elementary import _of_dtype, _wide
 from .half_precision import rounded_once
 from .inplace import in_place
 from .method import method
-from .operands import as_floating, differentiated, pair
+from .operands import as_floating, differentiated, need_pair
 from .printed_names import printed_as
 
 
@@ -97,7 +97,7 @@ def atan2(input: Tensor, other: Tensor) -> Tensor:
 
     The derivatives are x/(x² + y²) and −y/(x² + y²), and 0 at the origin.
     """
-    a, b = (as_floating(v) for v in pair(input, other))
+    a, b = (as_floating(v) for v in need_pair("atan2", input, other))
     y, x, xp = _wide(a), _wide(b), xp_of(a.array)
     values = asarray(quiet(xp.arctan2)(y, x), y).astype(a.array.dtype, copy=False)
 
@@ -112,7 +112,7 @@ def atan2(input: Tensor, other: Tensor) -> Tensor:
 @rounded_once(gradient="logaddexp2")
 def logaddexp2(input: Tensor, other: Tensor) -> Tensor:
     """log₂(2ˣ + 2ʸ), which can't overflow; the derivatives are 2ˣ/(2ˣ + 2ʸ) and 2ʸ/(2ˣ + 2ʸ)."""
-    a, b = (as_floating(v) for v in pair(input, other))
+    a, b = (as_floating(v) for v in need_pair("logaddexp2", input, other))
     x, y = _wide(a), _wide(b)
     values = asarray(quiet(xp_of(x).logaddexp2)(x, y), x).astype(a.array.dtype, copy=False)
 
@@ -128,7 +128,7 @@ def copysign(input: Tensor, other: Any) -> Tensor:
 
     The derivative by input is ±1, whether the sign changed, and 0 at 0; by other it is 0.
     """
-    a, b = (as_floating(v) for v in pair(input, other))
+    a, b = (as_floating(v) for v in need_pair("copysign", input, other))
     x, y, xp = _wide(a), _wide(b), xp_of(a.array)
     values = asarray(xp.copysign(x, y), x)
     result = differentiated(

@@ -9,7 +9,7 @@ from .. import ops
 from ..autograd.grad_mode import no_grad
 from ..tensor import Tensor, dtypes
 from .autocast import mixed
-from .checks import need_floating, need_same_dtype
+from .checks import need_floating, need_same_dtype, real_number
 from .method import function
 from .reductions import var_mean
 from .selection import clamp_min
@@ -22,6 +22,7 @@ def _normalize_last(
 ) -> Tensor:
     """The op over the last dimensions, which must be normalized_shape, as one."""
     need_floating(name, input)
+    eps = real_number(name, "eps", eps)
     shape = (
         tuple(normalized_shape) if not isinstance(normalized_shape, int) else (normalized_shape,)
     )

@@ -90,6 +90,20 @@ def pair(input: Any, other: Any) -> Any:
     return a, b
 
 
+def need_pair(name: str, input: Any, other: Any) -> Any:
+    """As `pair`.
+
+    Raises: TypeError if one is neither a tensor nor a number, NotImplementedError for complex ones.
+    """
+    both = pair(input, other)
+    if both is NotImplemented:
+        wrong = next(x for x in (input, other) if as_operand(x) is NotImplemented)
+        raise TypeError(f"{name}(): expected a tensor or a number, got {type(wrong).__name__}")
+    if both[0].array.dtype.kind == "c":
+        raise NotImplementedError(f"{name} is not implemented for complex numbers")
+    return both
+
+
 _UFUNCS = {ops.Add: np.add, ops.Sub: np.subtract, ops.Mul: np.multiply, ops.Div: np.divide}
 
 

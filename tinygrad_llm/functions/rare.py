@@ -15,7 +15,7 @@ from .diagonal import diagonal
 from .inverse import atan2
 from .linalg import mv, outer
 from .method import function, method
-from .operands import pair
+from .operands import need_pair
 from .selection import where
 from .shape.join import cat
 from .shape.split import split
@@ -168,7 +168,7 @@ def diagflat(input: Tensor, offset: int = 0) -> Tensor:
 
 # --------------------------------------------------------------------------------- whole numbers
 def _whole(name: str, input: Tensor, other: Tensor) -> Tensor:
-    a, b = pair(input, other)
+    a, b = need_pair(name, input, other)
     if a.array.dtype.kind not in "iu":
         raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{dtypes.title(a.dtype)}'")
     return wrap(asarray(getattr(np, name)(a.array, b.array), a.array))

@@ -12,11 +12,9 @@ from ..tensor.numbers import fitted, stored, unboxed
 from .comparison import isnan, isneginf, isposinf
 from .inplace import in_place
 from .method import function, method
-from .operands import binary, cast, differentiated, pair, promote
+from .operands import binary, cast, differentiated, need_pair, promote
 from .printed_names import printed_as
 from .unrecorded import past_the_engine
-
-_REAL = frozenset({int, float, type(None)})  # bounds that change no floating dtype
 
 
 @method("clamp", "clip")
@@ -24,23 +22,34 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """x clamped to [min, max], numbers or tensors, either of which may be None.
 
     A value at a bound keeps its gradient; outside, the bound gets the gradient if it is a tensor.
-    Raises: RuntimeError if both bounds are None.
+    Raises: RuntimeError if both bounds are None; NotImplementedError for complex numbers;
+    OverflowError for an int of more than 64 bits.
     """
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     if isinstance(min, Tensor) or isinstance(max, Tensor):
         return _between(input, min, max)
     min, max = unboxed(min), unboxed(max)
-    if type(min) in _REAL and type(max) in _REAL:
+    if _is_plain_bound(min) and _is_plain_bound(max):
         few = past_the_engine(ops.Clamp, input, min, max)
         if few is not None:
             return few
-    x = promote(input, *[b for b in (min, max) if b is not None])[0]
+    bounds = [b for b in (min, max) if b is not None]
+    if any(isinstance(b, complex) for b in bounds):
+        raise NotImplementedError(f"clamp is not supported for complex types: got {bounds}")
+    x = promote(input, *bounds)[0]
     low, high = (None if b is None else fitted(b, x.array.dtype) for b in (min, max))
     return cast(ops.Clamp.apply(x, low=low, high=high), x.array.dtype)
 
 
 clip = clamp
+
+
+def _is_plain_bound(bound: Any) -> bool:
+    """Whether a bound changes no floating dtype and has at most 64 bits."""
+    if type(bound) is int:
+        return -(2**63) <= bound < 2**64
+    return bound is None or type(bound) is float
 
 
 def _between(input: Tensor, low: Any, high: Any) -> Tensor:
@@ -96,7 +105,7 @@ def minimum(input: Tensor, other: Tensor) -> Tensor:
 
 def _number_if_one_is(name: str, input: Tensor, other: Tensor) -> Tensor:
     """The larger or smaller of two; where one is nan the other. It gets the whole gradient."""
-    a, b = pair(input, other)
+    a, b = need_pair(name, input, other)
     xp = xp_of(a.array)
     order = xp.greater_equal if name == "fmax" else xp.less_equal
     first = order(a.array, b.array) | (b.array != b.array)

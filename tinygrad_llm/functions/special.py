@@ -22,7 +22,7 @@ from .elementary import erf
 from .half_precision import rounded_once
 from .inplace import in_place, refuse_leaf, write
 from .method import function, method
-from .operands import as_floating, as_operand, cast, differentiated, pair
+from .operands import as_floating, as_operand, cast, differentiated, need_pair
 
 __all__ = [
     "digamma",
@@ -177,7 +177,7 @@ def entr(input: Tensor) -> Tensor:
 @rounded_once(gradient="xlog1py")
 def xlog1py(input: Any, other: Any) -> Tensor:
     """x·log(1 + y), and 0 where x is 0, except where y is nan: ∂x log(1 + y), ∂y x/(1 + y)."""
-    a, b = (as_floating(v) for v in pair(input, other))
+    a, b = (as_floating(v) for v in need_pair("xlog1py", input, other))
     dtype = a.array.dtype
     x, y = (v.array.astype("float64", copy=False) for v in (a, b))
     xp = xp_of(x)

@@ -33,6 +33,12 @@ SCHEMES = {
 }
 
 
+ALONE = (
+    "with one copy nothing is divided; ZeRO-3 needs more than the others, because fully_shard\n"
+    "copies the weights of the layer that computes and of the next one also then"
+)
+
+
 @dataclass(frozen=True)
 class Mesh:
     """How ranks are divided, and what connects them.
@@ -228,4 +234,6 @@ def ranks_table(costs: Sequence[RankCost], mesh: Mesh) -> str:
             f"{c.scheme:8}" + "".join(f"{n / 1e9:>12,.2f}" for n in sizes)
             + f"{c.compute:>12.3f}{c.bubble:>12.3f}{c.share:>12.1%}"
         )  # fmt: skip
+    if mesh.dp == 1:
+        lines += ["", ALONE]
     return "\n".join(lines)

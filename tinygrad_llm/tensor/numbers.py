@@ -52,7 +52,7 @@ def number_to_fill(value: Any) -> Any:
 
 _C_NAMES = {
     **{"uint8": "uint8_t", "int8": "int8_t", "int16": "int16_t", "int32": "int"},
-    **{"int64": "int64_t", "float32": "float"},
+    **{"int64": "int64_t", "float32": "float", "float64": "double"},
     **{"float16": "c10::Half", "bfloat16": "c10::BFloat16"},
 }
 _INFINITE = {"e": 65520.0, "E": 3.39617752923046e38, "f": 3.4028235677973366e38}  # from here on
@@ -62,15 +62,17 @@ _GREATEST = {"e": 65504.0, "E": 3.3895313892515355e38, "f": 3.4028234663852886e3
 def filling(value: Any, dtype: np.dtype, n_elements: int) -> Any:
     """What fills n elements: as `fitted`, but one element of a half dtype may be infinite."""
     single = n_elements == 1 and dtype.itemsize == 2 and dtype.kind in "fV"
-    return stored(value, dtype) if single else fitted(value, dtype)
+    return stored(_real_number(value, dtype), dtype) if single else fitted(value, dtype)
 
 
 def fitted(value: Any, dtype: np.dtype, name: str | None = None) -> Any:
     """A number within a dtype; negative ones wrap around in unsigned types, as in C.
 
     name: what the error calls the dtype, C's name if not given.
-    Raises: RuntimeError if the dtype cannot hold the number; OverflowError for more than 64 bits.
+    Raises: RuntimeError if the dtype cannot hold the number; OverflowError for more than 64 bits;
+    TypeError if value is not a number.
     """
+    value = _real_number(value, dtype, name)
     if type(value) is int and not -(2**63) <= value < 2**64:
         raise OverflowError(f"int too big to convert: {value} has more than 64 bits")
     if dtype.kind not in "iu":
@@ -91,6 +93,24 @@ def fitted(value: Any, dtype: np.dtype, name: str | None = None) -> Any:
             f"[{limits.min}, {limits.max}]"
         )
     return int(value) % (limits.max + 1) if dtype.kind == "u" else int(value)
+
+
+def _real_number(value: Any, dtype: np.dtype, name: str | None = None) -> Any:
+    """A number that is real unless the dtype is complex, or boolean: of those each has a value."""
+    if isinstance(value, (int, float)):
+        return value
+    value = unboxed(value)
+    if not isinstance(value, (int, float, complex)):
+        raise TypeError(f"expected a number, got {type(value).__name__}")
+    if not isinstance(value, complex) or dtype.kind in "cb":
+        return value
+    if value.imag:
+        name = name or _C_NAMES.get(dtype.name, dtype.name)
+        raise RuntimeError(
+            f"value cannot be converted to type {name} without overflow: {value!r} is complex, "
+            "expected a real number; take .real, or make the tensor complex"
+        )
+    return value.real
 
 
 def stored(value: Any, dtype: np.dtype) -> Any:

@@ -12,7 +12,7 @@ from ...arrays.silence import is_silent, silent
 from ...autograd.half_precision import is_half
 from ...tensor import Tensor, wrap
 from ..autocast import mixed
-from ..checks import need_floating, need_same_dtype, need_tensor
+from ..checks import need_floating, need_same_dtype, need_tensor, real_number
 from ..linear import linear
 from ..method import function
 from ..operands import promote
@@ -125,7 +125,7 @@ def cross_entropy(
     reduction = reduction_name(size_average, reduce, reduction)
     need_floating("cross_entropy", input)
     need_tensor("cross_entropy", target, "target")
-    if not 0.0 <= label_smoothing <= 1.0:
+    if not 0.0 <= real_number("cross_entropy", "label_smoothing", label_smoothing) <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     if target.array.dtype.kind in "fV" and target.array.shape == input.array.shape:
         return _soft_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from ... import ops
 from ...tensor import Tensor
-from ...tensor.numbers import fitted, unboxed
+from ...tensor.numbers import fitted
+from ..checks import real_number
 from ..method import function
 
 
@@ -39,5 +40,5 @@ def pad(
         before[d], after[d] = max(left, 0), max(right, 0)
     if not any(before) and not any(after):
         return input.clone()
-    value = 0 if value is None else fitted(float(unboxed(value)), input.array.dtype)
+    value = 0 if value is None else fitted(real_number("pad", "value", value), input.array.dtype)
     return ops.Pad.apply(input, before=before, after=after, value=value)

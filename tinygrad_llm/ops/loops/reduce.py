@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays.reductions import is_usual_variance, unusual_variance
+from ...arrays.reductions import FAR, ROUNDING, is_usual_variance, unusual_variance
 from ..reduce import Mean, Sum, Var
 from .broadcast import LONGEST, Operand, row_totals, times_rows
 from .compiling import kernel, shared
@@ -18,19 +18,31 @@ f: Any = np.float64  # in a compiled copy the arrays' dtype
 
 
 @kernel
-def variance_loop(x, centred, mean, squares, start, stop):
-    """x − μ,   μ = mean(x),   and Σ (x − μ)²."""
+def variance_loop(x, centred, mean, squares, far, start, stop):
+    """x − μ,   μ = mean(x),   and Σ (x − μ)².
+
+    μ is rounded. Where σ²/μ² is at most `far`, so much that the mean of x − μ is subtracted too.
+    """
+    n = f(x.shape[1])
     for i in range(start, stop):
         xi, ci = x[i], centred[i]
         total = f(0.0)
         for j in range(xi.size):
             total += xi[j]
-        m = total / f(xi.size)
-        s = f(0.0)
+        m = total / n
+        s, rest = f(0.0), f(0.0)
         for j in range(xi.size):
             d = xi[j] - m
             ci[j] = d
             s += d * d
+            rest += d
+        if s <= m * m * n * f(far):
+            rest /= n
+            s = f(0.0)
+            for j in range(xi.size):
+                d = ci[j] - rest
+                ci[j] = d
+                s += d * d
         mean[i] = m
         squares[i] = s
 
@@ -78,9 +90,9 @@ class LoopVar(_AlongRows, Var):
         n, shape = x.shape[-1], x.shape[:-1] + (1,)
         centred = np.empty(x.shape, x.dtype)
         mean, squares = np.empty(shape, x.dtype), np.empty(shape, x.dtype)
-        args = rows(x), rows(centred), mean.reshape(-1), squares.reshape(-1)
+        args = rows(x), rows(centred), mean.reshape(-1), squares.reshape(-1), FAR[x.itemsize]
         shared(variance_loop, mean.size, x.size, *args)
-        if not is_usual_variance(squares, mean, n):
+        if not is_usual_variance(squares, mean, n, ROUNDING):
             centred, self.divisor, y = unusual_variance(x, centred, dims, keepdim, correction)
         else:
             self.divisor = max(n - correction, 0)

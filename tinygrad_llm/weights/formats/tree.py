@@ -1,8 +1,8 @@
 """Nested state (dicts, lists, numbers, tensors) as JSON and arrays: two formats that run nothing.
 
 `pack` takes the arrays out of a nested structure and leaves their names in it; `unpack` puts them
-back. What JSON lacks (integer keys, tuples, tensors, bytes, infinities) is written as a dict whose
-key begins with "$", so that every value comes back with its own type and to the last bit.
+back. What JSON lacks (integer keys, tuples, sets, tensors, bytes, infinities) is written as a dict
+whose key begins with "$", so that every value comes back with its own type and to the last bit.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ def pack(tree: Any, prefix: str = "") -> tuple[Any, dict[str, Any]]:
     """(what JSON can hold, the arrays by name) of a nested structure.
 
     tree: None, bool, int, float, str, bytes, list, tuple, dict with keys of any of those types,
-    NumPy and CuPy arrays and scalars, and tensors, nested.
+    NumPy and CuPy arrays and scalars, and tensors, nested; sets and frozensets of scalars and of
+    tuples and frozensets of scalars. Equal sets are written equally.
     Raises: TypeError, which names the place, if it holds anything else.
     """
     arrays: dict[str, Any] = {}
@@ -50,6 +51,9 @@ def _pack(value: Any, path: str, arrays: dict[str, Any]) -> Any:
     if isinstance(value, (list, tuple)):
         items = [_pack(item, f"{path}.{i}", arrays) for i, item in enumerate(value)]
         return items if type(value) is list else {"$tuple": items}
+    if isinstance(value, (set, frozenset)) and all(map(is_flat, value)):
+        members = sorted((_pack(item, path, arrays) for item in value), key=str)
+        return {"$set" if isinstance(value, set) else "$frozenset": members}
     if isinstance(value, Mapping):
         names = {key: f"{path}.{key}" if path else str(key) for key in value}
         packed = {key: _pack(item, names[key], arrays) for key, item in value.items()}
@@ -58,7 +62,7 @@ def _pack(value: Any, path: str, arrays: dict[str, Any]) -> Any:
         return {"$dict": [[_pack(key, path, arrays), item] for key, item in packed.items()]}
     raise TypeError(
         f"{path or 'the value'} is a {type(value).__name__}, which cannot be stored: state holds "
-        "numbers, texts, tensors, and lists and dicts of them"
+        "numbers, texts, tensors, lists and dicts of them, and sets of numbers, texts and tuples"
     )
 
 
@@ -98,11 +102,14 @@ def _unpack(tree: Any, arrays: Mapping[str, Any], copies: dict[str, np.ndarray])
             copies[value] = arrays[value].copy()
         array = copies[value]
         return array[()] if kind == "$scalar" else wrap(array) if kind == "$tensor" else array
-    if kind in ("$tuple", "$dict"):
+    if kind in ("$tuple", "$dict", "$set", "$frozenset"):
         if not isinstance(value, list):
             raise ValueError(f"{kind} should be followed by a list, not {describe(value)}")
         if kind == "$tuple":
             return tuple(_unpack(item, arrays, copies) for item in value)
+        if kind in ("$set", "$frozenset"):
+            made = [_hashable(_unpack(item, arrays, copies), kind) for item in value]
+            return set(made) if kind == "$set" else frozenset(made)
         return dict(_pair(item, arrays, copies) for item in value)
     return {key: _unpack(item, arrays, copies) for key, item in tree.items()}
 
@@ -112,6 +119,14 @@ def _pair(item: Any, arrays: Mapping[str, Any], copies: dict[str, np.ndarray]) -
     if not isinstance(item, list) or len(item) != 2:
         raise ValueError(f"$dict holds {describe(item)} in place of a key and a value")
     key, value = (_unpack(part, arrays, copies) for part in item)
-    if not is_flat(key):
-        raise ValueError(f"$dict holds {describe(key)} as a key")
-    return key, value
+    return _hashable(key, "$dict"), value
+
+
+def _hashable(key: Any, kind: str) -> Any:
+    """A key or a member of a set.
+
+    Raises: ValueError if it is nested, or not hashable.
+    """
+    if not is_flat(key) or isinstance(key, np.ndarray):
+        raise ValueError(f"{kind} holds {describe(key)} as a key")
+    return key
