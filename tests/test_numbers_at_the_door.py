@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 import operator
+import re
 from typing import Any
 
 import numpy as np
@@ -358,7 +359,7 @@ REFUSED: list[tuple[Any, Any, type[Exception], str]] = [
     (lambda v: ONES.long().masked_fill(ONES > 0, v), 1j, RuntimeError, COMPLEX.format("int64_t")),
     (lambda v: ONES.double().fill_(v), 1j, RuntimeError, COMPLEX.format("double")),
     (lambda v: torch.ones(1).half().fill_(v), 1j, RuntimeError, COMPLEX.format("c10::Half")),
-    *((call, v, TypeError, f"expected a number, got {type(v).__name__}") for call in (
+    *((call, v, TypeError, f"[nN]umber, (got|not) {type(v).__name__}") for call in (
         lambda v: ONES.masked_fill(ONES > 0, v), lambda v: ONES.clone().fill_(v),
     ) for v in ("a", None, [1.0], np.ones(1))),
     *((call, v, TypeError, rf"argument 'eps' must be float, not {type(v).__name__}")
@@ -416,3 +417,86 @@ def test_a_complex_number_that_is_real_fits():
     assert ONES.long().fill_(3 + 0j).tolist() == [3] * 6
     assert (ONES > 2).fill_(1j).tolist() == [True] * 6
     assert torch.ones(2, dtype=torch.complex64).fill_(1j).tolist() == [1j] * 2
+
+
+ROWS = torch.arange(12.0).reshape(3, 4)
+WHERE_A_NUMBER_IS = {  # name of the argument: calls with a value in its place
+    "dim": [
+        lambda v: F.softmax(ROWS, v), lambda v: ROWS.sum(v), lambda v: torch.sum(ROWS, dim=v),
+        lambda v: ROWS.unsqueeze(v), lambda v: ROWS.cumsum(v), lambda v: ROWS.narrow(v, 0, 1),
+        lambda v: ROWS.gather(v, torch.zeros(3, 4).long()), lambda v: torch.cat([ROWS, ROWS], v),
+    ],
+    "k": [lambda v: ROWS.topk(v), lambda v: torch.topk(ROWS, v)],
+    "diagonal": [lambda v: torch.tril(ROWS, v), lambda v: ROWS.diag(v)],
+    "decimals": [lambda v: torch.round(ROWS, decimals=v)],
+    "shifts": [lambda v: torch.roll(ROWS, v)],
+    "chunks": [lambda v: ROWS.chunk(v)],
+    "split_size_or_sections": [lambda v: ROWS.split(v)],
+    "start": [lambda v: ROWS.narrow(0, v, 1)],
+    "num_classes": [lambda v: F.one_hot(torch.tensor([1, 2]), v)],
+    "mean": [lambda v: ROWS.clone().normal_(v, 1.0)],
+    "rtol": [lambda v: torch.isclose(ROWS, ROWS, rtol=v)],
+    "eps": [
+        lambda v: F.cosine_similarity(ROWS, ROWS, eps=v), lambda v: F.layer_norm(ROWS, (4,), eps=v),
+    ],
+    "beta": [lambda v: F.smooth_l1_loss(ROWS, ROWS, beta=v), lambda v: F.softplus(ROWS, v)],
+    "delta": [lambda v: F.huber_loss(ROWS, ROWS, delta=v)],
+    "min_val": [lambda v: F.hardtanh(ROWS, v, 1.0)],
+    "threshold": [lambda v: F.threshold(ROWS, v, 0.0)],
+    "weight": [lambda v: torch.lerp(ROWS, ROWS, v)],
+    "q": [lambda v: torch.quantile(ROWS, v)],
+    "p": [lambda v: ROWS.clone().bernoulli_(v)],
+    "alpha": [lambda v: torch.addmm(ROWS[:, :3], ROWS, ROWS.T, alpha=v)],
+    "nan": [lambda v: torch.nan_to_num(ROWS, v)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WHERE_A_NUMBER_IS)
+def test_what_is_no_number_is_named(name):
+    """Not a comparison of a number with a text, deep inside."""
+    for call in WHERE_A_NUMBER_IS[name]:
+        for value in ("a", object()):
+            with pytest.raises(TypeError) as caught:
+                call(value)
+            kind = type(value).__name__
+            pattern = rf"\w+\(\): argument '{name}'( \(position \d\))? must be .+, not {kind}"
+            assert re.fullmatch(pattern, str(caught.value)), str(caught.value)
+
+
+RAW = re.compile(
+    "not supported between|cannot be interpreted|could not convert|invalid literal|bad operand|"
+    "ufunc|unsupported operand|no len|not iterable|unhashable|string or a real number"
+)
+# Arguments that a call with the other defaults does not look at.
+NOT_READ = {"embedding": ("norm_type",), "gumbel_softmax": ("eps",), "set_num_interop_threads": "n"}
+
+
+@pytest.mark.parametrize("full_name", sorted(FUNCTIONS))
+def test_a_text_in_the_place_of_a_number(full_name):
+    function, name = FUNCTIONS[full_name], full_name.rpartition(".")[2]
+    given, more = baseline(name, function), STARS.get(name, ())
+    if given is None or name in WITHOUT:
+        pytest.skip("its arguments are not known here")
+    try:
+        call(function, given, more)
+    except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
+        pytest.skip(f"no call of it is known here: {error}")
+    for key in _takes_numbers(function)[1] & set(given):
+        if isinstance(given[key], bool) or key in (*NOT_READ.get(name, ()), "_stacklevel"):
+            continue
+        with pytest.raises((TypeError, RuntimeError, ValueError, IndexError)) as caught:
+            call(function, {**given, key: "a"}, more)
+        message = str(caught.value)
+        assert key in message or "'a'" in message or "str" in message, (key, message)
+        assert not RAW.search(message), (key, message)
+
+
+def test_what_is_no_number_is_at_its_position():
+    with pytest.raises(TypeError, match=r"softmax\(\): argument 'dim' \(position 2\) must be int,"):
+        torch.softmax(ROWS, "rows")
+    with pytest.raises(TypeError, match=r"softmax\(\): argument 'dim' \(position 1\) must be int,"):
+        ROWS.softmax("rows")
+    with pytest.raises(TypeError, match=r"sum\(\): argument 'dim' must be int or several, not str"):
+        ROWS.sum(axis="rows")
+    with pytest.raises(TypeError, match=r"mean\(\): argument 'dim' .* int or several, not str"):
+        ROWS.mean((0, "rows"))

@@ -8,6 +8,7 @@ from .. import ops
 from ..tensor import Tensor
 from .autocast import mixed
 from .checks import need_same_dtype, need_tensor
+from .method import function
 from .shape.padding import pad
 
 
@@ -23,6 +24,7 @@ def single(name: str, value: Any) -> int:
     return value.__index__()
 
 
+@function
 @mixed
 def conv1d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,

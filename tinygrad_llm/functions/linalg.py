@@ -161,6 +161,8 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
         if dims < 0:
             raise RuntimeError(f"tensordot expects dims >= 0, but got dims={dims}")
         dims = (list(range(a.array.ndim - dims, a.array.ndim)), list(range(dims)))
+    if not isinstance(dims, (tuple, list)) or len(dims) != 2:
+        raise RuntimeError(f"tensordot expects a number as dims, or two lists, but got dims={dims}")
     of_a, of_b = ([d] if isinstance(d, int) else list(d) for d in dims)
     if len(of_a) != len(of_b):
         raise RuntimeError("both dimension lists should have same length")

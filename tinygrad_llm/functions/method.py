@@ -67,7 +67,8 @@ def guarded(function: F, arguments_before: int = 0) -> F:
        `*sizes` collects may be given by name as one tuple: permute(x, dims=(1, 0)).
     2. A list or an array in a tensor's place is a TypeError that names the argument, its position
        and its type, not an AttributeError from within ("'list' object has no attribute 'array'").
-    3. Two operands that do not go together (NotImplemented) are a TypeError too.
+    3. Two operands that do not go together (NotImplemented) are a TypeError too, and so is a text
+       or a complex number in the place of a number.
 
     4. NumPy's scalars and, where the function takes a number, 0-d tensors and arrays become Python
        numbers (tensor/numbers.py): x.sum(np.int64(0)), F.leaky_relu(x, np.float64(0.1)).
@@ -122,13 +123,8 @@ def guarded(function: F, arguments_before: int = 0) -> F:
             _use_gpu_of_arguments(args, kwargs)
         try:
             result = (function if autocast_was.entered else outside)(*args, **kwargs)
-        except TypeError:
-            if "out" in kwargs and not arguments_before and takes_out(function):
-                return into_out(call, kwargs.pop("out"), args, kwargs)
-            renamed = _renamed(function, args, kwargs)
-            if renamed is None:
-                raise
-            result = function(*renamed[0], **renamed[1])
+        except (TypeError, ValueError) as fault:
+            return _again(call, function, args, kwargs, arguments_before, fault)
         except AttributeError:
             error = _not_a_tensor(function, args, kwargs, arguments_before)
             if error is None:
@@ -241,6 +237,25 @@ def _takes_numbers(function: Any) -> tuple[tuple[int, ...], frozenset[str]]:
 
 
 # ------------------------------------------------------------------------------------ what is wrong
+def _again(
+    call: Any, function: Any, args: tuple, kwargs: dict, arguments_before: int, error: Exception
+) -> Any:
+    """What a call that failed returns with the function's own names of arguments, or with out=.
+
+    Raises: TypeError, which names it, if an argument is not a number and should be; else the error.
+    """
+    if isinstance(error, TypeError):
+        if "out" in kwargs and not arguments_before and takes_out(function):
+            return into_out(call, kwargs.pop("out"), args, kwargs)
+        renamed = _renamed(function, args, kwargs)
+        if renamed is not None:
+            return call(*renamed[0], **renamed[1])
+    named = _not_a_number(function, args, kwargs, arguments_before)
+    if named is None:
+        raise
+    raise named from None
+
+
 def _not_a_tensor(
     function: Any, args: tuple, kwargs: dict, arguments_before: int, operands: Sequence[str] = ()
 ) -> TypeError | None:
@@ -269,6 +284,48 @@ def _not_a_tensor(
             return TypeError(
                 f"{function.__name__}(): argument {name!r}{position} must be Tensor, not "
                 f"{type(given[name]).__name__}"
+            )
+    return None
+
+
+# What arguments are whose annotation does not say it, and the types of each kind.
+_KINDS = {
+    "dim": "int | Sequence[int] | None", "split_size_or_sections": "int | Sequence[int]",
+    "indices_or_sections": "int | Sequence[int] | Tensor", "correction": "float | None",
+    "alpha": "Number", "beta": "Number", "value": "Number | Tensor",
+    "p": "float | Tensor", "q": "float | Tensor", "weight": "float | Tensor",
+}  # fmt: skip
+_FIT: dict[str, tuple[type, ...]] = {
+    "int": (int,), "bool": (int,), "float": (int, float), "Number": (int, float, complex)
+}  # fmt: skip
+
+
+def _not_a_number(
+    function: Any, args: tuple, kwargs: dict, arguments_before: int
+) -> TypeError | None:
+    """An error for the first argument that should be a number, or several, and is not.
+
+    These are the arguments annotated so, as int or "float | None", and those of _KINDS. It is asked
+    when a call has failed, and so costs a good one nothing.
+    """
+    hints, positional = function.__annotations__, _positional(function)
+    given = {**dict(zip(positional, args, strict=False)), **kwargs}
+    for at, name in enumerate(_parameters(function)):
+        hint = hints.get(name, "Any")
+        expected, *others = (_KINDS.get(name, hint) if hint == "Any" else hint).split(" | ")
+        if name not in given or expected not in _FIT:
+            continue
+        value = number(given[name])
+        several = "Sequence[int]" in others
+        values = value if several and isinstance(value, (tuple, list)) else [value]
+        fit = (*_FIT[expected], Tensor) if "Tensor" in others else _FIT[expected]
+        wrong = [type(v).__name__ for v in map(number, values) if not isinstance(v, fit)]
+        if wrong and not (value is None and "None" in others):
+            position = "" if name in kwargs else f" (position {at + 1 - arguments_before})"
+            among = " or several" if several else ""
+            return TypeError(
+                f"{function.__name__}(): argument {name!r}{position} must be {expected}{among}, "
+                f"not {wrong[0]}"
             )
     return None
 

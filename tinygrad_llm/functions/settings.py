@@ -8,6 +8,7 @@ from typing import Any
 from ..arrays import devices, parallel
 from ..tensor.device import default_device, set_default
 from ..tensor.device import device as _device
+from ..tensor.numbers import number
 
 
 def compile(model: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -61,8 +62,11 @@ def set_num_threads(n: int) -> None:
     """How many threads work on big arrays and on matrix products.
 
     A warning says so if the library of matrix products cannot be set (Apple's Accelerate).
+    Raises: TypeError if n is not an int, RuntimeError if it is below 1.
     """
-    parallel.set_thread_count(int(n))
+    if not isinstance(number(n), int):
+        raise TypeError(f"set_num_threads expects an int, but got {type(n).__name__}")
+    parallel.set_thread_count(number(n))
 
 
 def set_float32_matmul_precision(precision: str) -> None:
