@@ -4,7 +4,8 @@ A fork takes the locks last that were registered first. A thread that draws for 
 its generator's lock (random/sharing.py), waits for `making` while the loop is compiled, and for the
 locks of `logging` and `concurrent.futures`, which it uses meanwhile. The fork must not hold what
 that thread waits for: so it takes these locks in the same order, and they are registered in the
-opposite one. Hence the imports here, of modules that are not used, and those of this module.
+opposite one. Hence the import here of a module that is not used (it imports logging, too), and
+that of this one in random/sharing.py.
 """
 
 from __future__ import annotations
