@@ -500,3 +500,27 @@ def test_what_is_no_number_is_at_its_position():
         ROWS.sum(axis="rows")
     with pytest.raises(TypeError, match=r"mean\(\): argument 'dim' .* int or several, not str"):
         ROWS.mean((0, "rows"))
+
+
+    for half in (0.5 + 0j, np.complex64(0.5), torch.tensor(0.5 + 0j)):
+        assert torch.equal(F.leaky_relu(-ONES, half), F.leaky_relu(-ONES, 0.5))
+        assert torch.equal(F.layer_norm(ONES, (6,), eps=half), F.layer_norm(ONES, (6,), eps=0.5))
+    for half in (0.5 + 0j, np.complex64(0.5)):
+        for x in (ONES, ONES.long(), ONES.half()):
+            got, expected = x.clamp(max=half), x.clamp(max=0.5)
+            assert torch.equal(got, expected) and got.dtype is expected.dtype
+
+
+def test_alpha_of_whole_numbers_is_a_whole_number():
+    """0.5 + 0j and a tensor of 0.5 were taken as 0."""
+    for alpha in (0.5, 0.5 + 0j, torch.tensor(0.5), torch.tensor(0.5 + 0j), np.complex64(2)):
+        with pytest.raises(RuntimeError, match="alpha must not be a floating point number"):
+            torch.add(ONES.long(), ONES.long(), alpha=alpha)
+    assert torch.add(ONES.long(), ONES.long(), alpha=torch.tensor(2)).tolist() == [3] * 6
+
+
+def test_large_whole_numbers_as_options_that_are_floats():
+    large = 2**70
+    assert F.huber_loss(ONES, ONES + 1, delta=large).item() == 0.5
+    assert F.normalize(ONES, dim=0, eps=large).tolist() == [2.0**-70] * 6
+    assert torch.logit(ONES, eps=large).isnan().all()

@@ -9,7 +9,7 @@ import pytest
 from forks import forks, in_child
 
 import tinygrad_llm as tg
-from tinygrad_llm.arrays import blas, layout, parallel
+from tinygrad_llm.arrays import blas, forking, layout, parallel
 from tinygrad_llm.arrays.twins import twins
 from tinygrad_llm.ops.loops import arithmetic, crew, machine_code
 from tinygrad_llm.ops.loops.compiling import exact_kernel, on_every_core, shared
@@ -296,7 +296,7 @@ def test_a_fork_waits_until_machine_code_is_made(helping):
     begun = threading.Event()
 
     def compile_slowly():
-        with crew.making:
+        with forking.making:
             begun.set()
             time.sleep(0.3)
 
@@ -305,7 +305,7 @@ def test_a_fork_waits_until_machine_code_is_made(helping):
     assert begun.wait(60)
 
     def child():
-        assert crew.making.acquire(timeout=5)
+        assert forking.making.acquire(timeout=5)
 
     assert in_child(child)
     thread.join()

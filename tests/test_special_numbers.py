@@ -230,7 +230,10 @@ def test_spread_of_equal_and_of_large_numbers():
     assert math.isnan(torch.tensor([1.0]).var().item())
 
 
-FAR = [((20,), None), ((64, 30), -1), ((300, 40), 0), ((7, 30, 50), (0, 2)), ((70_000,), 0)]
+FAR = [
+    *[((20,), None), ((10,), None), ((3, 5), 1), ((200, 7), 1), ((64, 30), -1), ((300, 40), 0)],
+    *[((7, 30, 50), (0, 2)), ((70_000,), 0)],
+]
 
 
 def far_variances_agree(device, kind, mean):
@@ -260,6 +263,37 @@ def test_spread_of_numbers_far_from_0(device, kind, mean):
 
 def test_spread_of_numbers_far_from_0_in_loops(loops):
     far_variances_agree("cpu", "float32", 1e6)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(3,), (3, 40), (3000, 2)])
+def test_spread_of_infinite_numbers(device, kind, shape):
+    """As in PyTorch: an infinite deviation stays infinite, and equal infinities are not equal."""
+    values = np.ones(shape, kind)
+    values[0] = np.inf
+    x = torch.tensor(values, device=device, requires_grad=True)
+    y = x.var(0)
+    y.sum().backward()
+    assert np.isnan(y.detach().cpu().numpy()).all()
+    assert np.isnan(x.grad.cpu().numpy()[0]).all() and (x.grad.cpu().numpy()[1:] == -np.inf).all()
+    equal = torch.tensor(np.full(shape, np.inf, kind), device=device)
+    assert np.isnan(equal.var(0).cpu().numpy()).all()
+    assert np.isnan(equal.std().item())
+
+
+@pytest.mark.parametrize("mean", [1e6, 1e12])
+@pytest.mark.parametrize("shape", [(10,), (3, 5), (1, 12), (200, 7)])
+def test_spread_of_a_few_numbers_far_from_0(mean, shape):
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        values = rng.standard_normal(shape) + mean
+        expected = (values - mean).var(-1, ddof=1)  # without rounding: they are near mean
+        np.testing.assert_allclose(torch.tensor(values).var(-1).numpy(), expected, rtol=1e-14)
+
+
+def test_the_derivative_of_a_variance_of_numbers_far_from_0():
+    x = torch.tensor(np.random.default_rng(0).standard_normal((3, 5)) + 1e6, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: x.var(1), x, eps=1e-3, atol=1e-6)
 
 
 def test_ends_of_lerp():

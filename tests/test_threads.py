@@ -1,6 +1,7 @@
 """Threads: nothing is lost or repeated when they share a leaf, a graph, a generator, or a fork."""
 
 import copy
+import subprocess
 import sys
 import threading
 import time
@@ -340,6 +341,45 @@ def test_a_fork_waits_until_a_number_of_threads_is_set(monkeypatch, tmp_path):
     time.sleep(0.1)
     assert in_child(lambda: blas.set_threads(1), seconds=10)
     thread.join()
+
+
+A_FORK_DURING_A_DRAW = """
+import os, threading
+import tinygrad_llm as torch
+
+torch.set_num_threads(2)
+torch.randn(3)
+
+from tinygrad_llm.ops.loops import crew
+import concurrent.futures.thread as pools, logging
+
+drawing, forking = threading.Event(), threading.Event()
+os.register_at_fork(before=forking.set)  # runs first
+
+def draw():  # as a large torch.randn for the first time
+    with torch.default_generator._lock.inner:
+        drawing.set()
+        forking.wait()
+        with crew.making, logging._lock, pools._global_shutdown_lock:
+            pass
+
+thread = threading.Thread(target=draw)
+thread.start()
+drawing.wait()
+child = os.fork()
+with crew.making:
+    torch.randn(3)
+if child == 0:
+    os._exit(0)
+thread.join()
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@forks
+def test_a_fork_during_a_draw_holds_nothing_that_this_waits_for():
+    """The fork waits for the generator; it took what the draw waits for before, and both hung."""
+    subprocess.run([sys.executable, "-c", A_FORK_DURING_A_DRAW], check=True, timeout=60)
 
 
 def test_helpers_are_started_once(monkeypatch):

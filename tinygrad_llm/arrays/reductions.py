@@ -351,8 +351,6 @@ def variance(
             return centred.reshape(x.shape), divisor, squares.reshape(shape)  # (N) -> (..., 1)
     mean = sum_over(x, dims, True) / max(n, 1)
     centred = asarray(x - mean, x)
-    if not isinstance(x, np.ndarray):  # always: to look at the numbers means waiting for the GPU
-        centred = _centred_again(centred, dims, n)
     squares = sum_over(centred * centred, dims, True)
     if isinstance(x, np.ndarray) and x.size and not is_usual_variance(squares, mean, n):
         return unusual_variance(x, centred, dims, keepdim, correction)
@@ -375,16 +373,25 @@ def _centred_again(centred: Any, dims: tuple[int, ...], n: int) -> Any:
 
     Near 1e6 float32 numbers are 0.06 apart, and so is m from μ. Without this the variance of
     numbers with a spread of 1 has an error of 1 in 100 there.
+    Where one is infinite or NaN, so is that mean, and nothing is subtracted.
     Source: Chan, Golub, LeVeque (1983), equation 1.7.
     """
-    return asarray(centred - sum_over(centred, dims, True) / max(n, 1), centred)
+    lack = asarray(sum_over(centred, dims, True) / max(n, 1), centred)
+    lack = xp_of(lack).nan_to_num(lack, nan=0.0, posinf=0.0, neginf=0.0)
+    return asarray(centred - lack, centred)
 
 
 def _centred_few(x: np.ndarray, n: int) -> Any:
-    """x − μ of a few rows (..., n), computed in float64: of equal float32 numbers nearly 0."""
+    """x − μ of a few rows (..., n), computed in float64: of equal float32 numbers nearly 0.
+
+    Of float64 numbers far from 0, μ lacks something, the same in a whole row: see _centred_again.
+    """
+    if x.dtype is _FLOAT64:
+        centred = x - x.dot(_shares(n, _FLOAT64))[..., :1]
+        return centred - centred.dot(_shares(n, _FLOAT64))
     wide = x.astype(_FLOAT64)
     wide = wide - wide.dot(_shares(n, _FLOAT64))  # μ, n times in each row, as in exp_of_few
-    return wide if x.dtype is _FLOAT64 else wide.astype(x.dtype)
+    return wide.astype(x.dtype)
 
 
 def normal_of_few(x: np.ndarray, eps: float) -> tuple[Any, Any]:
@@ -421,7 +428,8 @@ def unusual_variance(
     n = math.prod(x.shape[d] for d in dims)
     divisor = max(n - correction, 0)
     first = x[tuple(slice(0, 1) if i in dims else slice(None) for i in range(x.ndim))]
-    centred[np.broadcast_to((x == first).all(dims, keepdims=True), x.shape)] = 0.0
+    equal = ((x == first) & np.isfinite(first)).all(dims, keepdims=True)
+    centred[np.broadcast_to(equal, x.shape)] = 0.0
     centred = _centred_again(centred, dims, n)
     squares = sum_over(centred * centred, dims, keepdim)
     if x.dtype == np.float32 and not np.isfinite(squares).all():

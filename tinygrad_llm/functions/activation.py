@@ -97,10 +97,8 @@ def gated_activation(input: Tensor, activation: str = "silu") -> Tensor:
 @function
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta·x))/beta, and x itself where beta·x > threshold."""
-    beta, threshold = (
-        real_number("softplus", name, value)
-        for name, value in (("beta", beta), ("threshold", threshold))
-    )
+    beta = real_number("softplus", "beta", beta)
+    threshold = real_number("softplus", "threshold", threshold)
     return _activate("softplus", ops.Softplus, input, beta=beta, threshold=threshold)
 
 

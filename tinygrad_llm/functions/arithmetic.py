@@ -12,7 +12,7 @@ from ..arrays.silence import quiet
 from ..autograd.grad_mode import no_grad
 from ..autograd.half_precision import is_half
 from ..tensor import Tensor, dtypes
-from ..tensor.numbers import fitted, plain
+from ..tensor.numbers import fitted, number, plain
 from .half_precision import rounded_once
 from .inplace import in_place
 from .method import method
@@ -55,7 +55,7 @@ def _scaled(op: Any, input: Any, other: Any, alpha: Any) -> Tensor:
     But not in backward, where the gradient is multiplied by alpha as it was given.
     Raises: RuntimeError if integers cannot hold alpha.
     """
-    alpha = _checked_alpha(plain(alpha), dtypes.numpy_dtype(dtypes.result_type(input, other)))
+    alpha = _checked_alpha(number(alpha), dtypes.numpy_dtype(dtypes.result_type(input, other)))
     half = next((x.array.dtype for x in (input, other) if isinstance(x, Tensor)), None)
     z = _sum_with_product(op, input, other, alpha)
     if half is not None and is_half(half) and float(half.type(alpha)) != alpha:
@@ -66,7 +66,7 @@ def _scaled(op: Any, input: Any, other: Any, alpha: Any) -> Tensor:
 
 
 def _checked_alpha(alpha: Any, dtype: np.dtype) -> Any:
-    if dtype.kind in "iub" and isinstance(alpha, float):
+    if dtype.kind in "iub" and isinstance(alpha, (float, complex)):
         raise RuntimeError(
             "For integral input tensors, argument alpha must not be a floating point number."
         )

@@ -39,6 +39,8 @@ def real_number(name: str, argument: str, value: Any) -> float:
     if type(value) is float:
         return value
     value = number(value)
+    if isinstance(value, complex) and not value.imag:
+        return value.real
     if not isinstance(value, (int, float)):
         kind = type(value).__name__
         raise TypeError(f"{name}(): argument '{argument}' must be float, not {kind}")

@@ -11,6 +11,7 @@ from ..arrays.silence import quiet
 from ..arrays.special import complement_of_erf
 from ..arrays.special import sigmoid as sigmoid_of
 from ..tensor import Tensor
+from .checks import real_number
 from .half_precision import rounded_once
 from .inplace import in_place
 from .method import method
@@ -159,6 +160,7 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
     The derivative is 1/(x·(1 − x)); outside of the range it is 0 with eps, else NaN.
     """
     x = as_floating(input)
+    eps = None if eps is None else real_number("logit", "eps", eps)
     low, high = (0.0, 1.0) if eps is None else (eps, 1.0 - eps)
     held = x.detach() if eps is None else x.detach().clamp(low, high)
     y = log(held / (1.0 - held))

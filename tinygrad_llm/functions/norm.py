@@ -92,6 +92,7 @@ def rms_norm(
 @function
 def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12) -> Tensor:
     """x divided by its p-norm along dim, which is taken as at least eps."""
+    eps = real_number("normalize", "eps", eps)
     length = clamp_min(input.norm(p, dim, keepdim=True), eps)
     return input / length.expand_as(input)
 

@@ -34,7 +34,8 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         few = past_the_engine(ops.Clamp, input, min, max)
         if few is not None:
             return few
-    bounds = [b for b in (min, max) if b is not None]
+    bounds = [b.real if isinstance(b, complex) and not b.imag else b
+              for b in (min, max) if b is not None]  # fmt: skip
     if any(isinstance(b, complex) for b in bounds):
         raise NotImplementedError(f"clamp is not supported for complex types: got {bounds}")
     x = promote(input, *bounds)[0]

@@ -13,6 +13,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ..arrays import forking  # noqa: F401 - its locks are registered before these: see there
+
 __all__ = ["new_lock", "one_at_a_time"]
 
 F = TypeVar("F", bound=Callable[..., Any])

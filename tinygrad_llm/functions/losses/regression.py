@@ -8,7 +8,7 @@ from ... import ops
 from ...autograd.half_precision import is_half
 from ...tensor import Tensor
 from ..autocast import mixed
-from ..checks import need_floating, need_tensor
+from ..checks import need_floating, need_tensor, real_number
 from ..half_precision import rounded_once
 from ..method import function
 from ..operands import differentiated, promote
@@ -77,6 +77,7 @@ def huber_loss(
     Raises: RuntimeError if delta <= 0.
     """
     reduction = reduction_name(None, None, reduction)
+    delta = real_number("huber_loss", "delta", delta)
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     x, t = _alike("huber_loss", input, target)

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-import os
 import signal
 import struct
 import sys
@@ -31,6 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...arrays import threads
+from ...arrays.forking import making
 from ...arrays.memory import address
 from .machine_code import (
     ARGS,
@@ -50,19 +50,12 @@ from .machine_code import (
     MachineCode,
 )
 
-__all__ = ["making", "making_code", "run_together", "start"]
+__all__ = ["making_code", "run_together", "start"]
 
 PATIENCE = 1e-4  # seconds that a helper looks for a job before it sleeps
 LOOKING = 1e-4  # the same of a caller that waits for helpers' last chunks
 
 FUNCTIONS = {"listen": 4, "call": 3, "within": 2, "rouse": 3, "rest": 2}  # and their arguments
-
-
-making = threading.RLock()  # held while machine code is made
-if hasattr(os, "register_at_fork"):  # in the child nobody would end it, nor free LLVM's locks
-    os.register_at_fork(
-        before=making.acquire, after_in_parent=making.release, after_in_child=making.release
-    )
 
 
 @contextmanager

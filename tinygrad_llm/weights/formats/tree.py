@@ -52,7 +52,7 @@ def _pack(value: Any, path: str, arrays: dict[str, Any]) -> Any:
         items = [_pack(item, f"{path}.{i}", arrays) for i, item in enumerate(value)]
         return items if type(value) is list else {"$tuple": items}
     if isinstance(value, (set, frozenset)) and all(map(is_flat, value)):
-        members = sorted((_pack(item, path, arrays) for item in value), key=str)
+        members = sorted((_pack(item, path, arrays) for item in value), key=repr)
         return {"$set" if isinstance(value, set) else "$frozenset": members}
     if isinstance(value, Mapping):
         names = {key: f"{path}.{key}" if path else str(key) for key in value}
