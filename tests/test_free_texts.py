@@ -109,6 +109,7 @@ def test_texts_of_an_older_package_are_not_prepared(tmp_path, monkeypatch, capsy
     write_free_texts(folder, texts)
     path = folder / "own" / "a" / "3.txt"
     path.write_bytes(path.read_bytes()[::-1])  # the same size
+    (folder / "own" / ".DS_Store").write_bytes(b"of a file manager")
     write_free_texts(folder, texts)
     assert path.read_bytes() == texts[OWN[0]][3][1]
     with pytest.raises(ValueError, match=r"has 1 files .* such as own.a.3\.txt: remove the folder"):

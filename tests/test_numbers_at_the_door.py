@@ -417,6 +417,13 @@ def test_a_complex_number_that_is_real_fits():
     assert ONES.long().fill_(3 + 0j).tolist() == [3] * 6
     assert (ONES > 2).fill_(1j).tolist() == [True] * 6
     assert torch.ones(2, dtype=torch.complex64).fill_(1j).tolist() == [1j] * 2
+    for half in (0.5 + 0j, np.complex64(0.5), torch.tensor(0.5 + 0j)):
+        assert torch.equal(F.leaky_relu(-ONES, half), F.leaky_relu(-ONES, 0.5))
+        assert torch.equal(F.layer_norm(ONES, (6,), eps=half), F.layer_norm(ONES, (6,), eps=0.5))
+    for half in (0.5 + 0j, np.complex64(0.5)):
+        for x in (ONES, ONES.long(), ONES.half()):
+            got, expected = x.clamp(max=half), x.clamp(max=0.5)
+            assert torch.equal(got, expected) and got.dtype is expected.dtype
 
 
 ROWS = torch.arange(12.0).reshape(3, 4)
@@ -500,15 +507,6 @@ def test_what_is_no_number_is_at_its_position():
         ROWS.sum(axis="rows")
     with pytest.raises(TypeError, match=r"mean\(\): argument 'dim' .* int or several, not str"):
         ROWS.mean((0, "rows"))
-
-
-    for half in (0.5 + 0j, np.complex64(0.5), torch.tensor(0.5 + 0j)):
-        assert torch.equal(F.leaky_relu(-ONES, half), F.leaky_relu(-ONES, 0.5))
-        assert torch.equal(F.layer_norm(ONES, (6,), eps=half), F.layer_norm(ONES, (6,), eps=0.5))
-    for half in (0.5 + 0j, np.complex64(0.5)):
-        for x in (ONES, ONES.long(), ONES.half()):
-            got, expected = x.clamp(max=half), x.clamp(max=0.5)
-            assert torch.equal(got, expected) and got.dtype is expected.dtype
 
 
 def test_alpha_of_whole_numbers_is_a_whole_number():

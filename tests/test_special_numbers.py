@@ -257,8 +257,8 @@ def far_variances_agree(device, kind, mean):
 
 
 @pytest.mark.parametrize(("kind", "mean"), [("float32", 1e4), ("float32", 1e6), ("float64", 1e15)])
-def test_spread_of_numbers_far_from_0(device, kind, mean):
-    far_variances_agree(device, kind, mean)
+def test_spread_of_numbers_far_from_0(kind, mean):
+    far_variances_agree("cpu", kind, mean)
 
 
 def test_spread_of_numbers_far_from_0_in_loops(loops):

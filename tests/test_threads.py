@@ -331,6 +331,18 @@ def test_fork_while_another_thread_holds_the_blas():
 
 @forks
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_fork_by_the_thread_that_holds_the_blas():
+    def child():
+        blas.one_thread.__exit__()
+        assert blas.one_thread.inside == 0
+
+    with blas.one_thread:
+        assert in_child(child)
+    assert blas.one_thread.inside == 0
+
+
+@forks
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_fork_waits_until_a_number_of_threads_is_set(monkeypatch, tmp_path):
     """A child cannot import what another thread is importing at the fork: its lock stays."""
     (tmp_path / "threadpoolctl.py").write_text("import time\ntime.sleep(0.5)\nraise ImportError\n")

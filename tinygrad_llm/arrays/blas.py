@@ -84,6 +84,8 @@ class _OneThread:
     def __exit__(self, *error: Any) -> None:
         controls = _controls()
         with _setting:
+            if not self.inside:
+                return  # this thread was inside when it forked, and this is the child
             self.inside -= 1
             if not self.inside and controls is not None:
                 controls[1](self.before)

@@ -334,8 +334,8 @@ def variance(
 
     As in PyTorch it is infinite where c ≥ n, and NaN where Σ (x − μ)² is 0 besides, as for n = 1.
     Of equal numbers it is exactly 0, though their mean may be rounded; of numbers far from 0 for
-    their spread, μ is corrected; and of large float32 numbers it is computed in float64, where
-    their squares are infinite in float32.
+    their spread, μ is corrected (on a CPU); and of large float32 numbers it is computed in
+    float64, where their squares are infinite in float32.
     """
     one = len(dims) == 1
     n = x.shape[dims[0]] if one else math.prod([x.shape[d] for d in dims])

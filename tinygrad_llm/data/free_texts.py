@@ -176,7 +176,7 @@ def write_free_texts(
     now = {folder / source.name / name for source, files in texts.items() for name, _ in files}
     names = {source.name for source in (*texts, *FREE_TEXTS)}
     old = [path for name in sorted(names) for path in sorted((folder / name).rglob("*"))
-           if path.is_file() and path not in now]  # fmt: skip
+           if path.is_file() and path not in now and not path.name.startswith(".")]  # fmt: skip
     if old:
         raise ValueError(
             f"{folder} has {len(old):,} files that the packages do not bring any more, such as "

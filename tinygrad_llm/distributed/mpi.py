@@ -255,9 +255,13 @@ class MPITransport:
         return _MPIRequest(self._comm.Ibcast(self._whole(array), root), array)
 
     def all_gather(self, mine: np.ndarray, everyones: np.ndarray, counts: Sequence[int]) -> Request:
-        """MPI_Iallgatherv."""
-        into = self._parts(everyones, counts)
-        return _MPIRequest(self._comm.Iallgatherv(self._whole(mine), into), mine, everyones)
+        """MPI_Iallgather, or MPI_Iallgatherv if the ranks' counts differ."""
+        if len(set(counts)) == 1:
+            request = self._comm.Iallgather(self._whole(mine), self._whole(everyones))
+        else:
+            into = self._parts(everyones, counts)
+            request = self._comm.Iallgatherv(self._whole(mine), into)
+        return _MPIRequest(request, mine, everyones)
 
     def gather(
         self, mine: np.ndarray, everyones: np.ndarray, counts: Sequence[int], root: int
