@@ -334,10 +334,12 @@ enter = type(blas.one_thread).__enter__
 
 def test_idle_helpers_sleep(loops):
     assert set(visited(5000)) == {1.0}
-    time.sleep(0.05)
-    before = time.process_time()
-    time.sleep(0.3)
-    assert time.process_time() - before < 0.1
+    busy = []
+    for _ in range(5):  # something else of the process may have had work in some of them
+        before = time.process_time()
+        time.sleep(0.2)
+        busy.append(time.process_time() - before)
+    assert min(busy) < 0.05
 
 
 def test_a_large_copy(loops, monkeypatch):

@@ -297,7 +297,8 @@ def test_the_plan_of_ranks_counts_the_optimizer(capsys):
     assert sizes["lion"] == P < sizes["muon"] < sizes["adamw"] == 2 * P > sizes["adafactor"]
     with pytest.raises(SystemExit):
         main(["estimate", "gpt2", "--ranks", "1", "--optimizer", "lion", "--dtype", "float32"])
-    assert capsys.readouterr().out.splitlines()[-4].split()[:4] == ["DP", "0.50", "0.50", "0.50"]
+    rows = [line.split()[:4] for line in capsys.readouterr().out.splitlines()]
+    assert ["DP", "0.50", "0.50", "0.50"] in rows
     with pytest.raises(SystemExit):
         main(["estimate", "gpt2", "--optimizer", "lion"])
     assert "--optimizer needs --ranks" in capsys.readouterr().err

@@ -7,6 +7,7 @@ every call through one wrapper; `guarded` makes it and says why it exists.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar, cast, overload
 
@@ -242,7 +243,8 @@ def _again(
 ) -> Any:
     """What a call that failed returns with the function's own names of arguments, or with out=.
 
-    Raises: TypeError, which names it, if an argument is not a number and should be; else the error.
+    Raises: TypeError, which names it, if an argument is not a number and should be, unless the
+    error names it already; else the error.
     """
     if isinstance(error, TypeError):
         if "out" in kwargs and not arguments_before and takes_out(function):
@@ -250,10 +252,10 @@ def _again(
         renamed = _renamed(function, args, kwargs)
         if renamed is not None:
             return call(*renamed[0], **renamed[1])
-    named = _not_a_number(function, args, kwargs, arguments_before)
-    if named is None:
+    name, wrong = _not_a_number(function, args, kwargs, arguments_before)
+    if wrong is None or re.search(rf"\b{name}\b(?!\()", str(error)):
         raise
-    raise named from None
+    raise wrong from None
 
 
 def _not_a_tensor(
@@ -302,8 +304,8 @@ _FIT: dict[str, tuple[type, ...]] = {
 
 def _not_a_number(
     function: Any, args: tuple, kwargs: dict, arguments_before: int
-) -> TypeError | None:
-    """An error for the first argument that should be a number, or several, and is not.
+) -> tuple[str, TypeError | None]:
+    """The name of the first argument that should be a number, or several, and is not; its error.
 
     These are the arguments annotated so, as int or "float | None", and those of _KINDS. It is asked
     when a call has failed, and so costs a good one nothing.
@@ -323,11 +325,11 @@ def _not_a_number(
         if wrong and not (value is None and "None" in others):
             position = "" if name in kwargs else f" (position {at + 1 - arguments_before})"
             among = " or several" if several else ""
-            return TypeError(
+            return name, TypeError(
                 f"{function.__name__}(): argument {name!r}{position} must be {expected}{among}, "
                 f"not {wrong[0]}"
             )
-    return None
+    return "", None
 
 
 def _not_tensors(
