@@ -151,8 +151,8 @@ FUNCTIONS = public()
 WITHOUT = set("tensor".split())
 
 
-@pytest.mark.parametrize("full_name", sorted(FUNCTIONS))
-def test_function(full_name):
+def known_call(full_name: str) -> tuple[str, dict[str, Any], tuple, list[Any]]:
+    """Its name, arguments by name, those of its star, and what a call with them returns."""
     function, name = FUNCTIONS[full_name], full_name.rpartition(".")[2]
     given = baseline(name, function)
     more = STARS.get(name, ())
@@ -161,9 +161,15 @@ def test_function(full_name):
     if more:
         given = {k: v for k, v in given.items() if k in ("input", "self")}
     try:
-        expected = call(function, given, more)
+        return name, given, more, call(function, given, more)
     except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
         pytest.skip(f"no call of it is known here: {error}")
+
+
+@pytest.mark.parametrize("full_name", sorted(FUNCTIONS))
+def test_function(full_name):
+    function = FUNCTIONS[full_name]
+    name, given, more, expected = known_call(full_name)
     for key, value in given.items():
         for other in kinds(value):
             if name in ("max", "min") and isinstance(other, Tensor):
@@ -480,14 +486,8 @@ NOT_READ = {"embedding": ("norm_type",), "gumbel_softmax": ("eps",), "set_num_in
 
 @pytest.mark.parametrize("full_name", sorted(FUNCTIONS))
 def test_a_text_in_the_place_of_a_number(full_name):
-    function, name = FUNCTIONS[full_name], full_name.rpartition(".")[2]
-    given, more = baseline(name, function), STARS.get(name, ())
-    if given is None or name in WITHOUT:
-        pytest.skip("its arguments are not known here")
-    try:
-        call(function, given, more)
-    except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
-        pytest.skip(f"no call of it is known here: {error}")
+    function = FUNCTIONS[full_name]
+    name, given, more, _ = known_call(full_name)
     for key in _takes_numbers(function)[1] & set(given):
         if isinstance(given[key], bool) or key in (*NOT_READ.get(name, ()), "_stacklevel"):
             continue

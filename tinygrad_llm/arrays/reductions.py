@@ -368,7 +368,7 @@ def is_usual_variance(
     return known and bool(usual.item(usual.argmin()))  # faster than all(), if they are few
 
 
-def _centred_again(centred: Any, dims: tuple[int, ...], n: int) -> Any:
+def _centred_again(centred: np.ndarray, dims: tuple[int, ...], n: int) -> Any:
     """x − μ from x − m, where m is the mean as rounded: the mean of x − m is what m lacks.
 
     Near 1e6 float32 numbers are 0.06 apart, and so is m from μ. Without this the variance of
@@ -376,8 +376,7 @@ def _centred_again(centred: Any, dims: tuple[int, ...], n: int) -> Any:
     Where one is infinite or NaN, so is that mean, and nothing is subtracted.
     Source: Chan, Golub, LeVeque (1983), equation 1.7.
     """
-    lack = asarray(sum_over(centred, dims, True) / max(n, 1), centred)
-    lack = xp_of(lack).nan_to_num(lack, nan=0.0, posinf=0.0, neginf=0.0)
+    lack = np.nan_to_num(sum_over(centred, dims, True) / n, nan=0.0, posinf=0.0, neginf=0.0)
     return asarray(centred - lack, centred)
 
 

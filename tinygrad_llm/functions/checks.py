@@ -6,7 +6,7 @@ from typing import Any
 
 from ..arrays.devices import device_of
 from ..tensor import Tensor
-from ..tensor.numbers import number
+from ..tensor.numbers import number, real
 
 
 def need_tensor(name: str, value: Any, argument: str = "input") -> None:
@@ -38,9 +38,7 @@ def real_number(name: str, argument: str, value: Any) -> float:
     """
     if type(value) is float:
         return value
-    value = number(value)
-    if isinstance(value, complex) and not value.imag:
-        return value.real
+    value = real(number(value))
     if not isinstance(value, (int, float)):
         kind = type(value).__name__
         raise TypeError(f"{name}(): argument '{argument}' must be float, not {kind}")

@@ -252,10 +252,27 @@ def _again(
         renamed = _renamed(function, args, kwargs)
         if renamed is not None:
             return call(*renamed[0], **renamed[1])
-    name, wrong = _not_a_number(function, args, kwargs, arguments_before)
-    if wrong is None or re.search(rf"\b{name}\b(?!\()", str(error)):
+    wrong = _not_a_number(function, args, kwargs, arguments_before, str(error))
+    if wrong is None:
         raise
     raise wrong from None
+
+
+def _given(function: Any, args: tuple, kwargs: dict) -> dict[str, Any]:
+    """The arguments of a call by name, without those that a star collects."""
+    return {**dict(zip(_positional(function), args, strict=False)), **kwargs}
+
+
+def _must_be(
+    expected: str, value: Any, function: Any, name: str, kwargs: dict, arguments_before: int
+) -> TypeError:
+    """PyTorch's error for an argument of another type than expected."""
+    at = _parameters(function).index(name) + 1 - arguments_before
+    position = "" if name in kwargs else f" (position {at})"
+    return TypeError(
+        f"{function.__name__}(): argument {name!r}{position} must be {expected}, not "
+        f"{type(value).__name__}"
+    )
 
 
 def _not_a_tensor(
@@ -270,7 +287,7 @@ def _not_a_tensor(
     hints = dict(function.__annotations__, **dict.fromkeys(operands, "Tensor"))
     if positional and hints.get(positional[0]) == "Any":
         hints[positional[0]] = "Tensor"
-    given = {**dict(zip(positional, args, strict=False)), **kwargs}
+    given = _given(function, args, kwargs)
     lists = [(names.index(n), v) for n, v in given.items() if hints.get(n) == "Sequence[Tensor]"]
     if _star(function) in ("tensors", "operands"):
         more = args[len(positional) :]
@@ -280,13 +297,9 @@ def _not_a_tensor(
         error = _not_tensors(function.__name__, names, at, values, arguments_before)
         if error is not None:
             return error
-    for at, name in enumerate(names):
+    for name in names:
         if name in given and hints.get(name) == "Tensor" and not isinstance(given[name], Tensor):
-            position = "" if name in kwargs else f" (position {at + 1 - arguments_before})"
-            return TypeError(
-                f"{function.__name__}(): argument {name!r}{position} must be Tensor, not "
-                f"{type(given[name]).__name__}"
-            )
+            return _must_be("Tensor", given[name], function, name, kwargs, arguments_before)
     return None
 
 
@@ -303,16 +316,16 @@ _FIT: dict[str, tuple[type, ...]] = {
 
 
 def _not_a_number(
-    function: Any, args: tuple, kwargs: dict, arguments_before: int
-) -> tuple[str, TypeError | None]:
-    """The name of the first argument that should be a number, or several, and is not; its error.
+    function: Any, args: tuple, kwargs: dict, arguments_before: int, message: str
+) -> TypeError | None:
+    """An error for the first argument that should be a number, or several, and is not.
 
     These are the arguments annotated so, as int or "float | None", and those of _KINDS. It is asked
-    when a call has failed, and so costs a good one nothing.
+    when a call has failed, and so costs a good one nothing; None if the message of that failure
+    names the argument already.
     """
-    hints, positional = function.__annotations__, _positional(function)
-    given = {**dict(zip(positional, args, strict=False)), **kwargs}
-    for at, name in enumerate(_parameters(function)):
+    hints, given = function.__annotations__, _given(function, args, kwargs)
+    for name in _parameters(function):
         hint = hints.get(name, "Any")
         expected, *others = (_KINDS.get(name, hint) if hint == "Any" else hint).split(" | ")
         if name not in given or expected not in _FIT:
@@ -321,15 +334,13 @@ def _not_a_number(
         several = "Sequence[int]" in others
         values = value if several and isinstance(value, (tuple, list)) else [value]
         fit = (*_FIT[expected], Tensor) if "Tensor" in others else _FIT[expected]
-        wrong = [type(v).__name__ for v in map(number, values) if not isinstance(v, fit)]
+        wrong = [v for v in map(number, values) if not isinstance(v, fit)]
         if wrong and not (value is None and "None" in others):
-            position = "" if name in kwargs else f" (position {at + 1 - arguments_before})"
-            among = " or several" if several else ""
-            return name, TypeError(
-                f"{function.__name__}(): argument {name!r}{position} must be {expected}{among}, "
-                f"not {wrong[0]}"
-            )
-    return "", None
+            if re.search(rf"\b{name}\b(?!\()", message):
+                return None
+            expected += " or several" if several else ""
+            return _must_be(expected, wrong[0], function, name, kwargs, arguments_before)
+    return None
 
 
 def _not_tensors(

@@ -8,7 +8,7 @@ from .. import ops
 from ..arrays.devices import asarray, xp_of
 from ..arrays.silence import quiet
 from ..tensor import Tensor, dtypes, wrap
-from ..tensor.numbers import fitted, stored, unboxed
+from ..tensor.numbers import fitted, real, stored, unboxed
 from .comparison import isnan, isneginf, isposinf
 from .inplace import in_place
 from .method import function, method
@@ -34,8 +34,7 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         few = past_the_engine(ops.Clamp, input, min, max)
         if few is not None:
             return few
-    bounds = [b.real if isinstance(b, complex) and not b.imag else b
-              for b in (min, max) if b is not None]  # fmt: skip
+    bounds = [real(b) for b in (min, max) if b is not None]
     if any(isinstance(b, complex) for b in bounds):
         raise NotImplementedError(f"clamp is not supported for complex types: got {bounds}")
     x = promote(input, *bounds)[0]

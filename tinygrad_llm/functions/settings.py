@@ -64,9 +64,10 @@ def set_num_threads(n: int) -> None:
     A warning says so if the library of matrix products cannot be set (Apple's Accelerate).
     Raises: TypeError if n is not an int, RuntimeError if it is below 1.
     """
-    if not isinstance(number(n), int):
+    count = number(n)
+    if not isinstance(count, int):
         raise TypeError(f"set_num_threads expects an int, but got {type(n).__name__}")
-    parallel.set_thread_count(number(n))
+    parallel.set_thread_count(count)
 
 
 def set_float32_matmul_precision(precision: str) -> None:

@@ -45,6 +45,11 @@ def number(value: Any) -> Any:
     return unboxed(value)
 
 
+def real(value: Any) -> Any:
+    """A complex number whose imaginary part is 0 as a float; anything else itself."""
+    return value.real if isinstance(value, complex) and not value.imag else value
+
+
 def number_to_fill(value: Any) -> Any:
     """As `number`; but np.bool_ is a float, as where PyTorch makes a tensor of a number."""
     return float(value) if isinstance(value, np.bool_) else number(value)
