@@ -25,7 +25,8 @@ def fill(x, mask, y, value, columns, start, stop):
         row, place, n = piece(i, stop, columns)
         xi, mi, yi = x[i : i + n], mask[place : place + n], y[i : i + n]
         for j in range(xi.size):
-            yi[j] = f(value) if mi[j] else xi[j]
+            kept = xi[j]  # read always: see relu_back
+            yi[j] = f(value) if mi[j] else kept
         i += n
 
 
