@@ -81,7 +81,8 @@ def end_of_queries(j, sizes):
 def drop_row(row, keep, keep_scale):
     """p is multiplied by keep/(1 − dropout_p): what is dropped is 0, even if it was NaN."""
     for j in range(row.size):
-        row[j] = row[j] * keep_scale if keep[j] else f(0.0)
+        e = row[j] * keep_scale  # always: see relu_back in arithmetic.py
+        row[j] = e if keep[j] else f(0.0)
 
 
 @helper
@@ -186,8 +187,9 @@ def weigh(row, back, keep, has_keep, keep_scale, log_sum, d):
         for j in range(row.size):
             t = row[j] - log_sum
             p = exp_normal(f(0.0) if t > f(0.0) else t)
+            arrived = back[j] * keep_scale  # always: see relu_back in arithmetic.py
             row[j] = p * keep_scale if keep[j] else f(0.0)
-            back[j] = p * ((back[j] * keep_scale if keep[j] else f(0.0)) - d)
+            back[j] = p * ((arrived if keep[j] else f(0.0)) - d)
     else:
         for j in range(row.size):
             t = row[j] - log_sum
