@@ -8,7 +8,8 @@ They are written here in LLVM's language, an instruction by a call. Every counte
                it; SEATS, how many have come to it; FAILED, chunks that ended with an error; JOB,
                the address of its arguments, and after it of its ENTRY
     of a core  TAKEN, chunks of its part that are taken, and after it STOLEN, those that others
-               took; ASLEEP, whether its helper sleeps; MUTEX and CONDITION, on which it sleeps
+               took, and BEGUN, whether it has begun with its part; ASLEEP, whether its helper
+               sleeps; MUTEX and CONDITION, on which it sleeps
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ LINE = 8  # int64 in a cache line
 CALLS, SHARES, REACH, OPEN, BUSY, SEATS, FAILED, JOB = range(0, 8 * LINE, LINE)
 ENTRY = JOB + 1  # the address of the job's entry; that of its arguments is in JOB
 FIRST, CORE = 8 * LINE, 4 * LINE  # where the first core's lines begin, and the length of a core's
-TAKEN, STOLEN, ASLEEP, MUTEX, CONDITION = 0, 1, LINE, 2 * LINE, 3 * LINE  # within a core's
+TAKEN, STOLEN, BEGUN = 0, 1, 2  # within a core's lines
+ASLEEP, MUTEX, CONDITION = LINE, 2 * LINE, 3 * LINE
 MOST = 128  # cores
 KERNEL, COUNTERS, ROWS, CORES, ARGS = range(5)  # places in a job
 ROOM = 128  # int64 of a job
 CHUNKS = 4  # of a core's part: a helper that begins late leaves some of them
+LEFT = 1  # chunks of a part that others leave to its core, once that has begun
 HEADER = object.__basicsize__  # bytes of an object before what its type adds
 
 
@@ -293,7 +296,7 @@ class MachineCode:
         b.branch(clear)
         b.position_at_end(clear)
         here = self._core(b, counters, b.load(core))
-        for k in (TAKEN, STOLEN):
+        for k in (TAKEN, STOLEN, BEGUN):
             b.store(self._number(0), self._place(b, here, k))
         b.cbranch(b.icmp_signed("<", self._counted(b, core), cores), clear, opened)
         b.position_at_end(opened)
@@ -360,13 +363,18 @@ class MachineCode:
         args = self._arguments(b, job, kinds, arrays)
         chunks = self._number(CHUNKS)
         every = b.mul(cores, chunks)
+        self._write(b, self._core(b, counters, core), BEGUN, 1)
         b.branch(at["part"])
         b.position_at_end(at["part"])
         part = b.srem(b.add(core, b.load(others)), cores)
         here = self._core(b, counters, part)
         b.branch(at["look"])
         b.position_at_end(at["look"])
-        left = b.icmp_signed("<", self._read(b, here, TAKEN), chunks)
+        # the last ones of a core that works are in its cache, and it comes to them at once
+        begun = b.icmp_signed("!=", self._read(b, here, BEGUN), self._number(0))
+        others_own = b.and_(begun, b.icmp_signed("!=", part, core))
+        most = b.select(others_own, self._number(CHUNKS - LEFT), chunks)
+        left = b.icmp_signed("<", self._read(b, here, TAKEN), most)
         b.cbranch(left, at["take"], at["next"])
         b.position_at_end(at["take"])
         taken = b.icmp_signed("<", self._add(b, here, TAKEN, 1), chunks)
