@@ -250,8 +250,8 @@ def test_shares_of_python_and_loops_in_turn(helping):
 
 @exact_kernel
 def linger(x, visits, left, start, stop):
-    """Who comes to the first row of the second part stays while others have time to take what they may,
-    and counts the rows of its part that nobody has visited.
+    """Who comes to the first row of the second part stays while others have time to take what they
+    may, and counts the rows of its part that nobody has visited.
     """
     half = visits.size // 2
     if start == half:
