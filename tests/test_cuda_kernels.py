@@ -321,6 +321,7 @@ def test_attention_of_one_matrix_split_in_three(dtype):
 @pytest.fixture
 def cudnn_plans():
     """cuDNN's plans, none at first; skips where cuDNN cannot be used."""
+    tg.ones(1, device="cuda")  # CuPy is used first
     why = cudnn_attention.why_not() or ("" if cudnn_attention._capability(0) >= 90 else "old GPU")
     if why:
         pytest.skip(why)

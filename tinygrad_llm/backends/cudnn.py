@@ -1,4 +1,4 @@
-"""cuDNN, which computes attention on Hopper and newer GPUs where the extra `cudnn-cuda13` is installed.
+"""cuDNN, which computes attention on Hopper and newer GPUs: the extra `cudnn-cuda13` installs it.
 
 It serves bfloat16 without a mask and dropout, in lengths that are multiples of 128; the kernels of
 this package compute everything else. `enabled = False`, or TINYGRAD_LLM_CUDNN=0 in the environment,

@@ -47,7 +47,10 @@ def check(name: str, status: int) -> None:
 
 
 def load_cublas() -> Any:
-    """The library that CuPy has already loaded: the linker finds it by name."""
+    """cuBLAS, which CuPy has already loaded: the linker finds it by name.
+
+    Raises: OSError if it cannot be found.
+    """
     from cupy_backends.cuda.libs import cublas
 
     cublas.getVersion(launch.xp.cuda.get_cublas_handle())  # it is loaded from here on

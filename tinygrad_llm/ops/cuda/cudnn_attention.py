@@ -22,7 +22,6 @@ from typing import Any
 
 from ...arrays.capture import capturing
 from ...arrays.devices import settings
-from ...files.packages import install_extra
 from . import launch
 from .captured_cublas import load_cublas
 
@@ -52,16 +51,14 @@ def _loaded() -> tuple[Any, str]:
     """(cuDNN's front end, "") or (None, why it cannot be used)."""
     try:
         return _load(), ""
-    except Exception as error:  # whatever it is: there are other kernels
+    except Exception as error:  # of any kind: there are other kernels
         return None, str(error) or type(error).__name__
 
 
 def _load() -> Any:
     """Raises: RuntimeError, ImportError, OSError and others if cuDNN cannot be used."""
     if find_spec("cudnn") is None:
-        raise RuntimeError(
-            f"cuDNN is not installed: {install_extra('cudnn-cuda13')} (or cudnn-cuda12)"
-        )
+        raise RuntimeError("nvidia-cudnn-frontend is not installed")
     _show_library()
     module = importlib.import_module("cudnn")
     if tuple(map(int, module.__version__.split(".")[:2])) < OLDEST_FRONT_END:
