@@ -110,12 +110,12 @@ def cudnn(monkeypatch):
         get_current_stream=lambda: SimpleNamespace(ptr=7),
     )
     install.capability, Graph.made, Graph.broken = "90", [], ""
-    spec = {"cudnn": ModuleSpec("cudnn", None), "nvidia.cudnn": None}
+    spec = {"cudnn": ModuleSpec("cudnn", None)}
     monkeypatch.setattr(library, "find_spec", spec.get)
     monkeypatch.setattr(library, "load_cublas", lambda: None)
-    get = SimpleNamespace(cudnnGetCudartVersion=lambda: 13000)
-    get.cudnnGetCudartVersion = type("F", (), {"__call__": lambda self: 13000})()
-    monkeypatch.setattr(library.ctypes, "CDLL", lambda name: get)
+    get_version = lambda: 13000  # noqa: E731
+    loaded = SimpleNamespace(cudnnGetCudartVersion=get_version)
+    monkeypatch.setattr(library, "_open", lambda name: loaded)
     monkeypatch.setattr(launch, "xp", SimpleNamespace(cuda=cuda))
     monkeypatch.setattr(launch, "several", False)
     monkeypatch.setattr(launch, "empty", lambda shape, dtype: array(shape, dtype=dtype))
@@ -225,6 +225,27 @@ def test_an_import_that_fails_in_any_way(cudnn, monkeypatch):
 
     monkeypatch.setattr(library, "importlib", SimpleNamespace(import_module=fail))
     assert not forward() and library.why_not() == "Found 2 libcudnn.so.x"
+
+
+def test_where_a_library_is_looked_for(monkeypatch, tmp_path):
+    there = tmp_path / "cu13" / "lib" / "libcudart.so.13"
+    there.parent.mkdir(parents=True)
+    there.touch()
+    spec = ModuleSpec("nvidia", None, is_package=True)
+    spec.submodule_search_locations = [str(tmp_path)]
+    asked = []
+
+    def load(name, mode=0):
+        asked.append(name)
+        if mode:
+            raise OSError("not loaded")
+        return name
+
+    monkeypatch.setattr(library, "find_spec", lambda name: spec)
+    monkeypatch.setattr(library.ctypes, "CDLL", load)
+    assert library._open("libcudart.so.13") == str(there)
+    assert library._open("libnvrtc.so.13") == "libnvrtc.so.13"
+    assert asked == ["libcudart.so.13", str(there), *["libnvrtc.so.13"] * 2]
 
 
 def test_another_cuda_than_cupys(cudnn):

@@ -1,4 +1,4 @@
-"""Attention by cuDNN on Hopper and newer GPUs, for arrays that its kernels serve.
+"""Attention by cuDNN on Hopper and newer GPUs, for arrays that its kernels serve (Linux).
 
 cuDNN and its Python front end are an extra (`cudnn-cuda12`, `cudnn-cuda13`). They are imported when
 the first attention comes that they would serve. If they are absent, too old, or fail, the kernels
@@ -14,7 +14,6 @@ import glob
 import importlib
 import os
 import sys
-import sysconfig
 import threading
 from collections import OrderedDict
 from importlib.util import find_spec
@@ -57,42 +56,41 @@ def _loaded() -> tuple[Any, str]:
 
 def _load() -> Any:
     """Raises: RuntimeError, ImportError, OSError and others if cuDNN cannot be used."""
+    if sys.platform != "linux":
+        raise RuntimeError("cuDNN is used on Linux only")
     if find_spec("cudnn") is None:
         raise RuntimeError("nvidia-cudnn-frontend is not installed")
-    _show_library()
+    _open("libcudnn.so.9")  # the front end finds what is loaded, wherever it was
     module = importlib.import_module("cudnn")
     if tuple(map(int, module.__version__.split(".")[:2])) < OLDEST_FRONT_END:
         raise RuntimeError(f"cuDNN's front end {module.__version__} is older than 1.27")
     if int(module.backend_version()) < OLDEST:
         raise RuntimeError(f"cuDNN {module.backend_version_string()} is older than 9.15.1")
-    # without its cuBLAS, cuDNN would end the process
-    library = ctypes.CDLL("cudnn64_9.dll" if sys.platform == "win32" else "libcudnn.so.9")
+    library = _open("libcudnn.so.9")
     library.cudnnGetCudartVersion.restype = ctypes.c_size_t
     needed = library.cudnnGetCudartVersion() // 1000
     cuda = launch.xp.cuda.runtime.runtimeGetVersion() // 1000
     if needed != cuda:
         raise RuntimeError(f"cuDNN is for CUDA {needed}, and CuPy for CUDA {cuda}")
     load_cublas()
-    name = f"cublasLt64_{cuda}.dll" if sys.platform == "win32" else f"libcublasLt.so.{cuda}"
-    ctypes.CDLL(name)
+    for name in ("cublasLt", "cudart", "nvrtc"):  # it looks for them by name too; without cuBLAS
+        _open(f"lib{name}.so.{cuda}")  # it would end the process
     return module
 
 
-def _show_library() -> None:
-    """Load libcudnn where the front end does not look: in packages outside of site-packages.
+def _open(name: str) -> Any:
+    """A library of NVIDIA: the loaded one, that of an installed package, or the system's.
 
-    It looks in its own environment's site-packages and then for a library that is loaded.
+    Raises: OSError if there is none.
     """
-    inside = os.path.join(sysconfig.get_path("purelib"), "nvidia/cudnn/lib/libcudnn.so.*[0-9]")
     try:
-        spec = find_spec("nvidia.cudnn")
-    except (ImportError, ValueError):  # there is no package nvidia
-        spec = None
+        return ctypes.CDLL(name, mode=os.RTLD_NOLOAD | ctypes.DEFAULT_MODE)
+    except OSError:
+        spec = find_spec("nvidia")
     for folder in (spec.submodule_search_locations if spec else None) or ():
-        for path in glob.glob(os.path.join(folder, "lib", "libcudnn.so.9")):
-            if not glob.glob(inside):
-                ctypes.CDLL(path)
-                return
+        for path in sorted(glob.glob(os.path.join(folder, "*", "lib", name))):
+            return ctypes.CDLL(path)
+    return ctypes.CDLL(name)
 
 
 @functools.cache
@@ -118,7 +116,7 @@ class Plan:
         short, full = cudnn.data_type.BFLOAT16, cudnn.data_type.FLOAT
         self.graph = cudnn.pygraph(
             io_data_type=short, intermediate_data_type=full, compute_data_type=full,
-            handle=_handle(gpu),
+            handle=_handle(gpu), sm_version=_capability(gpu),
         )  # fmt: skip
         names = ("q", "k", "v", "o", "dO", "stats") if backward else ("q", "k", "v")
         inputs = {
