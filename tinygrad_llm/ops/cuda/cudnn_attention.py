@@ -155,11 +155,12 @@ class Plan:
 
 def _described(x: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """(shape, strides in elements) of four dimensions; log_sum (B, H, L) gets one of size 1."""
-    shape, strides = x.shape, [s // x.itemsize for s in x.strides]
+    shape = x.shape
     if x.ndim == 3:
-        shape, strides = (*shape, 1), [*strides, 1]
+        return (*shape, 1), (shape[1] * shape[2], shape[2], 1, 1)
+    strides = [s // x.itemsize for s in x.strides]
     end = max(n * s for n, s in zip(shape, strides, strict=True))
-    return shape, tuple(end if n == 1 else s for n, s in zip(shape, strides, strict=True))
+    return shape, tuple(s if s > 0 else end for s in strides)  # 0: a dimension of size 1
 
 
 def _run(arrays: tuple, *options: Any) -> bool:
