@@ -16,7 +16,7 @@ from tinygrad_llm.arrays.twins import twins
 from tinygrad_llm.autograd import engine
 from tinygrad_llm.nn import functional as F
 from tinygrad_llm.ops import cuda as kernels
-from tinygrad_llm.ops.cuda import launch, products
+from tinygrad_llm.ops.cuda import cudnn_attention, launch, products
 from tinygrad_llm.ops.cuda import loss as loss_kernels
 
 gpu = pytest.mark.skipif(not real_gpu(), reason="needs CuPy and a GPU")
@@ -316,6 +316,103 @@ def test_attention_of_one_matrix_split_in_three(dtype):
             2, 50, 64)  # fmt: skip
 
     compare(f, [normal(2, 50, 192)], dtype)
+
+
+@pytest.fixture
+def cudnn_plans():
+    """cuDNN's plans, none at first; skips where cuDNN cannot be used."""
+    tg.ones(1, device="cuda")  # CuPy is used first
+    why = cudnn_attention.why_not() or ("" if cudnn_attention._capability(0) >= 90 else "old GPU")
+    if why:
+        pytest.skip(why)
+    cudnn_attention._plans.clear()
+    yield cudnn_attention._plans
+    cudnn_attention._plans.clear()
+
+
+def packed(H, K, D):  # noqa: N803
+    """Attention of one matrix (B, T, (H + 2K) D), as most models call it."""
+
+    def f(x):
+        B, T, _ = x.shape
+        q, k, v = x.view(B, T, H + 2 * K, D).transpose(1, 2).split([H, K, K], dim=1)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        return y.transpose(1, 2).reshape(B, T, H * D)
+
+    return f
+
+
+@gpu
+@pytest.mark.parametrize(
+    ("shapes", "causal"),
+    [(((2, 4, 256, 64), (2, 4, 256, 64)), True), (((2, 4, 256, 128), (2, 2, 256, 128)), True),
+     (((1, 6, 128, 80), (1, 2, 384, 80)), False)],
+)  # fmt: skip
+def test_attention_by_cudnn(cudnn_plans, shapes, causal):
+    q, k = shapes
+    f = lambda q, k, v: F.scaled_dot_product_attention(  # noqa: E731
+        q, k, v, is_causal=causal, enable_gqa=True
+    )
+    compare(f, [normal(*q, seed=1), normal(*k, seed=2), normal(*k, seed=3)], "bfloat16")
+    assert len(cudnn_plans) == 2 and not [p for p in cudnn_plans.values() if isinstance(p, str)]
+
+
+@gpu
+def test_cudnn_with_one_matrix_and_switched_off(cudnn_plans):
+    arrays = [normal(2, 256, (4 + 2 * 2) * 32)]
+    with tg.backends.cudnn.flags(enabled=False):
+        compare(packed(4, 2, 32), arrays, "bfloat16")
+    assert not cudnn_plans
+    compare(packed(4, 2, 32), arrays, "bfloat16")
+    assert len(cudnn_plans) == 2
+    first, *others = (run(packed(4, 2, 32), arrays, "cuda", "bfloat16") for _ in range(4))
+    for other in others:  # the same in every run
+        assert all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+@gpu
+def test_cudnn_and_the_own_kernels_fit_together(cudnn_plans):
+    """The sums that one of them saved serve the other's backward pass."""
+    tensors = [tg.from_numpy(normal(1, 4, 128, 64, seed=i)).to(tg.bfloat16) for i in range(4)]
+    results = []
+    for first, second in ((False, False), (False, True), (True, False)):
+        q, k, v = (t.to("cuda").requires_grad_() for t in tensors[:3])
+        with tg.backends.cudnn.flags(enabled=first):
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        with tg.backends.cudnn.flags(enabled=second):
+            y.backward(tensors[3].to("cuda"))
+        results.append([x.grad.cpu().to(tg.float64).numpy() for x in (q, k, v)])
+    for other in results[1:]:
+        for a, b in zip(other, results[0], strict=True):
+            assert np.linalg.norm(a - b) < 1e-2 * np.linalg.norm(b)
+
+
+@gpu
+def test_cudnn_in_a_cuda_graph(cudnn_plans):
+    def step(q, g):
+        x = q.detach().requires_grad_()
+        y = packed(4, 4, 64)(x)
+        y.backward(g)
+        return y.detach(), x.grad
+
+    shapes = [(2, 128, 12 * 64), (2, 128, 4 * 64)]
+    batches = [[tg.from_numpy(normal(*s, seed=i)).to(tg.bfloat16).to("cuda") for s in shapes]
+               for i in range(5)]  # fmt: skip
+    expected = [[x.cpu() for x in step(*batch)] for batch in batches]
+    assert len(cudnn_plans) == 2
+    graphed = tg.cuda.graphed(step, warmup=1)
+    got = [[x.cpu() for x in graphed(*batch)] for batch in batches]
+    for a, b in zip(got, expected, strict=True):
+        assert all(tg.equal(x, y) for x, y in zip(a, b, strict=True))
+    graph = tg.cuda.CUDAGraph()
+    cudnn_plans.clear()  # a plan is not made in a capture: the own kernels serve there
+    with tg.cuda.graph(graph):
+        results = step(*batches[0])
+    graph.replay()
+    assert not cudnn_plans
+    for a, b in zip(results, expected[0], strict=True):
+        error = (a.cpu().float() - b.float()).norm() / b.float().norm()
+        assert float(error) < 1e-2
 
 
 @gpu

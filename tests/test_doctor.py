@@ -238,6 +238,25 @@ def test_mpi(monkeypatch, result, launcher, severity):
 
 
 @pytest.mark.parametrize(
+    ("facts", "severity", "text"),
+    [({"why": "", "capability": 9, "version": 91900, "enabled": True}, "ok", "cuDNN 9.19.0 for"),
+     ({"why": "", "capability": 9, "version": 92801, "enabled": False}, "note", "cuDNN 9.28.1 is"),
+     ({"why": "cuDNN is not installed", "capability": 10}, "note", "cuDNN does not")],
+)  # fmt: skip
+def test_cudnn(monkeypatch, facts, severity, text):
+    monkeypatch.setattr(pieces, "installed", lambda name: True)
+    monkeypatch.setattr(pieces, "driver", lambda: ("X", 13))
+    monkeypatch.setattr(pieces, "run_python", lambda *a, **k: (0, json.dumps(facts), ""))
+    (finding,) = pieces.look_at_cudnn()
+    assert finding.severity == severity and finding.text.startswith(text)
+    assert severity == "ok" or finding.advice and "CUDNN" in finding.command.upper()
+    facts["capability"] = 8  # our own kernels are all there is
+    assert pieces.look_at_cudnn() == []
+    monkeypatch.setattr(pieces, "installed", lambda name: name != "cupy")
+    assert pieces.look_at_cudnn() == []
+
+
+@pytest.mark.parametrize(
     ("result", "severity", "text"),
     [((0, '{"why": "", "path": "/w/libnccl.so.2", "version": "2.28.9"}', ""), "ok",
       "NCCL 2.28.9, /w/libnccl.so.2, of the "),

@@ -8,6 +8,7 @@ module that made `a`; where the two libraries differ, there is a function below.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -61,6 +62,10 @@ class settings:
 
     tf32 = False  # float32 products with TF32's 10 bits of mantissa, on tensor cores
     gpu_dropout = False  # draw dropout's masks on the GPU, not from the CPU's random stream
+    cudnn = os.environ.get("TINYGRAD_LLM_CUDNN", "") != "0"  # attention by cuDNN where it is there
+    cudnn_deterministic = True  # and only with its kernels that add in a fixed order
+    deterministic = False  # use_deterministic_algorithms
+    attention_kernels = dict.fromkeys(("flash", "mem_efficient", "math", "cudnn"), True)
 
 
 # ------------------------------------------------------------------------------------ devices

@@ -50,9 +50,10 @@ def is_built() -> bool:
 
 
 # ------------------------------------------------------------------------- attention's kernels
-# Which of PyTorch's kernels for attention may be used. There is one here, for every case: it works
-# in blocks, as the flash kernel does. So these may be set and asked, and change nothing.
-_allowed = {"flash": True, "mem_efficient": True, "math": True, "cudnn": True}
+# Which of PyTorch's kernels for attention may be used. There is one here for every case, which
+# works in blocks, as the flash kernel does, and cuDNN's where it is installed (backends.cudnn). So
+# "cudnn" allows or forbids that one; the others may be set and asked, and change nothing.
+_allowed = settings.attention_kernels
 
 
 def flash_sdp_enabled() -> bool:

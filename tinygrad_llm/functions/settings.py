@@ -96,6 +96,7 @@ def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None
     On GPUs distributed sums over NCCL then add in rank order; every rank calls this.
     """
     _deterministic.update(enabled=bool(mode), warn_only=bool(warn_only))
+    devices.settings.deterministic = bool(mode)
 
 
 def are_deterministic_algorithms_enabled() -> bool:

@@ -247,7 +247,7 @@ _KERNELS = {
 def sdpa_kernel(backends: Any, set_priority: bool = False) -> Iterator[None]:
     """A block in which only these kernels are allowed, one or a list of them.
 
-    There is one kernel here, which serves every case: the numbers stay the same.
+    Without CUDNN_ATTENTION cuDNN is not used; one kernel of this package serves every other case.
     Raises: TypeError for what is not an SDPBackend.
     """
     chosen = list(backends) if isinstance(backends, list | tuple) else [backends]

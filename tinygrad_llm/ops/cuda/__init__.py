@@ -11,6 +11,7 @@ the code for float64, stand in the op alone.
     products      matrix products through cuBLAS, linear layers
     loss          cross-entropy, also with the output layer before it
     attention     in tiles
+    cudnn_attention   the same by cuDNN on Hopper, where it is installed
     optimizer     Adam, and clipping, for all parameters in one launch
     captured_cublas   products within a CUDA graph
 

@@ -11,7 +11,7 @@ import numpy as np
 from ...arrays.capture import capturing
 from ...arrays.devices import settings
 from ..attention import ScaledDotProductAttention
-from . import launch
+from . import cudnn_attention, launch
 from .elementwise import keep_mask
 from .launch import SHORT, Twin, contiguous, empty, kernel, null
 
@@ -134,10 +134,15 @@ class CudaAttention(Twin, ScaledDotProductAttention):
         )  # fmt: skip
         y = empty((B, L, H, D), q.dtype).transpose(0, 2, 1, 3)
         log_sum = empty((B, H, L), np.float32)
-        args = (*strided(q), *strided(k), *strided(v), *strided(y), log_sum, H, H // K, L, S, D)
-        self.run("forward", L, B * H, *args, self.causal, self.scale, *self.extras)
+        self.plain = mask is None and keep is None
+        if not (self.plain and cudnn_attention.forward(q, k, v, y, log_sum, *self.how())):
+            args = (*strided(q), *strided(k), *strided(v), *strided(y), log_sum, H, H // K, L, S, D)
+            self.run("forward", L, B * H, *args, self.causal, self.scale, *self.extras)
         self.saved = q, k, v, y, log_sum, mask, None if drawn else keep
         return y if len(self.q_shape) == 4 else y[0]
+
+    def how(self) -> tuple[bool, float]:
+        return bool(self.causal), self.scale
 
     def run(self, name: str, rows: int, heads: int, *args: Any) -> None:
         call, at_a_time, threads, shared = attention_call(launch.gpu(), name, *self.mode)
@@ -147,9 +152,6 @@ class CudaAttention(Twin, ScaledDotProductAttention):
         q, k, v, y, log_sum, *_ = self.saved
         (B, H, L, D), (_, K, S, _) = q.shape, k.shape
         g = aligned(g if g.ndim == 4 else g[None])
-        delta = empty((B, H, L), np.float32)
-        call = attention_call(launch.gpu(), "delta", *self.mode)[0]
-        call((-(-L // 8), B * H), (256,), (*strided(g), *strided(y), delta, H, L, D))
         if L == S:  # adjacent, so that Split's backward need not copy them (see the op's docstring)
             every = empty((B, L, H + 2 * K, D), q.dtype).transpose(0, 2, 1, 3)
             gq, gk, gv = every[:, :H], every[:, H : H + K], every[:, H + K :]
@@ -158,11 +160,23 @@ class CudaAttention(Twin, ScaledDotProductAttention):
                 empty((B, a.shape[2], a.shape[1], D), q.dtype).transpose(0, 2, 1, 3)
                 for a in (q, k, v)
             )
+        if not (
+            self.plain and all(self.needs[:3])
+            and cudnn_attention.backward(q, k, v, y, g, log_sum, (gq, gk, gv), *self.how())
+        ):  # fmt: skip
+            self.run_backward(g, gq, gk, gv)
+        grads = tuple(a if len(self.q_shape) == 4 else a[0] for a in (gq, gk, gv))
+        return *(a if n else None for a, n in zip(grads, self.needs)), None, None  # noqa: B905
+
+    def run_backward(self, g, gq, gk, gv):
+        q, k, v, y, log_sum, *_ = self.saved
+        (B, H, L, D), (_, K, S, _) = q.shape, k.shape
+        delta = empty((B, H, L), np.float32)
+        call = attention_call(launch.gpu(), "delta", *self.mode)[0]
+        call((-(-L // 8), B * H), (256,), (*strided(g), *strided(y), delta, H, L, D))
         inputs = (*strided(q), *strided(k), *strided(v), *strided(g))
         others = log_sum, delta, H, H // K, L, S, D, self.causal, self.scale, *self.extras
         if self.needs[0]:
             self.run("back_q", L, B * H, *inputs, *strided(gq), *others)
         if self.needs[1] or self.needs[2]:
             self.run("back_kv", S, B * K, *inputs, *strided(gk), *strided(gv), *others)
-        grads = tuple(a if len(self.q_shape) == 4 else a[0] for a in (gq, gk, gv))
-        return *(a if n else None for a, n in zip(grads, self.needs)), None, None  # noqa: B905

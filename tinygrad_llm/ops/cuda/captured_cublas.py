@@ -21,7 +21,7 @@ class _CuBLAS:
     """cuBLAS's two products, with the arguments of CuPy's binding."""
 
     def __init__(self) -> None:
-        self.library = _load()
+        self.library = load_cublas()
         for name in ("cublasCreate_v2", "cublasSetStream_v2", "cublasSetWorkspace_v2"):
             getattr(self.library, name).restype = ctypes.c_int
         whole, pointer, long = ctypes.c_int, ctypes.c_void_p, ctypes.c_longlong
@@ -46,8 +46,11 @@ def check(name: str, status: int) -> None:
         raise RuntimeError(f"{name} failed with status {status}")
 
 
-def _load() -> Any:
-    """The library that CuPy has already loaded: the linker finds it by name."""
+def load_cublas() -> Any:
+    """cuBLAS, which CuPy has already loaded: the linker finds it by name.
+
+    Raises: OSError if it cannot be found.
+    """
     from cupy_backends.cuda.libs import cublas
 
     cublas.getVersion(launch.xp.cuda.get_cublas_handle())  # it is loaded from here on

@@ -24,6 +24,7 @@ from ...text import gpt2
 from .finding import Finding, installed, pip_install, run_python, version
 
 __all__ = [
+    "look_at_cudnn",
     "look_at_data",
     "look_at_gpu",
     "look_at_loops",
@@ -173,6 +174,50 @@ def look_at_gpu() -> list[Finding]:
         "usually CuPy does not fit the driver's CUDA version, or is installed twice: uninstall "
         "every package called cupy (pip list), then install this one", pip_install(wheel), facts,
     )]  # fmt: skip
+
+
+_TRY_CUDNN = """
+import json
+from tinygrad_llm import backends, cuda
+facts = {"why": cuda.why_not(), "capability": 0}
+if not facts["why"]:
+    from tinygrad_llm.ops.cuda import cudnn_attention
+    facts["capability"] = cuda.get_device_capability()[0]
+    if facts["capability"] >= 9:
+        facts["why"], facts["version"] = cudnn_attention.why_not(), cudnn_attention.version()
+        facts["enabled"] = backends.cudnn.enabled
+print(json.dumps(facts))
+"""
+
+
+def look_at_cudnn() -> list[Finding]:
+    """cuDNN's version, or why it is not used, in a child process; nothing before Hopper."""
+    if not installed("cupy"):
+        return []
+    code, out, errors = run_python(["-c", _TRY_CUDNN], timeout=90.0)
+    try:
+        facts: dict[str, Any] = json.loads(out.strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        last = errors.strip().splitlines()[-1:] or [f"it ended with code {code}"]
+        facts = {"why": last[0], "capability": 9}
+    if facts["capability"] < 9:
+        return []
+    card = driver()
+    wheel = f"cudnn-cuda{'13' if card and card[1] >= 13 else '12'}"
+    if facts["why"]:
+        return [Finding(
+            "GPU", "cudnn", "note", f"cuDNN does not compute attention: {facts['why']}",
+            "own kernels do; cuDNN's are faster in bfloat16 on this GPU",
+            pip_install(f"tinygrad_llm[{wheel}]"), facts,
+        )]  # fmt: skip
+    major, rest = divmod(facts["version"], 10000)
+    number = f"{major}.{rest // 100}.{rest % 100}"
+    if not facts["enabled"]:
+        return [Finding(
+            "GPU", "cudnn", "note", f"cuDNN {number} is turned off",
+            "own kernels compute attention", "unset TINYGRAD_LLM_CUDNN", facts,
+        )]  # fmt: skip
+    return [Finding("GPU", "cudnn", "ok", f"cuDNN {number} for attention in bfloat16", facts=facts)]
 
 
 # ----------------------------------------------------------------------------- tokenizers, data

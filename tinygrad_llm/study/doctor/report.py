@@ -74,6 +74,7 @@ def examine(environment: Mapping[str, str] | None = None) -> Report:
         ("Speed", "matrix products", partial(machine.look_at_speed, environment)),
         ("Speed", "loops", pieces.look_at_loops),
         ("GPU", "gpu", pieces.look_at_gpu),
+        ("GPU", "cudnn", pieces.look_at_cudnn),
         ("Tokenizers and data", "tokenizers", pieces.look_at_tokenizers),
         ("Tokenizers and data", "data folder", pieces.look_at_data),
         ("Several processes", "mpi", pieces.look_at_mpi),
