@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .allocator import place_arrays
+
 __all__ = ["is_silent", "quiet", "silent", "silently"]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -27,6 +29,7 @@ is_silent = _silent.get  # is_silent(): whether NumPy's warnings are off here al
 def _switch_off() -> None:
     np.seterr(all="ignore")
     _silent.set(True)
+    place_arrays()
 
 
 class _Silent(threading.local):
@@ -56,6 +59,7 @@ def quiet(function: F) -> F:
         if is_silent():
             return function(*args, **options)
         before = _silent.set(True)
+        place_arrays()
         try:
             with np.errstate(all="ignore"):
                 return function(*args, **options)

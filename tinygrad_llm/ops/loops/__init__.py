@@ -70,7 +70,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...arrays.allocator import keep_memory
+from ...arrays.allocator import keep_memory, place_arrays
+from ...arrays.silence import silently
 from ...arrays.twins import CpuTwins, twins
 from ..activation import GatedActivation, Gelu, Relu, Silu
 from ..arithmetic import Add, Div, Mul, Sub
@@ -140,6 +141,8 @@ def install() -> str | None:
     if why is None:
         crew.start()
         keep_memory()  # a fresh page costs more than what a loop does with it
+        place_arrays()
+        silently(place_arrays)  # where this thread runs ops
         twins.cpu = CpuTwins(
             TWINS,
             takes_scatter=takes_scatter,

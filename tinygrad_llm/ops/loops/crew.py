@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...arrays import threads
+from ...arrays.allocator import places
 from ...arrays.forking import making
 from ...arrays.memory import address
 from .machine_code import (
@@ -49,6 +50,7 @@ from .machine_code import (
     SHARES,
     MachineCode,
 )
+from .pages import handler
 
 __all__ = ["making_code", "run_together", "start"]
 
@@ -224,6 +226,7 @@ def start() -> None:
             # helpers listen until the process ends, so it must not be freed before
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(_crew))
             threads.let_listen(_crew)
+            places.begin = handler(_crew.engine)
 
 
 def run_together(run: Callable[..., None], n: int, cores: int, args: Sequence[Any]) -> bool:
