@@ -37,7 +37,7 @@ def test_the_linear_of_autocast_takes_bfloat16_as_it_is():
 
 def test_kernel_files_are_in_the_package():
     assert {p.name for p in launch.KERNELS.iterdir()} >= {
-        "common.cuh", "elementwise.cu", "rows.cu", "attention.cu"
+        "common.cuh", "elementwise.cu", "rows.cu", "norm.cu", "attention.cu"
     }  # fmt: skip
 
 
