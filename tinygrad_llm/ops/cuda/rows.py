@@ -83,7 +83,7 @@ class _Norm(Twin):
         args = contiguous(g), x, null(w), null(mu), r, null(total), null(gx)
         call = self.in_registers(c, "norm_of_rows_back")
         if call is not None:
-            blocks, sums = min(at_once(c) * processors(gpu()), -(-rows // 8)), 1 + self.mean
+            blocks, sums = min(blocks_that_fit(c) * processors(gpu()), -(-rows // 8)), 1 + self.mean
             part = None if gw is None else empty((blocks, sums, c), x.dtype)
             call((blocks,), (256,), (*args, null(part), rows, c))
             if gw is not None:
@@ -100,15 +100,21 @@ class _Norm(Twin):
                 kernel("rows", "sum_pairs")((columns, 2), (256,), (part, gb, gw, count, c))
         return (gx, gw, gb) if self.mean else (gx, gw)
 
+    def adder(self, g, total, owned):
+        """As backward, with `total` added to the gradient of x; None if the kernels do not run."""
+        if not (self.fast and float32(total)):
+            return None
+        return self.backward_fast(g, total, in_place=owned)
+
     def in_registers(self, c: int, name: str) -> Any:
         """A kernel of norm.cu for rows of c; None if they do not fit into a warp's registers."""
         if c % 4 or c > 1024:
             return None
-        defines = f"MEAN={int(self.mean)}", f"K={-(-c // 128)}", f"BLOCKS={at_once(c)}"
+        defines = f"MEAN={int(self.mean)}", f"K={-(-c // 128)}", f"BLOCKS={blocks_that_fit(c)}"
         return kernel("norm", name, *defines)
 
 
-def at_once(c: int) -> int:
+def blocks_that_fit(c: int) -> int:
     """How many blocks of norm_of_rows_back a multiprocessor has registers for."""
     return min(4, 14 // (-(-c // 128) + 1))
 

@@ -9,7 +9,7 @@ __device__ __forceinline__ float sum4(float4 v) { return (v.x + v.y) + (v.z + v.
 __device__ __forceinline__ float4 times(float4 v, float4 w) {
     return make_float4(v.x * w.x, v.y * w.y, v.z * w.z, v.w * w.w);
 }
-__device__ __forceinline__ float4 plus(float4 v, float4 w) {  // each rounded, whatever v comes from
+__device__ __forceinline__ float4 plus(float4 v, float4 w) {  // v is rounded before
     return make_float4(__fadd_rn(v.x, w.x), __fadd_rn(v.y, w.y), __fadd_rn(v.z, w.z), __fadd_rn(v.w, w.w));
 }
 __device__ __forceinline__ float4 normal(float4 v, float mu, float rstd) {
