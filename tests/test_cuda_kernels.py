@@ -6,6 +6,8 @@ too: that every kernel file is in the package, and that each twin belongs to an 
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from conftest import real_gpu
@@ -16,7 +18,7 @@ from tinygrad_llm.arrays.twins import twins
 from tinygrad_llm.autograd import engine
 from tinygrad_llm.nn import functional as F
 from tinygrad_llm.ops import cuda as kernels
-from tinygrad_llm.ops.cuda import cudnn_attention, launch, products
+from tinygrad_llm.ops.cuda import cudnn_attention, launch, products, rows
 from tinygrad_llm.ops.cuda import loss as loss_kernels
 
 gpu = pytest.mark.skipif(not real_gpu(), reason="needs CuPy and a GPU")
@@ -37,8 +39,55 @@ def test_the_linear_of_autocast_takes_bfloat16_as_it_is():
 
 def test_kernel_files_are_in_the_package():
     assert {p.name for p in launch.KERNELS.iterdir()} >= {
-        "common.cuh", "elementwise.cu", "rows.cu", "attention.cu"
+        "common.cuh", "elementwise.cu", "rows.cu", "norm.cu", "attention.cu"
     }  # fmt: skip
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """What the norms launch, without a GPU: (file, kernel, -D..., grid, arguments)."""
+    calls = []
+
+    def kernel(file, name, *defines):
+        def call(grid, block, args):
+            macro = re.sub("^(layer|rms)_norm", "NAME", name).replace("NAME_", "NAME##_")
+            code = (launch.KERNELS / f"{file}.cu").read_text(encoding="utf-8")
+            parameters = re.search(rf"\b({name}|{macro})\(([^)]*)\)", code)[2]
+            assert len(args) == parameters.count(",") + 1, name
+            calls.append((file, name, defines, grid, args))
+
+        return call
+
+    for name, stub in {
+        "kernel": kernel, "empty": np.empty, "contiguous": np.ascontiguousarray,
+        "float32": lambda *arrays: True, "gpu": lambda: 0, "processors": lambda gpu: 132,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(rows, name, stub)
+    return calls
+
+
+@pytest.mark.parametrize(("n", "c", "in_one"), [(3000, 768, True), (5, 768, True), (1, 4, True),
+                                                (40, 7, False), (40, 1028, False)])  # fmt: skip
+@pytest.mark.parametrize("norm", ["layer_norm", "rms_norm"])
+def test_what_the_norms_launch(norm, n, c, in_one, launched):
+    op = {"layer_norm": rows.CudaLayerNorm, "rms_norm": rows.CudaRmsNorm}[norm]()
+    x, w, g, total = (np.ones(s, np.float32) for s in ((n, c), c, (n, c), (n, c)))
+    op.needs = [True, True]
+    op.forward(x, w, eps=1e-5)
+    files = ["norm", "norm", "norm"] if in_one else ["rows"] * 4
+    for owned in (None, False, True):
+        grads = op.backward(g) if owned is None else op.adder(g, total, owned)
+        assert [call[0] for call in launched] == files
+        _, _, _, grid, arguments = launched[1]
+        assert arguments[6] is grads[0] and grads[1].shape == (c,)
+        assert (arguments[5] is total) == (owned is not None)
+        assert (grads[0] is total) == (owned is True)
+        if in_one:
+            assert grid == (min(132 * (2 if c > 4 else 4), -(-n // 8)),)
+            assert arguments[7].shape == (*grid, 2 if norm == "layer_norm" else 1, c)
+        del launched[1:]
+    op.fast = False
+    assert op.adder(g, total, True) is None
 
 
 def run(function, arrays, device, dtype, seed=0):
@@ -117,6 +166,24 @@ def test_norms(c):
     compare(lambda x: F.layer_norm(x, (c,)) + x, [x], "float32", 1e-4)
     many = normal(1500, c)
     compare(lambda x, w: F.rms_norm(x, (c,), w, 1e-6), [many, normal(c)], "float32", 1e-4)
+
+
+@gpu
+@pytest.mark.parametrize("c", [4, 64, 768, 1000, 1024, 7, 1028])
+def test_norms_add_to_what_has_arrived(c):
+    """x goes around the norm: its gradient is the sum, to the last bit that of two launches."""
+    x, w, b = normal(37, c) * 3 + 1, normal(c), normal(c)
+    for f in (
+        lambda x, w, b: (lambda p: F.layer_norm(p, (c,), w, b) + p)(x * 2),
+        lambda x, w, b: (lambda p: F.layer_norm(p, (c,), w, b) + F.rms_norm(p, (c,), w) + p)(x * 2),
+    ):
+        compare(f, [x, w, b], "float32", 1e-4)
+    results = []
+    for adder in (rows._Norm.adder, None):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(rows._Norm, "adder", adder)
+            results.append(run(f, [x, w, b], "cuda", "float32"))
+    assert all(np.array_equal(a, b) for a, b in zip(*results, strict=True))
 
 
 @gpu

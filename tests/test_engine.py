@@ -21,6 +21,7 @@ from tinygrad_llm import Tensor, ops
 from tinygrad_llm.arrays import reductions
 from tinygrad_llm.arrays.meta import without_numbers
 from tinygrad_llm.arrays.twins import twins
+from tinygrad_llm.autograd import engine
 from tinygrad_llm.autograd.engine import FREED, OPS, Op, backward_steps, observers
 from tinygrad_llm.autograd.leaves import add_into
 from tinygrad_llm.tensor import wrap
@@ -869,6 +870,141 @@ def test_observers_see_every_op_in_order():
     finally:
         observers.remove(watch)
     assert seen == [("mul", [(2,), 2.0], (2,)), ("sum", [(2,)], ())]
+
+
+# --------------------------------------------------------- ops that add to what has arrived
+def right_adder(op, g, total, owned):
+    if not owned:
+        return (total + 3.0 * g,)
+    total += 3.0 * g
+    return (total,)
+
+
+def tripled(adder):
+    """y = 3x with an adder; and a list of the totals that it is offered, and whether owned."""
+    offered = []
+
+    def note(op, g, total, owned):
+        offered.append((total, owned))
+        return adder(op, g, total, owned)
+
+    f = make(forward=lambda self, x: x * 3.0, backward=lambda self, g: 3.0 * g, adder=note)
+    return f.apply, offered
+
+
+def two_streams(f, device, walk=Tensor.backward, watch=lambda p: None):
+    """Gradients of two leaves: p = 2a and q = 5b get one array, and f(p) comes twice."""
+    a, b = (wrap(np.array(v)).to(device).requires_grad_() for v in ([1.0, 2.0], [3.0, 4.0]))
+    p, q = a * 2.0, b * 5.0
+    watch(p)
+    f_of_p = f(p), f(p)
+    s = p + q  # sends g itself to both
+    ones = wrap(np.ones(2)).to(device)
+    walk(((s + f_of_p[0] + f_of_p[1]) * ones).sum())
+    return values(a.grad, b.grad, p.grad)
+
+
+EXPECTED = [[14.0, 14.0], [5.0, 5.0], None]  # 2·(1 + 3 + 3), 5·1
+
+
+def test_an_op_adds_to_what_has_arrived_at_its_input(device):
+    f, offered = tripled(right_adder)
+    assert two_streams(f, device) == EXPECTED
+    assert [owned for _, owned in offered] == [False, True]
+    assert offered[0][0].tolist() == [1.0, 1.0]  # as it was: it was borrowed
+    assert offered[1][0].tolist() == [7.0, 7.0]  # the sum itself
+
+
+def in_a_borrowed_array(op, g, total, owned):
+    total += 3.0 * g
+    return (total,)
+
+
+def without_the_total(op, g, total, owned):
+    return (3.0 * g,)
+
+
+def without_the_gradient(op, g, total, owned):
+    return (total,)
+
+
+@pytest.mark.parametrize(
+    "adder",
+    [in_a_borrowed_array, without_the_total, without_the_gradient],
+    ids=lambda f: f.__name__,
+)
+def test_a_wrong_adder_shows(adder, device):
+    """The test above tells right from wrong; watched, the op's backward alone counts."""
+    f, _ = tripled(adder)
+    assert two_streams(f, device) != EXPECTED
+    assert two_streams(f, device, lambda loss: [None for _ in backward_steps(loss)]) == EXPECTED
+
+
+def test_an_adder_that_does_not_serve_changes_nothing(device):
+    f, offered = tripled(lambda op, g, total, owned: None)
+    assert two_streams(f, device) == EXPECTED and len(offered) == 2
+
+
+@pytest.mark.parametrize("blind", [False, True])
+def test_observers_see_whole_gradients_unless_they_need_not(blind, monkeypatch):
+    seen = []
+
+    def watch(op, g, grads):
+        if op.name == "probe":
+            seen.append(None if grads[0] is None else grads[0].tolist())
+
+    watch.without_leaves = blind
+    monkeypatch.setattr(engine, "backward_observers", [watch])
+    f, offered = tripled(right_adder)
+    assert two_streams(f, "cpu") == EXPECTED
+    assert seen == ([None, None] if blind else [[3.0, 3.0]] * 2) and len(offered) == 2 * blind
+
+
+def test_hooks_and_retained_gradients_get_the_whole_sum(device):
+    got = []
+
+    def watch(p):
+        p.retain_grad()
+        p.register_hook(lambda g: got.append(g.tolist()))
+
+    f, offered = tripled(right_adder)
+    assert two_streams(f, device, watch=watch) == [*EXPECTED[:2], [7.0, 7.0]]
+    assert got == [[7.0, 7.0]] and len(offered) == 2
+
+
+def test_an_adder_at_a_leaf_writes_into_its_grad():
+    f, offered = tripled(right_adder)
+    x = leaf([1.0, 2.0])
+    f(x).sum().backward()
+    assert not offered  # there was no gradient yet
+    first = x.grad.array
+    f(x).sum().backward()
+    assert x.grad.array is first and x.grad.tolist() == [6.0, 6.0]
+    handle = x.register_hook(lambda g: g * 10.0)
+    f(x).sum().backward()  # the hook sees what this walk brings, and nothing else
+    handle.remove()
+    assert x.grad.tolist() == [36.0, 36.0] and len(offered) == 1
+
+
+def test_an_adder_at_one_output_of_several():
+    f, offered = tripled(right_adder)
+    x = leaf([1.0, 2.0, 3.0, 4.0])
+    first, last = x.split(2)
+    z = f(last)
+    (last * 5.0 + z).sum().backward()
+    assert x.grad.tolist() == [0.0, 0.0, 8.0, 8.0] and len(offered) == 1
+    assert first.grad is None
+
+
+def test_half_precision_is_added_by_the_engine():
+    """The op computes in float32: what it saved is not what its adder expects."""
+    add = lambda op, g, total, owned: pytest.fail("asked")  # noqa: E731
+    members = {"forward": lambda self, x: x * 3.0, "backward": lambda self, g: 3.0 * g}
+    f = make(**members, adder=add, in_float32=True).apply
+    x = leaf([1.0, 2.0], "float16")
+    p = x * 1.0
+    (f(p) + p).sum().backward()
+    assert x.grad.tolist() == [4.0, 4.0]
 
 
 # ------------------------------------------------------------------------------------- errors

@@ -9,7 +9,8 @@ Who may write into a gradient? The first one that arrives somewhere is *borrowed
 also be saved by an op, be shown to an observer, or be on its way to another input, so nobody
 changes it. When a second one arrives, the sum is a new array that belongs to the engine alone: it
 is *owned*, and later arrivals are added to it in place. An array that `backward` has just allocated
-is owned from the beginning.
+is owned from the beginning. An op with an `adder` may compute the sum itself while it computes its
+gradient: into an owned array, which is then the sum, or else into a new one.
 
 There is no double backward: gradients are plain arrays, outside the graph.
 
@@ -23,7 +24,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from heapq import heappop, heappush
 from typing import Any, ClassVar, NamedTuple
 
 from ..arrays.devices import asarray, follow, gpus, on_gpu, use_gpu
@@ -37,7 +37,7 @@ from .grad_mode import mode
 from .half_precision import half_op, is_half
 from .hooks import LeafHooks, deliver_retained, leaf_hooks, pass_hooks, walk
 from .inplace_versions import check_unmodified, clock, modified
-from .leaves import accumulate, add_into, lock_of
+from .leaves import Arrivals, accumulate, added
 
 Deliver = Callable[[Tensor, Any, bool], None]  # (leaf, gradient, whether the gradient is owned)
 
@@ -80,7 +80,9 @@ class Op:
     in_float32: ClassVar[bool] = False  # half precisions are computed in float32, rounded once
     as_stored: ClassVar[tuple[int, ...]] = ()  # inputs that forward takes in half precision then
     takes_complex: ClassVar[bool] = False  # backward is right for complex numbers too
-    adder: ClassVar[Any] = None  # adder(g, total) adds ∂L/∂(first input) to total, or is False
+    # adder(g, total, owned): what backward returns, but with total + ∂L/∂(first input), in total
+    # itself if that is owned, else in a new array; or None, if it does not do that here
+    adder: ClassVar[Any] = None
     name: ClassVar[str] = "op"
 
     half: Any = None  # float16 or bfloat16, while in_float32 computes such inputs
@@ -297,8 +299,8 @@ def backward_steps(
     ∂L/∂root, needed unless root has one element. Saved arrays are dropped as the walk passes
     unless retain_graph. Copy what you want to keep of a step: later steps may add to it in place.
     `deliver(leaf, gradient, owned)` replaces accumulation into .grad. add_in_place: nobody looks
-    at the steps, so an op may add to the .grad of a leaf itself (see Op.adder). extra: outputs of
-    ops whose gradients this walk delivers too, by the op's order and the output's place.
+    at the steps, so an op may add to what has arrived at its input itself (see Op.adder). extra:
+    outputs of ops whose gradients this walk delivers too, by the op's order and the output's place.
     Raises: RuntimeError if the saved arrays of an op were dropped by an earlier walk.
     """
     to_leaf: Any = LeafHooks(deliver or accumulate) if leaf_hooks else deliver or accumulate
@@ -316,11 +318,11 @@ def backward_steps(
             if op.gpu is not None:
                 use_gpu(op.gpu)
             try:
-                if op.adder and add_in_place and to_leaf is accumulate and _added_to_leaf(op, g):
-                    grads: Any = (None,)
+                if op.adder and add_in_place:
+                    grads: Any = added(op, g, arrivals, to_leaf, backward_observers)
                 else:
                     grads = op.backward(g)
-                    grads = grads if type(grads) is tuple else (grads,)
+                grads = grads if type(grads) is tuple else (grads,)
             finally:
                 if op.saved is FREED:  # by another thread, meanwhile
                     raise RuntimeError(_SECOND_TIME.format(op.name))
@@ -342,49 +344,14 @@ def backward_steps(
             yield op, g, grads
 
 
-class _Arrivals:
-    """The gradients that have arrived at ops whose backward has not run yet."""
-
-    def __init__(self) -> None:
-        self.waiting: list[int] = []  # a heap of -order: the newest first
-        self._slots: dict[int, list] = {}  # order: [op, gradient, owned, gradient, owned, ...]
-
-    def add(self, g: Any, owned: bool, op: Op, output: int) -> None:
-        """Add g to ∂L/∂output of an op: borrowed if it is the first, else an owned sum."""
-        order = op.order
-        slots = self._slots.get(order)
-        if slots is None:
-            heappush(self.waiting, -order)
-            if len(op.outputs) == 1:
-                self._slots[order] = [op, g, owned]
-                return
-            slots = self._slots[order] = [op] + [None, False] * len(op.outputs)
-        at = 1 + 2 * output
-        there = slots[at]
-        if there is None:
-            slots[at], slots[at + 1] = g, owned
-        elif slots[at + 1]:
-            add_into(there, g)
-        elif owned:
-            add_into(g, there)
-            slots[at], slots[at + 1] = g, True
-        else:
-            slots[at], slots[at + 1] = asarray(there + g, g), True
-
-    def newest(self) -> tuple[Op, Any]:
-        """The newest op, with ∂L/∂output: an array, or a tuple if it has several outputs."""
-        slots = self._slots.pop(-heappop(self.waiting))
-        return slots[0], slots[1] if len(slots) == 3 else tuple(slots[1::2])
-
-
-def _start(root: Tensor | Sequence[Tensor], gradient: Any, deliver: Deliver) -> _Arrivals:
+def _start(root: Tensor | Sequence[Tensor], gradient: Any, deliver: Deliver) -> Arrivals:
     """The arrivals at the ops that made the roots; a root that is a leaf gets its gradient now."""
     if isinstance(root, Tensor):
         pairs: Any = ((root, gradient),)
     else:
         roots = list(root)
         pairs = zip(roots, list(gradient or [None] * len(roots)), strict=True)
-    arrivals = _Arrivals()
+    arrivals = Arrivals()
     for tensor, g in pairs:
         if not tensor._up_to_date()._needs:
             raise RuntimeError(
@@ -461,20 +428,6 @@ def _fitted(grad: Any, edge: Edge, op: Op, g: Any) -> Any:
 def _one_of(grad: Any, g: Any) -> bool:
     """Whether a gradient is one of those that arrived at an op with several outputs."""
     return type(g) is tuple and any(grad is arrived for arrived in g)
-
-
-def _added_to_leaf(op: Op, g: Any) -> bool:
-    """Let the op add ∂L/∂(first input) to the .grad of that leaf itself; whether it did so.
-
-    Spares a table's gradient that is as large as the table. Only where .grad exists already and no
-    observer wants to see it: those with the attribute without_leaves do not.
-    """
-    seen = any(not getattr(f, "without_leaves", False) for f in backward_observers)
-    edge = None if seen else op.edges[0]
-    if edge is None or edge.output is not None or edge.target.grad is None:
-        return False
-    with lock_of(edge.target):
-        return op.adder(g, edge.target.grad.array)
 
 
 @quiet

@@ -1,17 +1,24 @@
-"""The end of a gradient's way: it is added to the .grad of a leaf, by one thread at a time."""
+"""Where gradients arrive: at ops whose backward has not run yet, and in the .grad of leaves.
+
+To the .grad of a leaf one thread at a time adds. The engine's docstring says who may write into a
+gradient.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
 from typing import Any
 
+from ..arrays.devices import asarray
 from ..arrays.layout import copied, empty_as, is_dense, same_layout
 from ..arrays.memory import ndarray
 from ..arrays.twins import cpu_twins, twins
 from ..tensor import Tensor, wrap
 
-__all__ = ["accumulate", "add_into", "lock_of"]
+__all__ = ["Arrivals", "accumulate", "add_into", "added", "lock_of"]
 
 
 def accumulate(leaf: Tensor, g: Any, owned: bool) -> None:
@@ -60,3 +67,69 @@ def _laid_out_as(array: Any, g: Any) -> tuple[Any, bool]:
         return g, False
     laid_out[...] = g
     return laid_out, True
+
+
+class Arrivals:
+    """The gradients that have arrived at ops whose backward has not run yet."""
+
+    def __init__(self) -> None:
+        self.waiting: list[int] = []  # a heap of -order: the newest first
+        self._slots: dict[int, list] = {}  # order: [op, gradient, owned, gradient, owned, ...]
+
+    def add(self, g: Any, owned: bool, op: Any, output: int) -> None:
+        """Add g to ∂L/∂output of an op: borrowed if it is the first, else an owned sum."""
+        order = op.order
+        slots = self._slots.get(order)
+        if slots is None:
+            heappush(self.waiting, -order)
+            if len(op.outputs) == 1:
+                self._slots[order] = [op, g, owned]
+                return
+            slots = self._slots[order] = [op] + [None, False] * len(op.outputs)
+        at = 1 + 2 * output
+        there = slots[at]
+        if there is None:
+            slots[at], slots[at + 1] = g, owned
+        elif slots[at + 1]:
+            add_into(there, g)
+        elif owned:
+            add_into(g, there)
+            slots[at], slots[at + 1] = g, True
+        else:
+            slots[at], slots[at + 1] = asarray(there + g, g), True
+
+    def added_by(self, op: Any, g: Any, edge: Any) -> Any:
+        """What op.adder returns, its sum stored; None if it does not add, or nothing is there."""
+        slots, at = self._slots.get(edge.target.order), 1 + 2 * (edge.output or 0)
+        if slots is None or slots[at] is None:
+            return None
+        grads = op.adder(g, slots[at], slots[at + 1])
+        if grads is not None:
+            slots[at], slots[at + 1] = grads[0], True
+        return grads
+
+    def newest(self) -> tuple[Any, Any]:
+        """The newest op, with ∂L/∂output: an array, or a tuple if it has several outputs."""
+        slots = self._slots.pop(-heappop(self.waiting))
+        return slots[0], slots[1] if len(slots) == 3 else tuple(slots[1::2])
+
+
+def added(
+    op: Any, g: Any, arrivals: Arrivals, to_leaf: Any, observers: Sequence[Callable[..., None]]
+) -> Any:
+    """op.backward(g), or with None for ∂L/∂(first input) if the op has added it to what was there.
+
+    That spares a table's gradient that is as large as the table, and a pass over the gradient of a
+    residual stream. Only where no observer wants to see it: those with the attribute without_leaves
+    do not.
+    """
+    edge, grads = op.edges[0], None
+    seen = any(not getattr(watch, "without_leaves", False) for watch in observers)
+    if seen or edge is None or op.half is not None:
+        return op.backward(g)
+    if edge.output is not None:
+        grads = arrivals.added_by(op, g, edge)
+    elif to_leaf is accumulate and edge.target.grad is not None:
+        with lock_of(edge.target):
+            grads = op.adder(g, edge.target.grad.array, True)
+    return op.backward(g) if grads is None else (None, *grads[1:])

@@ -45,15 +45,15 @@ class Embedding(Op):
         return xp_of(g).zeros(self.shape, g.dtype)
 
 
-def _add_to(op, g, total):
-    """Add ∂L/∂W to `total` in place, only to rows that were read. Returns whether it did so.
+def _add_to(op, g, total, owned):
+    """Add ∂L/∂W to `total` in place, only to rows that were read; None if it is not done.
 
     Not in float16, where each row would be rounded into total, and not only the sum of an id's.
     """
-    plain = op.padding_idx is None and not op.scaled and total.dtype != "float16"
-    if plain:
-        scatter_add_rows(total, op.saved[0].reshape(-1), g.reshape(-1, op.shape[1]))
-    return plain
+    if not owned or op.padding_idx is not None or op.scaled or total.dtype == "float16":
+        return None
+    scatter_add_rows(total, op.saved[0].reshape(-1), g.reshape(-1, op.shape[1]))
+    return total, None
 
 
 Embedding.adder = _add_to

@@ -180,7 +180,7 @@ class Reducer:
             if self.remaining[i] == 0 and id(edge.target) not in leaf_hooks:
                 self.just_completed.append(i)
 
-    observe.without_leaves = True  # type: ignore[attr-defined]  # see engine._added_to_leaf
+    observe.without_leaves = True  # type: ignore[attr-defined]  # see leaves.added
 
     def _start_complete(self) -> None:
         """Start the buckets of which the op before has delivered the last gradient."""

@@ -28,6 +28,12 @@ def gpu() -> int:
     return xp.cuda.runtime.getDevice() if several else 0
 
 
+@functools.cache
+def processors(gpu: int) -> int:
+    """How many multiprocessors a GPU has."""
+    return xp.cuda.runtime.deviceGetAttribute(16, gpu)  # cudaDevAttrMultiProcessorCount
+
+
 HEADERS = {"attention": ("tiles.cuh",)}  # what stands before a file of kernels
 
 

@@ -10,7 +10,19 @@ from ..norm import LayerNorm, RmsNorm
 from ..softmax import Softmax
 from . import launch
 from .elementwise import cast
-from .launch import FLOAT32, SHORT, Twin, contiguous, dense, empty, float32, kernel, null
+from .launch import (
+    FLOAT32,
+    SHORT,
+    Twin,
+    contiguous,
+    dense,
+    empty,
+    float32,
+    gpu,
+    kernel,
+    null,
+    processors,
+)
 
 
 def strips(n: int, c: int) -> tuple[int, int]:
@@ -55,26 +67,56 @@ class _Norm(Twin):
         y, r = empty(x.shape, x.dtype), empty(rows, x.dtype)
         mu = empty(rows, x.dtype) if self.mean else None
         args = x, null(w), null(b), y, null(mu), r, rows, c, float(eps)
-        kernel("rows", self.name)((-(-rows // 8),), (256,), args)
+        call = self.in_registers(c, "norm_of_rows") or kernel("rows", self.name)
+        call((-(-rows // 8),), (256,), args)
         self.saved = x, mu, r, w
         return y
 
-    def backward_fast(self, g):
+    def backward_fast(self, g, total=None, in_place=False):
+        """The gradients; that of x is added to `total` if there is one, perhaps in place."""
         x, mu, r, w = self.saved
-        g, (rows, c) = contiguous(g), (len(r), x.shape[-1])
-        needs, gx, gw, gb = [*self.needs, False, False], None, None, None
-        if needs[0]:
-            gx = empty(x.shape, x.dtype)
-            args = g, x, null(w), null(mu), r, gx, rows, c
-            kernel("rows", self.name + "_back")((-(-rows // 8),), (256,), args)
-        if needs[1] or needs[2]:
-            strip, count = strips(rows, c)
-            part, gw, gb = empty((count, 2, c), x.dtype), empty(c, x.dtype), empty(c, x.dtype)
-            columns = -(-c // 32)
-            args = g, x, null(mu), r, part, rows, c, strip
-            kernel("rows", "sum_rows_hat")((columns, count), (256,), args)
-            kernel("rows", "sum_pairs")((columns, 2), (256,), (part, gb, gw, count, c))
+        (rows, c), gx, gw, gb = (len(r), x.shape[-1]), None, None, None
+        if self.needs[0]:
+            gx = total if in_place else empty(x.shape, x.dtype)
+        if True in self.needs[1:]:
+            gw, gb = empty(c, x.dtype), empty(c, x.dtype)
+        args = contiguous(g), x, null(w), null(mu), r, null(total), null(gx)
+        call = self.in_registers(c, "norm_of_rows_back")
+        if call is not None:
+            blocks, sums = min(blocks_that_fit(c) * processors(gpu()), -(-rows // 8)), 1 + self.mean
+            part = None if gw is None else empty((blocks, sums, c), x.dtype)
+            call((blocks,), (256,), (*args, null(part), rows, c))
+            if gw is not None:
+                add = self.in_registers(c, "sum_blocks")
+                add((-(-c // 32), sums), (1024,), (part, gw, gb, blocks, c))
+        else:
+            if gx is not None:
+                kernel("rows", self.name + "_back")((-(-rows // 8),), (256,), (*args, rows, c))
+            if gw is not None:
+                strip, count = strips(rows, c)
+                part, columns = empty((count, 2, c), x.dtype), -(-c // 32)
+                strip_args = args[0], x, null(mu), r, part, rows, c, strip
+                kernel("rows", "sum_rows_hat")((columns, count), (256,), strip_args)
+                kernel("rows", "sum_pairs")((columns, 2), (256,), (part, gb, gw, count, c))
         return (gx, gw, gb) if self.mean else (gx, gw)
+
+    def adder(self, g, total, owned):
+        """As backward, with `total` added to the gradient of x; None if the kernels do not run."""
+        if not (self.fast and float32(total)):
+            return None
+        return self.backward_fast(g, total, in_place=owned)
+
+    def in_registers(self, c: int, name: str) -> Any:
+        """A kernel of norm.cu for rows of c; None if they do not fit into a warp's registers."""
+        if c % 4 or c > 1024:
+            return None
+        defines = f"MEAN={int(self.mean)}", f"K={-(-c // 128)}", f"BLOCKS={blocks_that_fit(c)}"
+        return kernel("norm", name, *defines)
+
+
+def blocks_that_fit(c: int) -> int:
+    """How many blocks of norm_of_rows_back a multiprocessor has registers for."""
+    return min(4, 14 // (-(-c // 128) + 1))
 
 
 class CudaLayerNorm(_Norm, LayerNorm):

@@ -1,6 +1,6 @@
 // Row by row: norms, softmax, cross-entropy; and sums over the rows. A row is C elements.
 
-// Layer norm, one warp per row. mean is 0 for RMS norm (MEAN false), which has no bias either.
+// Layer norm of rows that norm.cu does not take, one warp per row. mean is 0 for RMS norm (MEAN false), which has no bias either.
 template <bool MEAN, class T>
 __device__ void norm(const T* x, const float* w, const float* b, T* y, float* mean, float* r,
                      i64 n, i64 c, double eps) {
@@ -68,14 +68,16 @@ __device__ void norm4(const T* x, const float* w, const float* b, T* y, float* m
         store4(y + i, v);
     }
 }
-// gx = r*(u - mean(u) - xhat*mean(u*xhat)), u = g*w; without mean(u) for RMS norm
+// gx = r*(u - mean(u) - xhat*mean(u*xhat)), u = g*w; without mean(u) for RMS norm; plus what has
+// arrived there, if that is given: arrived may be gx itself
 template <bool MEAN, bool FOUR>
 __device__ void norm_back(const float* g, const float* x, const float* w, const float* mean,
-                          const float* r, float* gx, i64 n, i64 c) {
+                          const float* r, const float* arrived, float* gx, i64 n, i64 c) {
     const i64 row = (i64)blockIdx.x * 8 + threadIdx.x / 32;
     if (row >= n) return;
     const int lane = (FOUR ? 4 : 1) * (threadIdx.x % 32), step = FOUR ? 128 : 32;
     g += row * c, x += row * c, gx += row * c;
+    if (arrived) arrived += row * c;
     const float mu = MEAN ? mean[row] : 0.f, rstd = r[row];
     float s1 = 0.f, s2 = 0.f;
     for (i64 i = lane; i < c; i += step) {
@@ -95,12 +97,14 @@ __device__ void norm_back(const float* g, const float* x, const float* w, const 
     for (i64 i = lane; i < c; i += step) {
         if (FOUR) {
             float4 u = load4(g + i), v = load4(x + i), s = w ? load4(w + i) : make_float4(1, 1, 1, 1);
-            store4(gx + i, make_float4(rstd * (u.x * s.x - s1 - (v.x - mu) * s2),
-                                       rstd * (u.y * s.y - s1 - (v.y - mu) * s2),
-                                       rstd * (u.z * s.z - s1 - (v.z - mu) * s2),
-                                       rstd * (u.w * s.w - s1 - (v.w - mu) * s2)));
+            float4 a = arrived ? load4(arrived + i) : make_float4(0, 0, 0, 0);
+            store4(gx + i, make_float4(__fadd_rn(rstd * (u.x * s.x - s1 - (v.x - mu) * s2), a.x),
+                                       __fadd_rn(rstd * (u.y * s.y - s1 - (v.y - mu) * s2), a.y),
+                                       __fadd_rn(rstd * (u.z * s.z - s1 - (v.z - mu) * s2), a.z),
+                                       __fadd_rn(rstd * (u.w * s.w - s1 - (v.w - mu) * s2), a.w)));
         } else {
-            gx[i] = rstd * (g[i] * (w ? w[i] : 1.f) - s1 - (x[i] - mu) * s2);
+            float v = rstd * (g[i] * (w ? w[i] : 1.f) - s1 - (x[i] - mu) * s2);
+            gx[i] = __fadd_rn(v, arrived ? arrived[i] : 0.f);
         }
     }
 }
@@ -110,9 +114,9 @@ __device__ void norm_back(const float* g, const float* x, const float* w, const 
         if (c % 4) norm<MEAN>(x, w, b, y, mean, r, n, c, eps); \
         else norm4<MEAN>(x, w, b, y, mean, r, n, c, eps); } \
     extern "C" __global__ void NAME##_back(const float* g, const float* x, const float* w, \
-            const float* mean, const float* r, float* gx, i64 n, i64 c) { \
-        if (c % 4) norm_back<MEAN, false>(g, x, w, mean, r, gx, n, c); \
-        else norm_back<MEAN, true>(g, x, w, mean, r, gx, n, c); }
+            const float* mean, const float* r, const float* arrived, float* gx, i64 n, i64 c) { \
+        if (c % 4) norm_back<MEAN, false>(g, x, w, mean, r, arrived, gx, n, c); \
+        else norm_back<MEAN, true>(g, x, w, mean, r, arrived, gx, n, c); }
 NORM(layer_norm, true)
 NORM(rms_norm, false)
 
