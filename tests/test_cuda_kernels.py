@@ -16,7 +16,7 @@ from tinygrad_llm.arrays.twins import twins
 from tinygrad_llm.autograd import engine
 from tinygrad_llm.nn import functional as F
 from tinygrad_llm.ops import cuda as kernels
-from tinygrad_llm.ops.cuda import launch, products
+from tinygrad_llm.ops.cuda import epilogues, launch, products
 from tinygrad_llm.ops.cuda import loss as loss_kernels
 
 gpu = pytest.mark.skipif(not real_gpu(), reason="needs CuPy and a GPU")
@@ -91,6 +91,98 @@ def test_linear(shape, dtype):
     a, n, i, o = shape
     compare(F.linear, [normal(a, n, i), normal(o, i), normal(o)], dtype)
     compare(lambda x, w: F.linear(x, w), [normal(a, n, i), normal(o, i)], dtype)
+
+
+@pytest.fixture(params=[True, False], ids=["by cuBLASLt", "by cuBLAS"])
+def by_cublaslt(request, monkeypatch):
+    """Linear layers with cuBLASLt's epilogues, where it takes them, and without; yields which."""
+    monkeypatch.setattr(products, "SUMS_IN_PRODUCT", True)
+    multiplied = []
+    if request.param:
+        multiply = epilogues.multiply
+        monkeypatch.setattr(
+            epilogues, "multiply",
+            lambda *args: multiply(*args) and multiplied.append(args[0]) is None,
+        )  # fmt: skip
+    else:
+        monkeypatch.setattr(epilogues, "multiply", lambda *args: False)
+    yield multiplied
+    if request.param:
+        assert multiplied
+
+
+@gpu
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("tf32", [False, True])
+def test_linear_with_epilogues(by_cublaslt, dtype, tf32):
+    tg.set_float32_matmul_precision("high" if tf32 else "highest")
+    tolerance = 2e-3 if tf32 and dtype == "float32" else None
+    for a, n, i, o in ((2, 96, 64, 128), (1, 1, 768, 8), (5, 3, 40, 24), (1, 300, 33, 7)):
+        arrays = [normal(a, n, i), normal(o, i), normal(o)]
+        compare(F.linear, arrays, dtype, tolerance)
+        compare(lambda x, w, b: F.linear(x.transpose(0, 1), w, b), arrays, dtype, tolerance)
+    wide = [normal(50, 128), normal(32, 64), normal(32)]
+    compare(lambda x, w, b: F.linear(x[:, 64:], w, b), wide, dtype, tolerance)
+    compare(lambda x, w, b: F.linear(x[::2, 32:96], w, b), wide, dtype, tolerance)
+    compare(lambda x, w, b: F.linear(x[:, :64], w.T.contiguous().T, b), wide, dtype, tolerance)
+    compare(lambda x, w, b: F.linear(x[:, ::2], w, b.flip(0)), wide, dtype, tolerance)
+    compare(lambda x, w, b: F.linear(x[:, ::2], w, b), wide, dtype, tolerance)
+
+
+@gpu
+def test_linear_of_no_rows_and_in_other_dtypes():
+    w, b = (tg.ones(*shape, device="cuda", requires_grad=True) for shape in ((4, 8), (4,)))
+    y = F.linear(tg.ones(0, 8, device="cuda"), w, b)
+    assert y.shape == (0, 4)
+    y.sum().backward()
+    assert float(w.grad.abs().sum() + b.grad.abs().sum()) == 0.0
+    compare(F.linear, [normal(9, 8), normal(4, 8), normal(4)], "float64", 1e-12)
+    compare(F.linear, [normal(9, 8), normal(8, 8), normal(8)], "float16", 2e-3)
+
+
+@gpu
+@pytest.mark.parametrize("needs", [(1, 1, 1), (0, 1, 1), (1, 0, 1), (0, 0, 1), (1, 1, 0)])
+@pytest.mark.parametrize("mixed", [True, False])
+def test_each_gradient_of_linear_alone(by_cublaslt, needs, mixed):
+    arrays = [tg.from_numpy(a).float() for a in (normal(3, 64, 32), normal(48, 32), normal(48))]
+    results = []
+    for device in ("cpu", "cuda"):
+        inputs = [a.to(device) for a in arrays]
+        for x, need in zip(inputs, needs, strict=True):
+            x.requires_grad_(bool(need))
+        with tg.autocast("cuda", enabled=mixed and device == "cuda"):
+            y = F.linear(*inputs)
+        assert y.dtype is (tg.bfloat16 if mixed and device == "cuda" else tg.float32)
+        (y.float() * tg.arange(48, device=device)).sum().backward()
+        results.append([y.detach(), *(x.grad for x in inputs)])
+    for a, b in zip(*results, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            a, b = a.numpy(), b.float().cpu().numpy()
+            assert np.linalg.norm(a - b) < (1e-2 if mixed else 2e-5) * np.linalg.norm(a)
+
+
+@gpu
+@pytest.mark.parametrize("mixed", [True, False])
+def test_linear_in_a_graph_is_the_same(by_cublaslt, mixed):
+    layer = tg.nn.Linear(64, 128).to("cuda")
+
+    def step(x):
+        with tg.autocast("cuda", enabled=mixed):
+            y = layer(x)
+        layer.zero_grad(set_to_none=False)
+        y.float().square().sum().backward()
+        return y.detach().clone()
+
+    x = tg.from_numpy(normal(256, 64)).float().to("cuda")
+    expected = [step(x), *(p.grad.clone() for p in layer.parameters())]
+    for _ in range(2):  # no sum depends on which thread was first
+        results = [step(x), *(p.grad.clone() for p in layer.parameters())]
+        assert all(tg.equal(a, b) for a, b in zip(results, expected, strict=True))
+    graphed = tg.cuda.graphed(step)
+    for _ in range(6):
+        results = [graphed(x).clone(), *(p.grad.clone() for p in layer.parameters())]
+    assert all(tg.equal(a, b) for a, b in zip(results, expected, strict=True))
 
 
 @gpu

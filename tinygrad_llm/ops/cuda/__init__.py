@@ -13,6 +13,7 @@ the code for float64, stand in the op alone.
     attention     in tiles
     optimizer     Adam, and clipping, for all parameters in one launch
     captured_cublas   products within a CUDA graph
+    epilogues     products that add a bias, or sum for its gradient, through cuBLASLt
 
 The kernels need compute capability 8.0 (Ampere, 2020) or newer; `install` leaves older GPUs alone.
 """
@@ -35,11 +36,16 @@ from ..norm import LayerNorm, RmsNorm
 from ..softmax import Softmax
 from . import launch
 from .attention import CudaAttention, DrawnLater
-from .captured_cublas import ready_to_capture
 from .elementwise import CudaAdd, CudaCast, CudaGelu, add_into, keep_mask
 from .loss import CudaCrossEntropy, CudaLinearCrossEntropy
 from .optimizer import adam, clip_by_norm, gradient_norm, takes_adam, takes_norm
-from .products import CudaLinear, CudaMatmul, CudaMixedLinear, takes_mixed_linear
+from .products import (
+    CudaLinear,
+    CudaMatmul,
+    CudaMixedLinear,
+    ready_to_capture,
+    takes_mixed_linear,
+)
 from .rows import (
     CudaLayerNorm,
     CudaRmsNorm,

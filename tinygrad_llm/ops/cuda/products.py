@@ -1,4 +1,7 @@
-"""Matrix products by cuBLAS, without copies of transposed views and in the precision chosen."""
+"""Matrix products by cuBLAS, without copies of transposed views and in the precision chosen.
+
+cuBLASLt adds a bias inside of the product; where it does not take the arrays, cuBLAS multiplies.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,10 @@ from ...arrays.devices import settings
 from ..linear import Linear
 from ..matmul import Matmul
 from ..matmul import rows as as_rows
-from . import launch
-from .captured_cublas import captured_cublas
+from . import captured_cublas as captured
+from . import epilogues, launch
 from .elementwise import cast
+from .epilogues import BIAS, SUM_B
 from .launch import BF16, FLOAT32, SHORT, Twin, contiguous, dense, empty, kernel
 from .rows import sum_rows, takes_rows
 
@@ -24,6 +28,7 @@ CUDA_TYPE = {FLOAT32: 0, np.dtype(np.float64): 1, np.dtype(np.float16): 2}  # in
 if BF16 is not None:
     CUDA_TYPE[BF16] = 14
 FLOAT, FLOAT_TF32, DOUBLE = 68, 77, 70  # cuBLAS's compute types
+SUMS_IN_PRODUCT = False  # whether the product for ∂L/∂W also adds up ∂L/∂b
 NUMBERS = {(t, v): np.array(v, t) for t in ("float32", "float64") for v in (0.0, 1.0)}
 
 
@@ -69,7 +74,7 @@ def product(a: Any, b: Any, out: Any = None, add: bool = False) -> Any:
     if capturing.graph is None:
         handle, library = launch.xp.cuda.get_cublas_handle(), _cublas()
     else:
-        handle, library = captured_cublas()
+        handle, library = captured.captured_cublas()
     # cuBLAS stores matrices by columns: this call computes outᵀ = bᵀ·aᵀ
     if a.ndim == 2:
         library.gemmEx(
@@ -84,6 +89,30 @@ def product(a: Any, b: Any, out: Any = None, add: bool = False) -> Any:
             len(a), compute, -1,
         )  # fmt: skip
     return out
+
+
+def product_with(epilogue: int, a: Any, b: Any, out: Any, vector: Any) -> bool:
+    """out = a·b, (N, K) times (K, M), with one of cuBLASLt's epilogues; whether it was computed.
+
+    BIAS adds the vector (M) to each row; SUM_B fills the vector (N) with the sums of a's rows. The
+    vector has out's dtype.
+    """
+    if vector.dtype != out.dtype or not vector.flags.c_contiguous or not (out.size and a.size):
+        return False
+    a, flip_a, stride_a = side(a)
+    b, flip_b, stride_b = side(b)
+    types = CUDA_TYPE[b.dtype], CUDA_TYPE[a.dtype], CUDA_TYPE[out.dtype]
+    n, m = out.shape
+    return epilogues.multiply(
+        epilogue, compute_type(a.dtype)[0], types, (m, n, a.shape[1]), (flip_b, flip_a),
+        (stride_b, stride_a, m), b.data.ptr, a.data.ptr, out.data.ptr, vector.data.ptr,
+    )  # fmt: skip
+
+
+def ready_to_capture(stream: Any) -> None:
+    """Make cuBLAS and cuBLASLt ready for a graph that is captured on the stream."""
+    captured.ready_to_capture(stream)
+    epilogues.handle(launch.gpu())
 
 
 @functools.lru_cache(maxsize=1)
@@ -101,11 +130,17 @@ def same_dtype(*arrays: Any) -> bool:
 
 
 def affine(x: Any, w: Any, b: Any, out: Any = None) -> Any:
-    """y = x·wᵀ + b: (N, I), (C, I), (C) or None -> (N, C). Fills y with b, then adds x·wᵀ."""
+    """y = x·wᵀ + b: (N, I), (C, I), (C) or None -> (N, C).
+
+    Where cuBLASLt does not add b in the product, y is filled with b, and x·wᵀ is added.
+    """
     if b is None:
         return product(x, w.T, out)
     n, c = len(x), len(w)
     y = empty((n, c), x.dtype) if out is None else out
+    narrow = y.dtype == BF16 and b.dtype == FLOAT32  # cuBLASLt adds no float32 to bfloat16
+    if product_with(BIAS, x, w.T, y, narrowed(b) if narrow else b):
+        return y
     if c % 4 == 0 and y.dtype in SHORT and b.dtype in SHORT and dense(y, b):
         call = kernel("elementwise", f"fill_{SHORT[y.dtype]}_{SHORT[b.dtype]}")
         call((-(-c // 1024), -(-n // 16)), (256,), (y, b, n, c))
@@ -132,9 +167,15 @@ class _CudaLinear(Linear):
         if self.needs[0]:
             gx = product(rows, w, empty((len(rows), w.shape[1]), self.dtypes[0]))
             gx = gx.reshape(x.shape)  # (N, I) -> (..., I)
+        with_bias = len(self.needs) > 2 and self.needs[2]
         if self.needs[1]:
-            gw = product(rows.T, as_rows(x), empty(w.shape, self.dtypes[1]))  # (O, I)
-        if len(self.needs) > 2 and self.needs[2]:
+            gw = empty(w.shape, self.dtypes[1])
+            if with_bias and SUMS_IN_PRODUCT:
+                gb = empty(len(w), gw.dtype)
+                gb = gb if product_with(SUM_B, rows.T, as_rows(x), gw, gb) else None
+            if gb is None:
+                product(rows.T, as_rows(x), gw)  # (O, I)
+        if with_bias and gb is None:
             gb = sum_rows(rows)
         return gx, gw, gb
 

@@ -1,0 +1,169 @@
+"""Matrix products with an epilogue, by cuBLASLt: what follows the product is part of its kernel.
+
+cuBLASLt stores matrices by columns, so that all here is about D = A·B = outᵀ for out = a·b, with
+A = bᵀ and B = aᵀ. CuPy has no binding of this library; the one that cuBLAS itself has loaded is
+called. It gets its stream and its workspace in each call, so a CUDA graph needs nothing else.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import threading
+from typing import Any
+
+from . import launch
+from .captured_cublas import check, load
+
+BIAS = 4  # D gets a vector added to each of its columns, in D's dtype: a bias of out's columns
+SUM_B = 512  # writes Σ B over the length of the product, in D's dtype: a number per row of out
+WORKSPACE = 32 << 20  # bytes at most, what NVIDIA recommends for Hopper
+MOST = 2048  # kinds of products that are remembered; of further ones cuBLASLt has no part
+REFUSED = {7, 8, 15}  # statuses: invalid value, not on this GPU, not supported
+COMPUTES = {68, 77}  # the compute types that it has epilogues for: float32 and TF32
+TURN_A, TURN_B, EPILOGUE, VECTOR = 3, 4, 7, 8  # attributes of a product
+MOST_WORKSPACE, ALIGNMENTS = 1, (5, 6, 7, 8)  # preferences; the alignments of A, B, C and D
+_NUMBERS = ctypes.c_float(1.0), ctypes.c_float(0.0)
+ALPHA, BETA = map(ctypes.byref, _NUMBERS)
+
+
+class _Choice(ctypes.Structure):
+    """cublasLtMatmulHeuristicResult_t: an algorithm, and what it needs."""
+
+    _fields_ = (
+        ("algorithm", ctypes.c_uint64 * 8), ("workspace", ctypes.c_size_t),
+        ("state", ctypes.c_int), ("waves", ctypes.c_float), ("reserved", ctypes.c_int * 4),
+    )  # fmt: skip
+
+
+class _Plan:
+    """A kind of product: cuBLASLt's description of it, its layouts and the algorithm."""
+
+    def __init__(self, description: Any, vector: Any, layouts: list[Any], choice: _Choice) -> None:
+        self.lock = threading.Lock()  # the vector's address is part of the description
+        self.description, self.vector, self.layouts = description, vector, layouts
+        self.vector_reference = ctypes.byref(vector)
+        self.algorithm = ctypes.byref(choice)  # its first field
+        self.workspace = int(choice.workspace)
+
+
+_plans: dict[tuple, _Plan | None] = {}  # None where cuBLASLt has no algorithm
+
+
+@functools.lru_cache(maxsize=1)
+def _library() -> Any:
+    """cuBLASLt, or None if it is not found."""
+    pointer, whole, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
+    try:
+        library = load("cublasLt")
+        library.cublasLtCreate.argtypes = [pointer]
+        library.cublasLtMatmulDescCreate.argtypes = [pointer, whole, whole]
+        library.cublasLtMatmulDescSetAttribute.argtypes = [pointer, whole, pointer, size]
+        library.cublasLtMatrixLayoutCreate.argtypes = [
+            pointer, whole, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int64
+        ]  # fmt: skip
+        library.cublasLtMatmulPreferenceCreate.argtypes = [pointer]
+        library.cublasLtMatmulPreferenceSetAttribute.argtypes = [pointer, whole, pointer, size]
+        library.cublasLtMatmulAlgoGetHeuristic.argtypes = [*[pointer] * 7, whole, pointer, pointer]
+        library.cublasLtMatmul.argtypes = [*[pointer] * 14, size, pointer]
+    except (OSError, AttributeError):
+        return None
+    return library
+
+
+@functools.cache
+def handle(gpu: int) -> Any:
+    """cuBLASLt's handle for a GPU; None without the library."""
+    return None if _library() is None else _made("")
+
+
+def _made(kind: str, *args: Any) -> Any:
+    """What cublasLt{kind}Create makes: it stays for the life of the program."""
+    made, name = ctypes.c_void_p(), f"cublasLt{kind}Create"
+    check(name, getattr(_library(), name)(ctypes.byref(made), *args))
+    return made
+
+
+def _set(kind: str, made: Any, attribute: int, value: Any) -> None:
+    name = f"cublasLt{kind}SetAttribute"
+    size = ctypes.sizeof(value)
+    check(name, getattr(_library(), name)(made, attribute, ctypes.byref(value), size))
+
+
+@functools.cache
+def _preference(aligned: int) -> Any:
+    """What an algorithm may need: the workspace, and addresses that are multiples of `aligned`."""
+    preference = _made("MatmulPreference")
+    _set("MatmulPreference", preference, MOST_WORKSPACE, ctypes.c_uint64(WORKSPACE))
+    for attribute in ALIGNMENTS:
+        _set("MatmulPreference", preference, attribute, ctypes.c_uint32(aligned))
+    return preference
+
+
+def _plan(kind: tuple, address: int) -> _Plan | None:
+    """The plan for a kind of product (see multiply); None if cuBLASLt has no algorithm."""
+    gpu, aligned, epilogue, compute, types, (rows, columns, length), turns, steps = kind
+    description, vector = _made("MatmulDesc", compute, 0), ctypes.c_uint64(address)
+    for attribute, value in (
+        (TURN_A, ctypes.c_int32(turns[0])), (TURN_B, ctypes.c_int32(turns[1])),
+        (EPILOGUE, ctypes.c_uint32(epilogue)), (VECTOR, vector),
+    ):  # fmt: skip
+        _set("MatmulDesc", description, attribute, value)
+    layouts = [
+        _made("MatrixLayout", dtype, *((y, x) if turned else (x, y)), step)
+        for dtype, (x, y), turned, step in zip(
+            types, ((rows, length), (length, columns), (rows, columns)), (*turns, 0), steps,
+            strict=True,
+        )
+    ]  # fmt: skip
+    choice, count = _Choice(), ctypes.c_int()
+    status = _library().cublasLtMatmulAlgoGetHeuristic(
+        handle(gpu), description, *layouts, layouts[2], _preference(aligned), 1,
+        ctypes.byref(choice), ctypes.byref(count),
+    )  # fmt: skip
+    if status not in REFUSED:
+        check("cublasLtMatmulAlgoGetHeuristic", status)
+    if status or not count.value or choice.state:
+        return None
+    return _Plan(description, vector, layouts, choice)
+
+
+def multiply(
+    epilogue: int, compute: int, types: tuple, sizes: tuple, turns: tuple, steps: tuple, a: int,
+    b: int, d: int, vector: int,
+) -> bool:  # fmt: skip
+    """D = A·B with an epilogue on the current stream; whether cuBLASLt computes it.
+
+    compute: cuBLAS's compute type; types: those of A, B and D; sizes: rows and columns of D, length
+    of the sums; turns: 1 where A, B is transposed; steps: from column to column in A, B and D as
+    they lie in memory; a, b, d, vector: addresses, vector that of the epilogue's.
+    Raises: RuntimeError if a launch fails.
+    """
+    bits = a | b | d | vector | 256
+    gpu = launch.gpu()
+    kind = gpu, bits & -bits, epilogue, compute, types, sizes, turns, steps
+    try:
+        plan = _plans[kind]
+    except KeyError:
+        if len(_plans) >= MOST or compute not in COMPUTES or handle(gpu) is None:
+            return False
+        plan = _plans[kind] = _plan(kind, vector)
+    if plan is None:
+        return False
+    library, layouts, memory, room = _library(), plan.layouts, None, plan.workspace
+    if room:
+        memory = launch.xp.cuda.alloc(room)  # from CuPy's pool, in the order of the stream
+    stream = launch.xp.cuda.get_current_stream().ptr
+    with plan.lock:
+        set_attribute = library.cublasLtMatmulDescSetAttribute
+        plan.vector.value = vector
+        status = set_attribute(plan.description, VECTOR, plan.vector_reference, 8)
+        status = status or library.cublasLtMatmul(
+            handle(gpu), plan.description, ALPHA, a, layouts[0], b, layouts[1], BETA, d,
+            layouts[2], d, layouts[2], plan.algorithm, memory and memory.ptr, room, stream,
+        )  # fmt: skip
+    if status in REFUSED:
+        _plans[kind] = None
+        return False
+    check("cublasLtMatmul", status)
+    return True
