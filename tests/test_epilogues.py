@@ -18,7 +18,7 @@ from tinygrad_llm.ops.cuda import epilogues, launch, products
 ml_dtypes = pytest.importorskip("ml_dtypes")
 BF16 = np.dtype(ml_dtypes.bfloat16)
 DTYPE = {0: np.dtype(np.float32), 1: np.dtype(np.float64), 2: np.dtype(np.float16), 14: BF16}
-SIZE_OF = {3: 4, 4: 4, 7: 4, 8: 8}  # bytes of a product's attributes, in cublasLt.h
+SIZE_OF = {3: 4, 4: 4, 7: 4, 8: 8, 11: 8, 12: 8}  # bytes of a product's attributes, in cublasLt.h
 
 
 class GpuArray(np.ndarray):

@@ -16,12 +16,15 @@ from . import launch
 from .captured_cublas import check, load
 
 BIAS = 4  # D gets a vector added to each of its columns, in D's dtype: a bias of out's columns
+GELU = 32  # gelu(D), the tanh form; with KEEP, D as it was before goes to another matrix
+D_GELU = 64 | 128  # D times gelu′ of another matrix
+KEEP = 128
 SUM_B = 512  # writes Σ B over the length of the product, in D's dtype: a number per row of out
 WORKSPACE = 32 << 20  # bytes at most, what NVIDIA recommends for Hopper
 MOST = 2048  # kinds of products that are remembered; of further ones cuBLASLt has no part
 REFUSED = {7, 8, 15}  # statuses: invalid value, not on this GPU, not supported
 COMPUTES = {68, 77}  # the compute types that it has epilogues for: float32 and TF32
-TURN_A, TURN_B, EPILOGUE, VECTOR = 3, 4, 7, 8  # attributes of a product
+TURN_A, TURN_B, EPILOGUE, VECTOR, OTHER, OTHER_STEP = 3, 4, 7, 8, 11, 12  # attributes of a product
 MOST_WORKSPACE, ALIGNMENTS = 1, (5, 6, 7, 8)  # preferences; the alignments of A, B, C and D
 _NUMBERS = ctypes.c_float(1.0), ctypes.c_float(0.0)
 ALPHA, BETA = map(ctypes.byref, _NUMBERS)
@@ -39,10 +42,10 @@ class _Choice(ctypes.Structure):
 class _Plan:
     """A kind of product: cuBLASLt's description of it, its layouts and the algorithm."""
 
-    def __init__(self, description: Any, vector: Any, layouts: list[Any], choice: _Choice) -> None:
-        self.lock = threading.Lock()  # the vector's address is part of the description
-        self.description, self.vector, self.layouts = description, vector, layouts
-        self.vector_reference = ctypes.byref(vector)
+    def __init__(self, description: Any, given: list, layouts: list[Any], choice: _Choice) -> None:
+        self.lock = threading.Lock()  # what the epilogue reads or writes is in the description
+        self.description, self.layouts = description, layouts
+        self.given = [(attribute, cell, ctypes.byref(cell)) for attribute, cell in given]
         self.algorithm = ctypes.byref(choice)  # its first field
         self.workspace = int(choice.workspace)
 
@@ -100,13 +103,17 @@ def _preference(aligned: int) -> Any:
     return preference
 
 
-def _plan(kind: tuple, address: int) -> _Plan | None:
+def _plan(kind: tuple, vector: int, other: int) -> _Plan | None:
     """The plan for a kind of product (see multiply); None if cuBLASLt has no algorithm."""
     gpu, aligned, epilogue, compute, types, (rows, columns, length), turns, steps = kind
-    description, vector = _made("MatmulDesc", compute, 0), ctypes.c_uint64(address)
+    description = _made("MatmulDesc", compute, 0)
+    given = [(VECTOR, ctypes.c_uint64(vector))] if vector else []
+    if other:
+        given.append((OTHER, ctypes.c_uint64(other)))
+        _set("MatmulDesc", description, OTHER_STEP, ctypes.c_int64(rows))
     for attribute, value in (
         (TURN_A, ctypes.c_int32(turns[0])), (TURN_B, ctypes.c_int32(turns[1])),
-        (EPILOGUE, ctypes.c_uint32(epilogue)), (VECTOR, vector),
+        (EPILOGUE, ctypes.c_uint32(epilogue)), *given,
     ):  # fmt: skip
         _set("MatmulDesc", description, attribute, value)
     layouts = [
@@ -125,21 +132,22 @@ def _plan(kind: tuple, address: int) -> _Plan | None:
         check("cublasLtMatmulAlgoGetHeuristic", status)
     if status or not count.value or choice.state:
         return None
-    return _Plan(description, vector, layouts, choice)
+    return _Plan(description, given, layouts, choice)
 
 
 def multiply(
     epilogue: int, compute: int, types: tuple, sizes: tuple, turns: tuple, steps: tuple, a: int,
-    b: int, d: int, vector: int,
+    b: int, d: int, vector: int = 0, other: int = 0,
 ) -> bool:  # fmt: skip
     """D = A·B with an epilogue on the current stream; whether cuBLASLt computes it.
 
     compute: cuBLAS's compute type; types: those of A, B and D; sizes: rows and columns of D, length
     of the sums; turns: 1 where A, B is transposed; steps: from column to column in A, B and D as
-    they lie in memory; a, b, d, vector: addresses, vector that of the epilogue's.
+    they lie in memory; a, b, d: addresses; vector, other: those of the epilogue's vector and of its
+    matrix, which lies as D does, 0 for none.
     Raises: RuntimeError if a launch fails.
     """
-    bits = a | b | d | vector | 256
+    bits = a | b | d | vector | other | 256
     gpu = launch.gpu()
     kind = gpu, bits & -bits, epilogue, compute, types, sizes, turns, steps
     try:
@@ -147,7 +155,7 @@ def multiply(
     except KeyError:
         if len(_plans) >= MOST or compute not in COMPUTES or handle(gpu) is None:
             return False
-        plan = _plans[kind] = _plan(kind, vector)
+        plan = _plans[kind] = _plan(kind, vector, other)
     if plan is None:
         return False
     library, layouts, memory, room = _library(), plan.layouts, None, plan.workspace
@@ -155,12 +163,16 @@ def multiply(
         memory = launch.xp.cuda.alloc(room)  # from CuPy's pool, in the order of the stream
     stream = launch.xp.cuda.get_current_stream().ptr
     with plan.lock:
-        set_attribute = library.cublasLtMatmulDescSetAttribute
-        plan.vector.value = vector
-        status = set_attribute(plan.description, VECTOR, plan.vector_reference, 8)
-        status = status or library.cublasLtMatmul(
+        for attribute, cell, reference in plan.given:
+            cell.value = vector if attribute == VECTOR else other
+            set_attribute = library.cublasLtMatmulDescSetAttribute
+            check(
+                "cublasLtMatmulDescSetAttribute",
+                set_attribute(plan.description, attribute, reference, 8),
+            )
+        status = library.cublasLtMatmul(
             handle(gpu), plan.description, ALPHA, a, layouts[0], b, layouts[1], BETA, d,
-            layouts[2], d, layouts[2], plan.algorithm, memory and memory.ptr, room, stream,
+            layouts[2], d, layouts[2], plan.algorithm, memory.ptr if room else 0, room, stream,
         )  # fmt: skip
     if status in REFUSED:
         _plans[kind] = None

@@ -91,21 +91,28 @@ def product(a: Any, b: Any, out: Any = None, add: bool = False) -> Any:
     return out
 
 
-def product_with(epilogue: int, a: Any, b: Any, out: Any, vector: Any) -> bool:
+def product_with(
+    epilogue: int, a: Any, b: Any, out: Any, vector: Any = None, other: Any = None
+) -> bool:
     """out = a·b, (N, K) times (K, M), with one of cuBLASLt's epilogues; whether it was computed.
 
-    BIAS adds the vector (M) to each row; SUM_B fills the vector (N) with the sums of a's rows. The
-    vector has out's dtype.
+    BIAS adds the vector (M) to each row; SUM_B fills the vector (N) with the sums of a's rows.
+    BIAS | GELU takes gelu of that, by tanh; with | KEEP too, `other` (N, M) becomes what gelu is
+    taken of. D_GELU multiplies by gelu′(other). vector and other have out's dtype.
     """
-    if vector.dtype != out.dtype or not vector.flags.c_contiguous or not (out.size and a.size):
+    n, m = out.shape
+    for given in (vector, other):
+        if given is not None and (given.dtype != out.dtype or not given.flags.c_contiguous):
+            return False
+    if not out.size or not a.size or (other is not None and m % 8):
         return False
     a, flip_a, stride_a = side(a)
     b, flip_b, stride_b = side(b)
     types = CUDA_TYPE[b.dtype], CUDA_TYPE[a.dtype], CUDA_TYPE[out.dtype]
-    n, m = out.shape
     return epilogues.multiply(
         epilogue, compute_type(a.dtype)[0], types, (m, n, a.shape[1]), (flip_b, flip_a),
-        (stride_b, stride_a, m), b.data.ptr, a.data.ptr, out.data.ptr, vector.data.ptr,
+        (stride_b, stride_a, m), b.data.ptr, a.data.ptr, out.data.ptr,
+        0 if vector is None else vector.data.ptr, 0 if other is None else other.data.ptr,
     )  # fmt: skip
 
 
