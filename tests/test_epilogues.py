@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tinygrad_llm.arrays.devices import settings
-from tinygrad_llm.ops.cuda import epilogues, launch, products
+from tinygrad_llm.ops.cuda import epilogues, feed_forward, launch, products
 
 ml_dtypes = pytest.importorskip("ml_dtypes")
 BF16 = np.dtype(ml_dtypes.bfloat16)
@@ -53,6 +53,14 @@ def by_columns(address, layout):
     return np.lib.stride_tricks.as_strided(
         flat, (rows, columns), (dtype.itemsize, step * dtype.itemsize)
     )
+
+
+def gelu(h):
+    """gelu(h) by tanh, and its derivative."""
+    c = (2.0 / np.pi) ** 0.5
+    t = np.tanh(c * (h + 0.044715 * h**3))
+    derivative = c * (1.0 + 3.0 * 0.044715 * h**2)
+    return 0.5 * h * (1.0 + t), 0.5 * (1.0 + t) + 0.5 * h * (1.0 - t * t) * derivative
 
 
 class Library:
@@ -109,15 +117,25 @@ class Library:
         A, B = (x.T if asked[t] else x for x, t in ((A, 3), (B, 4)))
         A, B = (x.astype(np.float64) for x in (A, B))
         assert A.shape[1] == B.shape[0] and D.shape == (A.shape[0], B.shape[1])
-        epilogue, address = asked[7], asked[8]
-        result, count = A @ B, D.shape[1] if epilogue == 512 else D.shape[0]
-        memory = (ctypes.c_char * (count * D.itemsize)).from_address(address)
-        vector = np.frombuffer(memory, D.dtype)
-        if epilogue == 4:
-            result += vector.astype(np.float64)[:, None]
-        else:
-            assert epilogue == 512
+        epilogue, result, vector, other = asked[7], A @ B, None, None
+        if epilogue & (4 | 512):
+            count = D.shape[1] if epilogue == 512 else D.shape[0]
+            memory = (ctypes.c_char * (count * D.itemsize)).from_address(asked[8])
+            vector = np.frombuffer(memory, D.dtype)
+        if epilogue & 128:
+            assert asked[12] % 8 == 0  # the matrix's step from column to column
+            dtype = next(number for number, dtype in DTYPE.items() if dtype == D.dtype)
+            other = by_columns(asked[11], (dtype, *D.shape, asked[12]))
+        if epilogue == 512:
             vector[...] = B.sum(0)
+        elif epilogue == 192:
+            result *= gelu(other.astype(np.float64))[1]
+        else:
+            assert epilogue in (4, 32, 32 | 4, 32 | 128, 32 | 128 | 4)
+            result += vector.astype(np.float64)[:, None] if epilogue & 4 else 0.0
+            if epilogue & 128:
+                other[...] = result
+            result = gelu(result)[0] if epilogue & 32 else result
         D[...] = result
         self.calls.append((epilogue, asked["compute"]))
         return 0
@@ -147,14 +165,22 @@ def library(monkeypatch):
     monkeypatch.setattr(launch, "several", False)
     monkeypatch.setattr(epilogues, "_plans", {})
     monkeypatch.setattr(epilogues, "_library", lambda: library)
-    monkeypatch.setattr(products, "product", product)
-    monkeypatch.setattr(products, "narrowed", lambda x: on_gpu(x, BF16))
+    for module in (products, feed_forward):
+        monkeypatch.setattr(module, "product", product)
+        monkeypatch.setattr(module, "narrowed", lambda x: on_gpu(x, BF16))
+    monkeypatch.setattr(feed_forward, "gelu", lambda h, form: on_gpu(gelu(wide(h))[0], BF16))
+    back = lambda h, g, form: on_gpu(gelu(wide(h))[1] * wide(g), BF16)  # noqa: E731
+    monkeypatch.setattr(feed_forward, "gelu_back", back)
     monkeypatch.setattr(products, "dense", lambda *arrays: False)  # no kernel fills y
     for cached in (epilogues.handle, epilogues._preference):
         cached.cache_clear()
     yield library
     for cached in (epilogues.handle, epilogues._preference):
         cached.cache_clear()
+
+
+def wide(a):
+    return a.astype(np.float64)
 
 
 def exact(x, w, b):
@@ -269,3 +295,82 @@ def test_the_product_for_w_sums_for_the_bias(library, monkeypatch, needs, weight
             assert a.dtype == (np.float32, weights, weights)[i]
             close(a, value)
     assert ((512, 68) in library.calls) == (summed and needs[1] and needs[2] == 1)
+
+
+NEEDS = [(1, 1, 1, 1, 1), (0, 1, 1, 1, 1), (1, 0, 0, 0, 0), (0, 0, 1, 0, 1), (0, 0, 0, 1, 1),
+         (0, 0, 0, 0, 0)]  # fmt: skip
+
+
+@pytest.mark.parametrize("needs", NEEDS)
+@pytest.mark.parametrize("hidden", [32, 12])
+@pytest.mark.parametrize("mixed", [True, False])
+def test_gelu_is_part_of_the_products(library, needs, hidden, mixed):
+    dtype = np.float32 if mixed else BF16
+    x, w, b = normal(3, 8, 16), normal(hidden, 16) * 0.3, normal(hidden)
+    v, c = normal(24, hidden) * 0.3, normal(24)
+    x, w, b, v, c = (on_gpu(a, BF16 if a is x else dtype) for a in (x, w, b, v, c))
+    op = feed_forward.CudaMixedFeedForward() if mixed else feed_forward.CudaFeedForward()
+    op.needs = tuple(map(bool, needs))
+    y = op.forward(x, w, b, v, c, approximate="tanh")
+    rounded = [wide(on_gpu(a, BF16)) for a in (x, w, b, v, c)]
+    exact_x, exact_w, exact_b, exact_v, exact_c = rounded
+    h = exact_x.reshape(24, 16) @ exact_w.T + exact_b
+    a, derivative = gelu(h)
+    near(y, (a @ exact_v.T + exact_c).reshape(3, 8, 24))
+    assert y.dtype == BF16
+    fused = hidden % 8 == 0  # cuBLASLt's rule for a matrix that an epilogue reads or writes
+    kinds = [call[0] for call in library.calls]
+    assert kinds == ([36 | 128 * any(needs), 4] if fused or not any(needs) else [4, 4])
+    if not any(needs):
+        assert op.saved == ()
+        return
+    assert [s.dtype for s in op.saved] == [BF16] * 5
+    library.calls.clear()
+    g = normal(3, 8, 24, dtype=BF16)
+    if mixed:
+        grads = op.gradients(g.reshape(24, 24), lambda rows: wide(rows).sum(0).astype(np.float32))
+    else:
+        grads = op.gradients(g.reshape(24, 24), lambda rows: wide(rows).sum(0).astype(BF16))
+    exact_g = wide(g).reshape(24, 24)
+    u = (exact_g @ exact_v) * derivative
+    expected = (
+        (u @ exact_w).reshape(3, 8, 16), u.T @ exact_x.reshape(24, 16), u.sum(0),
+        exact_g.T @ a, exact_g.sum(0),
+    )  # fmt: skip
+    for gradient, value, need, like in zip(grads, expected, needs, (x, w, b, v, c), strict=True):
+        assert (gradient is not None) == bool(need)
+        if need:
+            assert gradient.shape == value.shape and gradient.dtype == like.dtype
+            near(gradient, value)
+    assert (192 in [call[0] for call in library.calls]) == (fused and any(needs[:3]))
+
+
+def near(a, expected):
+    """Within bfloat16's rounding in two steps."""
+    assert np.linalg.norm(wide(a) - expected) < 1e-2 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("inputs", ["b", "c"])
+def test_feed_forward_without_a_bias(library, inputs):
+    op = feed_forward.CudaFeedForward()
+    op.needs = (True,) * 5
+    x, w, v = normal(8, 16, dtype=BF16), normal(32, 16, dtype=BF16), normal(24, 32, dtype=BF16)
+    b, c = (None if n in inputs else normal(size, dtype=BF16) for n, size in (("b", 32), ("c", 24)))
+    y = op.forward(x, w, b, v, c, approximate="tanh")
+    h = wide(x) @ wide(w).T + (0.0 if b is None else wide(b))
+    near(y, gelu(h)[0] @ wide(v).T + (0.0 if c is None else wide(c)))
+
+
+def test_only_bfloat16_and_the_tanh_form_are_taken():
+    x, w, b = normal(8, 16, dtype=BF16), normal(32, 16, dtype=BF16), normal(32, dtype=BF16)
+    v = normal(24, 32, dtype=BF16)
+    takes = feed_forward.CudaFeedForward.takes
+    assert takes(x, w, b, v, None, approximate="tanh")
+    assert not takes(x, w, b, v, None, approximate="none")
+    assert not takes(x, w, b.astype(np.float32), v, None, approximate="tanh")
+    assert not takes(x[:0], w, b, v, None, approximate="tanh")
+    mixed = feed_forward.takes_mixed_feed_forward
+    w, b, v = (a.astype(np.float32) for a in (w, b, v))
+    assert mixed(x, w, b, v, None) and mixed(x.astype(np.float32), w, None, v, None)
+    assert not mixed(x, w, b, v[:, 1:], None) and not mixed(x, w[:, 1:], b, v, None)
+    assert not mixed(x, w, b[1:], v, None) and not mixed(x, w.astype(BF16), b, v, None)

@@ -158,7 +158,8 @@ def multiply(
         plan = _plans[kind] = _plan(kind, vector, other)
     if plan is None:
         return False
-    library, layouts, memory, room = _library(), plan.layouts, None, plan.workspace
+    library, layouts, room = _library(), plan.layouts, plan.workspace
+    memory: Any = None
     if room:
         memory = launch.xp.cuda.alloc(room)  # from CuPy's pool, in the order of the stream
     stream = launch.xp.cuda.get_current_stream().ptr

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -156,6 +156,21 @@ def affine(x: Any, w: Any, b: Any, out: Any = None) -> Any:
     return product(x, w.T, y, add=True)
 
 
+def weight_gradients(
+    g: Any, x: Any, dtype: Any, needs: Sequence[bool], sum_rows: Callable[[Any], Any]
+) -> tuple[Any, Any]:
+    """gᵀ·x in the dtype and Σ g, each if it is needed: (N, O), (N, I) -> (O, I), (O)."""
+    gw = gb = None
+    if needs[0]:
+        gw = empty((g.shape[1], x.shape[1]), dtype)
+        if needs[1] and SUMS_IN_PRODUCT:
+            gb = empty(len(gw), dtype)
+            if product_with(SUM_B, g.T, x, gw, gb):
+                return gw, gb
+        product(g.T, x, gw)
+    return gw, sum_rows(g) if needs[1] else None
+
+
 class _CudaLinear(Linear):
     """Linear through cuBLAS. The gradients of x and W have the dtypes that x and W came in."""
 
@@ -170,21 +185,12 @@ class _CudaLinear(Linear):
     def gradients(self, rows: Any, sum_rows: Callable[[Any], Any]) -> tuple[Any, Any, Any]:
         """(∂L/∂x, ∂L/∂W, ∂L/∂b) for g as rows (N, O); sum_rows adds them up for ∂L/∂b."""
         x, w = self.saved
-        gx = gw = gb = None
+        gx = None
         if self.needs[0]:
             gx = product(rows, w, empty((len(rows), w.shape[1]), self.dtypes[0]))
             gx = gx.reshape(x.shape)  # (N, I) -> (..., I)
-        with_bias = len(self.needs) > 2 and self.needs[2]
-        if self.needs[1]:
-            gw = empty(w.shape, self.dtypes[1])
-            if with_bias and SUMS_IN_PRODUCT:
-                gb = empty(len(w), gw.dtype)
-                gb = gb if product_with(SUM_B, rows.T, as_rows(x), gw, gb) else None
-            if gb is None:
-                product(rows.T, as_rows(x), gw)  # (O, I)
-        if with_bias and gb is None:
-            gb = sum_rows(rows)
-        return gx, gw, gb
+        needs = [*self.needs, False][1:3]
+        return gx, *weight_gradients(rows, as_rows(x), self.dtypes[1], needs, sum_rows)
 
 
 class CudaLinear(Twin, _CudaLinear):
