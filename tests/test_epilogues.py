@@ -90,12 +90,13 @@ class Library:
         return self._make(reference, layout)
 
     def cublasLtMatmulDescSetAttribute(self, description, attribute, value, size):
-        assert size == SIZE_OF[attribute] == ctypes.sizeof(value._obj)
+        attribute = getattr(attribute, "value", attribute)
+        assert size.value == SIZE_OF[attribute] == ctypes.sizeof(value._obj)
         self.made[description.value][attribute] = value._obj.value
         return 0
 
     def cublasLtMatmulPreferenceSetAttribute(self, preference, attribute, value, size):
-        assert size == (8 if attribute == 1 else 4)
+        assert size.value == (8 if attribute == 1 else 4)
         self.made[preference.value][attribute] = value._obj.value
         return 0
 

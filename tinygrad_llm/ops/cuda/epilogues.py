@@ -45,7 +45,11 @@ class _Plan:
     def __init__(self, description: Any, given: list, layouts: list[Any], choice: _Choice) -> None:
         self.lock = threading.Lock()  # what the epilogue reads or writes is in the description
         self.description, self.layouts = description, layouts
-        self.given = [(attribute, cell, ctypes.byref(cell)) for attribute, cell in given]
+        self.given = [  # whether it is the vector, its address, arguments of SetAttribute
+            (attribute == VECTOR, cell,
+             (description, ctypes.c_int(attribute), ctypes.byref(cell), ctypes.c_size_t(8)))
+            for attribute, cell in given
+        ]  # fmt: skip
         self.algorithm = ctypes.byref(choice)  # its first field
         self.workspace = int(choice.workspace)
 
@@ -61,7 +65,6 @@ def _library() -> Any:
         library = load("cublasLt")
         library.cublasLtCreate.argtypes = [pointer]
         library.cublasLtMatmulDescCreate.argtypes = [pointer, whole, whole]
-        library.cublasLtMatmulDescSetAttribute.argtypes = [pointer, whole, pointer, size]
         library.cublasLtMatrixLayoutCreate.argtypes = [
             pointer, whole, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int64
         ]  # fmt: skip
@@ -88,8 +91,11 @@ def _made(kind: str, *args: Any) -> Any:
 
 
 def _set(kind: str, made: Any, attribute: int, value: Any) -> None:
+    """Set an attribute to a value of ctypes. The function of MatmulDesc has no argtypes: a call of
+    each product, which is faster so, gives it ctypes's own objects.
+    """
     name = f"cublasLt{kind}SetAttribute"
-    size = ctypes.sizeof(value)
+    size = ctypes.c_size_t(ctypes.sizeof(value))
     check(name, getattr(_library(), name)(made, attribute, ctypes.byref(value), size))
 
 
@@ -164,13 +170,10 @@ def multiply(
         memory = launch.xp.cuda.alloc(room)  # from CuPy's pool, in the order of the stream
     stream = launch.xp.cuda.get_current_stream().ptr
     with plan.lock:
-        for attribute, cell, reference in plan.given:
-            cell.value = vector if attribute == VECTOR else other
-            set_attribute = library.cublasLtMatmulDescSetAttribute
-            check(
-                "cublasLtMatmulDescSetAttribute",
-                set_attribute(plan.description, attribute, reference, 8),
-            )
+        for is_vector, cell, args in plan.given:
+            cell.value = vector if is_vector else other
+            status = library.cublasLtMatmulDescSetAttribute(*args)
+            check("cublasLtMatmulDescSetAttribute", status)
         status = library.cublasLtMatmul(
             handle(gpu), plan.description, ALPHA, a, layouts[0], b, layouts[1], BETA, d,
             layouts[2], d, layouts[2], plan.algorithm, memory.ptr if room else 0, room, stream,
