@@ -565,6 +565,16 @@ def _linear(d: Draw) -> Call:
 row(ops.Linear, _linear, twin=True)
 
 
+def _linear_gelu_linear(d: Draw) -> Call:
+    n_in, hidden, n_out = d.size(), d.size(), d.size()
+    b, c = (d.real((n,)) if d.bool() else None for n in (hidden, n_out))
+    x, w, v = d.real((*d.shape(0, 2), n_in)), d.real((hidden, n_in)), d.real((n_out, hidden))
+    return [x, w, b, v, c], {"approximate": d.one_of("none", "tanh")}
+
+
+row(ops.LinearGeluLinear, _linear_gelu_linear, twin=True)
+
+
 # -------------------------------------------------------------------------------- activations
 row(ops.Relu, away(0.0), twin=True)
 row(ops.LeakyRelu, away(0.0, negative_slope=(0.01, 0.3, 0.0)), twin=True)

@@ -18,7 +18,14 @@ from tinygrad_llm.arrays.twins import twins
 from tinygrad_llm.autograd import engine
 from tinygrad_llm.nn import functional as F
 from tinygrad_llm.ops import cuda as kernels
-from tinygrad_llm.ops.cuda import cudnn_attention, launch, products, rows
+from tinygrad_llm.ops.cuda import (
+    cudnn_attention,
+    epilogues,
+    feed_forward,
+    launch,
+    products,
+    rows,
+)
 from tinygrad_llm.ops.cuda import loss as loss_kernels
 
 gpu = pytest.mark.skipif(not real_gpu(), reason="needs CuPy and a GPU")
@@ -35,6 +42,7 @@ def test_every_twin_stands_for_an_op():
 def test_the_linear_of_autocast_takes_bfloat16_as_it_is():
     """Else the engine would widen x and W, and a GPU would multiply in float32."""
     assert not products.CudaMixedLinear.in_float32
+    assert not feed_forward.CudaMixedFeedForward.in_float32
 
 
 def test_kernel_files_are_in_the_package():
@@ -140,6 +148,176 @@ def test_linear(shape, dtype):
     a, n, i, o = shape
     compare(F.linear, [normal(a, n, i), normal(o, i), normal(o)], dtype)
     compare(lambda x, w: F.linear(x, w), [normal(a, n, i), normal(o, i)], dtype)
+
+
+@pytest.fixture(params=[True, False], ids=["by cuBLASLt", "by cuBLAS"])
+def by_cublaslt(request, monkeypatch):
+    """Linear layers with cuBLASLt's epilogues, where it takes them, and without; yields which."""
+    monkeypatch.setattr(products, "SUMS_IN_PRODUCT", True)
+    multiplied = []
+    if request.param:
+        multiply = epilogues.multiply
+        monkeypatch.setattr(
+            epilogues, "multiply",
+            lambda *args: multiply(*args) and multiplied.append(args[0]) is None,
+        )  # fmt: skip
+    else:
+        monkeypatch.setattr(epilogues, "multiply", lambda *args: False)
+    yield multiplied
+    if request.param:
+        assert multiplied
+
+
+@gpu
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("tf32", [False, True])
+def test_linear_with_epilogues(by_cublaslt, dtype, tf32):
+    tg.set_float32_matmul_precision("high" if tf32 else "highest")
+    tolerance = 2e-3 if tf32 and dtype == "float32" else None
+    for a, n, i, o in ((2, 96, 64, 128), (1, 1, 768, 8), (5, 3, 40, 24), (1, 300, 33, 7)):
+        arrays = [normal(a, n, i), normal(o, i), normal(o)]
+        compare(F.linear, arrays, dtype, tolerance)
+        compare(lambda x, w, b: F.linear(x.transpose(0, 1), w, b), arrays, dtype, tolerance)
+    wide = [normal(50, 128), normal(32, 64), normal(32)]
+    compare(lambda x, w, b: F.linear(x[:, 64:], w, b), wide, dtype, tolerance)
+    compare(lambda x, w, b: F.linear(x[::2, 32:96], w, b), wide, dtype, tolerance)
+    compare(lambda x, w, b: F.linear(x[:, :64], w.T.contiguous().T, b), wide, dtype, tolerance)
+    compare(lambda x, w, b: F.linear(x[:, ::2], w, b.flip(0)), wide, dtype, tolerance)
+    compare(lambda x, w, b: F.linear(x[:, ::2], w, b), wide, dtype, tolerance)
+
+
+@gpu
+def test_linear_of_no_rows_and_in_other_dtypes():
+    w, b = (tg.ones(*shape, device="cuda", requires_grad=True) for shape in ((4, 8), (4,)))
+    y = F.linear(tg.ones(0, 8, device="cuda"), w, b)
+    assert y.shape == (0, 4)
+    y.sum().backward()
+    assert float(w.grad.abs().sum() + b.grad.abs().sum()) == 0.0
+    compare(F.linear, [normal(9, 8), normal(4, 8), normal(4)], "float64", 1e-12)
+    compare(F.linear, [normal(9, 8), normal(8, 8), normal(8)], "float16", 2e-3)
+
+
+@gpu
+@pytest.mark.parametrize("needs", [(1, 1, 1), (0, 1, 1), (1, 0, 1), (0, 0, 1), (1, 1, 0)])
+@pytest.mark.parametrize("mixed", [True, False])
+def test_each_gradient_of_linear_alone(by_cublaslt, needs, mixed):
+    arrays = [tg.from_numpy(a).float() for a in (normal(3, 64, 32), normal(48, 32), normal(48))]
+    results = []
+    for device in ("cpu", "cuda"):
+        inputs = [a.to(device) for a in arrays]
+        for x, need in zip(inputs, needs, strict=True):
+            x.requires_grad_(bool(need))
+        with tg.autocast("cuda", enabled=mixed and device == "cuda"):
+            y = F.linear(*inputs)
+        assert y.dtype is (tg.bfloat16 if mixed and device == "cuda" else tg.float32)
+        (y.float() * tg.arange(48, device=device)).sum().backward()
+        results.append([y.detach(), *(x.grad for x in inputs)])
+    for a, b in zip(*results, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            a, b = a.numpy(), b.float().cpu().numpy()
+            assert np.linalg.norm(a - b) < (1e-2 if mixed else 2e-5) * np.linalg.norm(a)
+
+
+@gpu
+@pytest.mark.parametrize("mixed", [True, False])
+def test_linear_in_a_graph_is_the_same(by_cublaslt, mixed):
+    layer = tg.nn.Linear(64, 128).to("cuda")
+
+    def step(x):
+        with tg.autocast("cuda", enabled=mixed):
+            y = layer(x)
+        layer.zero_grad(set_to_none=False)
+        y.float().square().sum().backward()
+        return y.detach().clone()
+
+    x = tg.from_numpy(normal(256, 64)).float().to("cuda")
+    expected = [step(x), *(p.grad.clone() for p in layer.parameters())]
+    for _ in range(2):  # no sum depends on which thread was first
+        results = [step(x), *(p.grad.clone() for p in layer.parameters())]
+        assert all(tg.equal(a, b) for a, b in zip(results, expected, strict=True))
+    graphed = tg.cuda.graphed(step)
+    for _ in range(6):
+        results = [graphed(x).clone(), *(p.grad.clone() for p in layer.parameters())]
+    assert all(tg.equal(a, b) for a, b in zip(results, expected, strict=True))
+
+
+def in_parts(x, w, b, v, c):
+    return F.linear(F.gelu(F.linear(x, w, b), approximate="tanh"), v, c)
+
+
+@gpu
+@pytest.mark.parametrize(("n", "i", "hidden", "o"), [(96, 64, 256, 64), (5, 24, 44, 7)])
+def test_feed_forward_in_one_op(by_cublaslt, n, i, hidden, o):
+    x, w, b = normal(2, n, i), normal(hidden, i) * i**-0.5, normal(hidden)
+    v, c = normal(o, hidden) * hidden**-0.5, normal(o)
+    f = lambda *inputs: F.linear_gelu_linear(*inputs, approximate="tanh")  # noqa: E731
+    compare(f, [x, w, b, v, c], "bfloat16", 3e-2)
+    compare(lambda x, w, v: f(x, w, None, v, None), [x, w, v], "bfloat16", 3e-2)
+    compare(f, [x, w, b, v, c], "float32")
+    compare(F.linear_gelu_linear, [x, w, b, v, c], "bfloat16", 3e-2)  # the form by erf
+    with tg.no_grad():
+        tensors = [tg.from_numpy(a).to(tg.bfloat16).to("cuda") for a in (x, w, b, v, c)]
+        y, apart = f(*tensors), in_parts(*tensors)
+    assert float((y - apart).float().norm() / apart.float().norm()) < 2e-2
+
+
+@gpu
+@pytest.mark.parametrize("needs", [(1, 1, 1, 1, 1), (0, 1, 1, 0, 0), (1, 0, 0, 0, 0),
+                                   (0, 0, 1, 0, 1), (0, 0, 0, 1, 1)])  # fmt: skip
+def test_feed_forward_within_autocast(by_cublaslt, needs):
+    arrays = (
+        normal(3, 64, 32),
+        normal(128, 32) * 0.2,
+        normal(128),
+        normal(24, 128) * 0.1,
+        normal(24),
+    )
+    x, w, b, v, c = (tg.from_numpy(a).float() for a in arrays)
+    results = []
+    for device in ("cpu", "cuda"):
+        inputs = [a.to(device) for a in (x, w, b, v, c)]
+        for a, need in zip(inputs, needs, strict=True):
+            a.requires_grad_(bool(need))
+        with tg.autocast("cuda", enabled=device == "cuda"):
+            y = F.linear_gelu_linear(*inputs, approximate="tanh")
+        assert y.dtype is (tg.bfloat16 if device == "cuda" else tg.float32)
+        (y.float() * tg.arange(24, device=device)).sum().backward()
+        assert all(a.grad is None or a.grad.dtype is tg.float32 for a in inputs)
+        results.append([y.detach(), *(a.grad for a in inputs)])
+    for a, b in zip(*results, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            a, b = a.numpy(), b.float().cpu().numpy()
+            assert np.linalg.norm(a - b) < 3e-2 * np.linalg.norm(a)
+
+
+@gpu
+def test_a_layer_is_one_op_where_nobody_watches():
+    from tinygrad_llm.layers.feed_forward import FeedForward
+
+    layer, x = FeedForward(32).to("cuda"), tg.from_numpy(normal(4, 32)).float().to("cuda")
+
+    def op_of(y):
+        return y._op.name
+
+    assert op_of(layer(x)) == "linear"
+    with tg.autocast("cuda"):
+        assert op_of(layer(x)) == "linear_gelu_linear"
+        y = layer(x)
+        seen = []
+        hook = layer.layers[1].register_forward_hook(lambda *args: seen.append(args))
+        assert op_of(layer(x)) == "linear" and seen
+        near = float((layer(x) - y).detach().float().norm() / y.detach().float().norm())
+        assert near < 2e-2
+        hook.remove()
+        engine.observers.append(lambda op, inputs, results: seen.append(op.name))
+        try:
+            assert op_of(layer(x)) == "linear" and seen[-3:] == ["linear", "gelu", "linear"]
+        finally:
+            engine.observers.pop()
+    layer.to(tg.bfloat16)
+    assert op_of(layer(x.to(tg.bfloat16))) == "linear_gelu_linear"
 
 
 @gpu
@@ -646,7 +824,7 @@ def test_rules_name_functions_that_exist():
     for names in RULES.values():
         for name in names:
             assert hasattr(F, name) or hasattr(tg, name), name
-    assert ops.Linear in kernels.NARROW
+    assert {ops.Linear, ops.LinearGeluLinear} <= kernels.NARROW
 
 
 @gpu

@@ -114,7 +114,7 @@ def cudnn(monkeypatch):
     spec = {"cudnn": ModuleSpec("cudnn", None)}
     monkeypatch.setattr(library, "find_spec", spec.get)
     monkeypatch.setattr(library, "sys", SimpleNamespace(platform="linux"))
-    monkeypatch.setattr(library, "load_cublas", lambda: None)
+    monkeypatch.setattr(library, "load", lambda name: None)
     get_version = lambda: 13000  # noqa: E731
     loaded = SimpleNamespace(cudnnGetCudartVersion=get_version)
     monkeypatch.setattr(library, "_open", lambda name: loaded)

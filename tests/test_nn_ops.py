@@ -373,7 +373,8 @@ def test_every_fused_op_has_a_twin():
     fused = (
         "relu leaky_relu elu gelu silu gated_activation softplus logsigmoid softmax log_softmax "
         "logsumexp "
-        "layer_norm rms_norm linear embedding dropout rope scaled_dot_product_attention "
+        "layer_norm rms_norm linear linear_gelu_linear "
+        "embedding dropout rope scaled_dot_product_attention "
         "cross_entropy linear_cross_entropy nll_loss mse_loss binary_cross_entropy "
         "binary_cross_entropy_with_logits kl_div conv1d grouped_mm gated_delta_rule "
         "selective_scan crf_log_partition"

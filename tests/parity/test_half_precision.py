@@ -273,6 +273,10 @@ def _chain(L: Any, F: Any, emissions: Any, transitions: Any, start: Any, end: An
 
 row("crf_log_partition", SUMMED, _chain, (5, 20, 6), (6, 6), (6,), (6,))
 row("linear", SUMMED, lambda L, F, x, w, b: F.linear(x, w, b), (4, 33, 300), (50, 300), (50,))
+# PyTorch has no such function: its three round h and gelu(h), which is rounded once here
+row("linear_gelu_linear", STORED, lambda L, F, x, w, b, v, c: F.linear(F.gelu(F.linear(
+    x, w, b), approximate="tanh"), v, c) if L is torch else F.linear_gelu_linear(
+    x, w, b, v, c, "tanh"), (50, 30), (64, 30), (64,), (40, 64), (40,))  # fmt: skip
 row("scaled_dot_product_attention", STORED, lambda L, F, q, k, v: F.scaled_dot_product_attention(
     q, k, v), *[(2, 3, 40, 16)] * 3)  # fmt: skip
 row("scaled_dot_product_attention", STORED, lambda L, F, q, k, v: F.scaled_dot_product_attention(

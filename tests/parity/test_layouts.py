@@ -294,6 +294,7 @@ def test_every_op_is_compared():
         "index_put", "write_view", "read_view",  # written into memory that is there already
         "move", "rope", "step",  # a device; a model's layer; as floor
         "gated_delta_rule", "gated_activation", "selective_scan",  # PyTorch has none
+        "linear_gelu_linear",  # nor this: it is three of its functions
         "crf_log_partition",  # nor this
         "grouped_mm",  # PyTorch wants rows of 16 bytes: tests/parity/test_nn_ops.py
         "solve", "logabsdet",  # of square matrices: tests/parity/test_small_functions.py

@@ -24,7 +24,8 @@ from .compared import agree  # noqa: E402
 ELSEWHERE = set(
     "relu leaky_relu elu gelu silu gated_activation softplus logsigmoid softmax log_softmax "
     "layer_norm rms_norm "
-    "linear embedding dropout rope scaled_dot_product_attention cross_entropy linear_cross_entropy "
+    "linear linear_gelu_linear "
+    "embedding dropout rope scaled_dot_product_attention cross_entropy linear_cross_entropy "
     "nll_loss mse_loss binary_cross_entropy binary_cross_entropy_with_logits kl_div pad "
     "write_view read_view move conv1d grouped_mm gated_delta_rule "
     "selective_scan crf_log_partition "

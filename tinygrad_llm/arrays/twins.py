@@ -36,6 +36,8 @@ class GpuTwins:
     mixed_sum: Callable[[type, Any, Any], bool]  # adds float32 and bfloat16 as they are
     takes_mixed_linear: Callable[[Any, Any, Any], bool]
     mixed_linear: Callable[..., Any]  # x (float32), w, b -> bfloat16, without a cast between
+    takes_mixed_feed_forward: Callable[..., bool]
+    mixed_feed_forward: Callable[..., Any]  # x, w, b, v, c -> bfloat16, GELU by tanh
     add_into: Callable[[Any, Any], bool]  # total += g, if it takes these arrays
     takes_rows: Callable[[Any], bool]
     sum_rows: Callable[[Any], Any]  # (N, C) -> (C)

@@ -31,8 +31,8 @@ __all__ = ["autocast", "RULES"]
 
 RULES: dict[str, tuple[str, ...]] = {
     "bfloat16": (
-        "linear", "grouped_mm", "matmul", "conv1d", "scaled_dot_product_attention",
-        "linear_cross_entropy",
+        "linear", "linear_gelu_linear", "grouped_mm", "matmul", "conv1d",
+        "scaled_dot_product_attention", "linear_cross_entropy",
     ),
     "float32": (
         "layer_norm", "rms_norm", "softmax", "log_softmax", "logsumexp", "cross_entropy",
@@ -53,17 +53,21 @@ state = _State()
 
 def mixed(function: F) -> F:
     """The function, which within autocast gets its tensors in the dtype that RULES names."""
-    narrow, linear = _RULE[function.__name__] == "bfloat16", function.__name__ == "linear"
+    narrow, name = _RULE[function.__name__] == "bfloat16", function.__name__
 
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
         if state.place is None:
             return function(*args, **options)
-        gpu = twins.gpu if linear and state.place == "cuda" else None
-        if gpu is not None and len(args) in (2, 3) and not options and args[0].is_cuda:
-            arrays = [x.array if isinstance(x, Tensor) else x for x in (*args, None)[:3]]
-            if gpu.takes_mixed_linear(*arrays):
-                return gpu.mixed_linear(*args)
+        gpu = twins.gpu if name in ("linear", "linear_gelu_linear") else None
+        if gpu is not None and state.place == "cuda" and args and args[0].is_cuda:
+            arrays = [x.array if isinstance(x, Tensor) else x for x in args]
+            if name == "linear" and len(args) in (2, 3) and not options:
+                if gpu.takes_mixed_linear(*[*arrays, None][:3]):
+                    return gpu.mixed_linear(*args)
+            elif len(args) == 5 and options == {"approximate": "tanh"}:
+                if gpu.takes_mixed_feed_forward(*arrays):
+                    return gpu.mixed_feed_forward(*args)
         before, wide = state.place, np.dtype(np.float32)
         sources, target = ((wide,), state.dtype) if narrow else ((state.dtype,), wide)
 

@@ -6,7 +6,7 @@ from .. import ops
 from ..arrays.devices import xp_of
 from ..tensor import Tensor
 from .autocast import mixed
-from .checks import need_same_dtype, need_tensor
+from .checks import need_floating, need_same_dtype, need_tensor
 
 
 @mixed
@@ -37,6 +37,32 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if bias is None or bias.array.shape == w[:1]:
         return ops.Linear.apply(input, weight, bias)
     return ops.Linear.apply(input, weight, None) + bias
+
+
+@mixed
+def linear_gelu_linear(
+    input: Tensor, weight1: Tensor, bias1: Tensor | None, weight2: Tensor, bias2: Tensor | None,
+    approximate: str = "none",
+) -> Tensor:  # fmt: skip
+    """gelu(x·weight1ᵀ + bias1)·weight2ᵀ + bias2: a feed-forward layer, (..., in) -> (..., out).
+
+    weight1 (hidden, in), bias1 (hidden) or None, weight2 (out, hidden), bias2 (out) or None;
+    approximate: the form of GELU, "none" or "tanh". PyTorch has no such function: it is two of
+    F.linear with F.gelu between them; on a GPU in bfloat16 GELU becomes part of the products.
+    Raises: RuntimeError if shapes or dtypes disagree, or approximate is neither.
+    """
+    need_tensor("linear_gelu_linear", input)
+    need_same_dtype(
+        "linear_gelu_linear", input=input, weight1=weight1, bias1=bias1, weight2=weight2,
+        bias2=bias2,
+    )  # fmt: skip
+    need_floating("linear_gelu_linear", input)
+    if approximate not in ("none", "tanh"):
+        raise RuntimeError(
+            f"linear_gelu_linear: approximate must be either none or tanh, got {approximate!r}"
+        )
+    inputs = input, weight1, bias1, weight2, bias2
+    return ops.LinearGeluLinear.apply(*inputs, approximate=approximate)
 
 
 @mixed

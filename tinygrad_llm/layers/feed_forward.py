@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from ..autograd.engine import backward_observers, observers, start_observers
+from ..functions.autocast import is_autocast_enabled
 from ..nn import activation as A
 from ..nn import functional as F
 from ..nn.container import Sequential
 from ..nn.linear import Identity, Linear
-from ..nn.module import Module, is_watched
+from ..nn.module import Module, call_observers, is_watched
 from ..tensor import Tensor
+from ..tensor.dtypes import bfloat16
 
 __all__ = ["ACTIVATIONS", "FeedForward", "GatedFeedForward", "activation_module", "gated"]
 
@@ -50,6 +53,18 @@ def activation_module(name: str) -> Module:
     return ACTIVATIONS[name]()
 
 
+def one_op(x: Tensor, layers: Sequential) -> bool:
+    """Whether linear, GELU and linear are one op for x: on a GPU in bfloat16, if nobody watches."""
+    if not x.is_cuda or not (x.dtype is bfloat16 or is_autocast_enabled("cuda")):
+        return False
+    classes = [type(layer) for layer in layers]
+    return (
+        classes == [Linear, A.GELU, Linear] and layers[1].approximate == "tanh"
+        and not any(map(is_watched, (layers, *layers)))
+        and not (call_observers or observers or start_observers or backward_observers)
+    )  # fmt: skip
+
+
 class FeedForward(Module):
     """y = W₂·f(W₁·x + b₁) + b₂, each token alone: x (B, T, dim) -> y (B, T, dim).
 
@@ -73,6 +88,10 @@ class FeedForward(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if not (self.dropout and self.training):
+            if one_op(x, self.layers):
+                first, _, last = self.layers
+                inputs = x, first.weight, first.bias, last.weight, last.bias
+                return F.linear_gelu_linear(*inputs, approximate="tanh")
             return self.layers(x)  # (B, T, dim) -> (B, T, hidden_dim) -> (B, T, dim)
         hidden = self.layers[1](self.layers[0](x))  # (B, T, dim) -> (B, T, hidden_dim)
         return self.layers[2](F.dropout(hidden, self.dropout))  # (B, T, dim)

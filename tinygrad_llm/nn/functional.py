@@ -41,7 +41,7 @@ from ..functions.conv import conv1d
 from ..functions.dropout import dropout
 from ..functions.elementary import sigmoid, tanh
 from ..functions.embedding import embedding, embedding_bag, one_hot
-from ..functions.linear import grouped_mm, linear
+from ..functions.linear import grouped_mm, linear, linear_gelu_linear
 from ..functions.losses.chains import crf_log_partition
 from ..functions.losses.classification import (
     binary_cross_entropy,
@@ -104,6 +104,7 @@ __all__ = [
     "leaky_relu",
     "linear",
     "linear_cross_entropy",
+    "linear_gelu_linear",
     "log_softmax",
     "logsigmoid",
     "margin_ranking_loss",

@@ -21,7 +21,7 @@ _OPS = {
     "grouped": "GroupedMm",
     "index": "Diagonal Gather Index IndexPut ReadView ScatterAdd ScatterReduce WriteView",
     "linalg": "Logabsdet Solve",
-    "linear": "Linear",
+    "linear": "Linear LinearGeluLinear",
     "loss": (
         "BinaryCrossEntropy BinaryCrossEntropyWithLogits CrossEntropy KlDiv LinearCrossEntropy "
         "MseLoss NllLoss"

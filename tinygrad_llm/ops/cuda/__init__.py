@@ -9,11 +9,13 @@ the code for float64, stand in the op alone.
     elementwise   casts, sums, GELU, dropout's mask
     rows          norms, softmax, sums over rows, scatter
     products      matrix products through cuBLAS, linear layers
+    feed_forward  two linear layers with GELU between them, in bfloat16
     loss          cross-entropy, also with the output layer before it
     attention     in tiles
     cudnn_attention   the same by cuDNN on Hopper, where it is installed
     optimizer     Adam, and clipping, for all parameters in one launch
     captured_cublas   products within a CUDA graph
+    epilogues     products that add a bias, or sum for its gradient, through cuBLASLt
 
 The kernels need compute capability 8.0 (Ampere, 2020) or newer; `install` leaves older GPUs alone.
 """
@@ -29,18 +31,24 @@ from ..activation import Gelu
 from ..arithmetic import Add, Mul, Sub
 from ..attention import ScaledDotProductAttention
 from ..convert import Cast
-from ..linear import Linear
+from ..linear import Linear, LinearGeluLinear
 from ..loss import CrossEntropy, LinearCrossEntropy
 from ..matmul import Matmul
 from ..norm import LayerNorm, RmsNorm
 from ..softmax import Softmax
 from . import launch
 from .attention import CudaAttention, DrawnLater
-from .captured_cublas import ready_to_capture
 from .elementwise import CudaAdd, CudaCast, CudaGelu, add_into, keep_mask
+from .feed_forward import CudaFeedForward, CudaMixedFeedForward, takes_mixed_feed_forward
 from .loss import CudaCrossEntropy, CudaLinearCrossEntropy
 from .optimizer import adam, clip_by_norm, gradient_norm, takes_adam, takes_norm
-from .products import CudaLinear, CudaMatmul, CudaMixedLinear, takes_mixed_linear
+from .products import (
+    CudaLinear,
+    CudaMatmul,
+    CudaMixedLinear,
+    ready_to_capture,
+    takes_mixed_linear,
+)
 from .rows import (
     CudaLayerNorm,
     CudaRmsNorm,
@@ -57,10 +65,12 @@ TWINS: dict[type[Op], type[Op]] = {
     Linear: CudaLinear, Matmul: CudaMatmul, Add: CudaAdd, Cast: CudaCast, Gelu: CudaGelu,
     LayerNorm: CudaLayerNorm, RmsNorm: CudaRmsNorm, Softmax: CudaSoftmax,
     CrossEntropy: CudaCrossEntropy, LinearCrossEntropy: CudaLinearCrossEntropy,
-    ScaledDotProductAttention: CudaAttention,
+    ScaledDotProductAttention: CudaAttention, LinearGeluLinear: CudaFeedForward,
 }  # fmt: skip
 EXACT = {Add, Sub, Mul}
-NARROW = {Linear, Matmul, Gelu, ScaledDotProductAttention, LinearCrossEntropy}  # take bfloat16
+NARROW = {  # take bfloat16
+    Linear, LinearGeluLinear, Matmul, Gelu, ScaledDotProductAttention, LinearCrossEntropy
+}  # fmt: skip
 
 
 def narrow(op: type[Op], arrays: Any, options: Any) -> bool:
@@ -94,6 +104,8 @@ def install() -> None:
         mixed_sum=mixed_sum,
         takes_mixed_linear=takes_mixed_linear,
         mixed_linear=CudaMixedLinear.apply,
+        takes_mixed_feed_forward=takes_mixed_feed_forward,
+        mixed_feed_forward=CudaMixedFeedForward.apply,
         add_into=add_into,
         takes_rows=takes_rows,
         sum_rows=sum_rows,

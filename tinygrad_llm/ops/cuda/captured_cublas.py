@@ -21,7 +21,7 @@ class _CuBLAS:
     """cuBLAS's two products, with the arguments of CuPy's binding."""
 
     def __init__(self) -> None:
-        self.library = load_cublas()
+        self.library = load("cublas")
         for name in ("cublasCreate_v2", "cublasSetStream_v2", "cublasSetWorkspace_v2"):
             getattr(self.library, name).restype = ctypes.c_int
         whole, pointer, long = ctypes.c_int, ctypes.c_void_p, ctypes.c_longlong
@@ -46,22 +46,22 @@ def check(name: str, status: int) -> None:
         raise RuntimeError(f"{name} failed with status {status}")
 
 
-def load_cublas() -> Any:
-    """cuBLAS, which CuPy has already loaded: the linker finds it by name.
+def load(name: str) -> Any:
+    """The library "cublas" or "cublasLt" that CuPy has already loaded: the linker finds it by name.
 
-    Raises: OSError if it cannot be found.
+    Raises: OSError if it is not found.
     """
     from cupy_backends.cuda.libs import cublas
 
     cublas.getVersion(launch.xp.cuda.get_cublas_handle())  # it is loaded from here on
     version = launch.xp.cuda.runtime.runtimeGetVersion() // 1000
     if sys.platform == "win32":
-        return ctypes.CDLL(f"cublas64_{version}.dll")
+        return ctypes.CDLL(f"{name}64_{version}.dll")
     try:
-        return ctypes.CDLL(f"libcublas.so.{version}")
+        return ctypes.CDLL(f"lib{name}.so.{version}")
     except OSError:
         for line in Path("/proc/self/maps").read_text().splitlines():
-            if "/libcublas.so" in line:
+            if f"/lib{name}.so" in line:
                 return ctypes.CDLL(line[line.index("/") :])
         raise
 

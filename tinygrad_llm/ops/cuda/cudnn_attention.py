@@ -22,7 +22,7 @@ from typing import Any
 from ...arrays.capture import capturing
 from ...arrays.devices import settings
 from . import launch
-from .captured_cublas import load_cublas
+from .captured_cublas import load
 
 OLDEST_FRONT_END = (1, 27)  # the backward pass of 1.26 does not fit cuDNN 9.19
 OLDEST = 91501  # cuDNN 9.15.1: the backward pass of earlier ones returns NaN on Hopper
@@ -72,7 +72,7 @@ def _load() -> Any:
     cuda = launch.xp.cuda.runtime.runtimeGetVersion() // 1000
     if needed != cuda:
         raise RuntimeError(f"cuDNN is for CUDA {needed}, and CuPy for CUDA {cuda}")
-    load_cublas()
+    load("cublas")
     for name in ("cublasLt", "cudart", "nvrtc"):  # it looks for them by name too; without cuBLAS
         _open(f"lib{name}.so.{cuda}")  # it would end the process
     return module

@@ -74,6 +74,21 @@ class CudaCast(Twin, Cast):
         return cast(g, self.dtype) if self.takes(g, self.dtype) else g.astype(self.dtype)
 
 
+def gelu(x: Any, approximate: str) -> Any:
+    """gelu(x), of x in row order."""
+    y = empty(x.shape, x.dtype)
+    each_four(f"gelu_{approximate}_{SHORT[x.dtype]}", x.size, x, y, x.size)
+    return y
+
+
+def gelu_back(x: Any, g: Any, approximate: str) -> Any:
+    """g·gelu′(x)."""
+    gx = empty(x.shape, x.dtype)
+    name = f"gelu_back_{approximate}_{SHORT[x.dtype]}"
+    each_four(name, x.size, x, contiguous(g), gx, x.size)
+    return gx
+
+
 class CudaGelu(Twin, Gelu):
     """Saves x, which the layer before keeps anyway, instead of f′(x)."""
 
@@ -82,17 +97,13 @@ class CudaGelu(Twin, Gelu):
         return dense(x)
 
     def forward_fast(self, x, approximate="none"):
-        self.name_of_kernel = f"{approximate}_{SHORT[x.dtype]}"
+        self.approximate = approximate
         self.saved = (x,) if self.needs[0] else ()
-        y = empty(x.shape, x.dtype)
-        each_four(f"gelu_{self.name_of_kernel}", x.size, x, y, x.size)
-        return y
+        return gelu(x, approximate)
 
     def backward_fast(self, g):
         (x,) = self.saved
-        g, gx = contiguous(g), empty(x.shape, x.dtype)
-        each_four(f"gelu_back_{self.name_of_kernel}", x.size, x, g, gx, x.size)
-        return gx
+        return gelu_back(x, g, self.approximate)
 
 
 def keep_mask(shape: tuple[int, ...], p: float, draw_seed: Callable[[], int]) -> Any:

@@ -1,10 +1,13 @@
-"""Matrix products by cuBLAS, without copies of transposed views and in the precision chosen."""
+"""Matrix products by cuBLAS, without copies of transposed views and in the precision chosen.
+
+cuBLASLt adds a bias inside of the product; where it does not take the arrays, cuBLAS multiplies.
+"""
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +17,10 @@ from ...arrays.devices import settings
 from ..linear import Linear
 from ..matmul import Matmul
 from ..matmul import rows as as_rows
-from . import launch
-from .captured_cublas import captured_cublas
+from . import captured_cublas as captured
+from . import epilogues, launch
 from .elementwise import cast
+from .epilogues import BIAS, SUM_B
 from .launch import BF16, FLOAT32, SHORT, Twin, contiguous, dense, empty, kernel
 from .rows import sum_rows, takes_rows
 
@@ -24,6 +28,7 @@ CUDA_TYPE = {FLOAT32: 0, np.dtype(np.float64): 1, np.dtype(np.float16): 2}  # in
 if BF16 is not None:
     CUDA_TYPE[BF16] = 14
 FLOAT, FLOAT_TF32, DOUBLE = 68, 77, 70  # cuBLAS's compute types
+SUMS_IN_PRODUCT = False  # whether the product for ∂L/∂W also adds up ∂L/∂b
 NUMBERS = {(t, v): np.array(v, t) for t in ("float32", "float64") for v in (0.0, 1.0)}
 
 
@@ -69,7 +74,7 @@ def product(a: Any, b: Any, out: Any = None, add: bool = False) -> Any:
     if capturing.graph is None:
         handle, library = launch.xp.cuda.get_cublas_handle(), _cublas()
     else:
-        handle, library = captured_cublas()
+        handle, library = captured.captured_cublas()
     # cuBLAS stores matrices by columns: this call computes outᵀ = bᵀ·aᵀ
     if a.ndim == 2:
         library.gemmEx(
@@ -84,6 +89,37 @@ def product(a: Any, b: Any, out: Any = None, add: bool = False) -> Any:
             len(a), compute, -1,
         )  # fmt: skip
     return out
+
+
+def product_with(
+    epilogue: int, a: Any, b: Any, out: Any, vector: Any = None, other: Any = None
+) -> bool:
+    """out = a·b, (N, K) times (K, M), with one of cuBLASLt's epilogues; whether it was computed.
+
+    BIAS adds the vector (M) to each row; SUM_B fills the vector (N) with the sums of a's rows.
+    BIAS | GELU takes gelu of that, by tanh; with | KEEP too, `other` (N, M) becomes what gelu is
+    taken of. D_GELU multiplies by gelu′(other). vector and other have out's dtype.
+    """
+    n, m = out.shape
+    for given in (vector, other):
+        if given is not None and (given.dtype != out.dtype or not given.flags.c_contiguous):
+            return False
+    if not out.size or not a.size or (other is not None and m % 8):
+        return False
+    a, flip_a, stride_a = side(a)
+    b, flip_b, stride_b = side(b)
+    types = CUDA_TYPE[b.dtype], CUDA_TYPE[a.dtype], CUDA_TYPE[out.dtype]
+    return epilogues.multiply(
+        epilogue, compute_type(a.dtype)[0], types, (m, n, a.shape[1]), (flip_b, flip_a),
+        (stride_b, stride_a, m), b.data.ptr, a.data.ptr, out.data.ptr,
+        0 if vector is None else vector.data.ptr, 0 if other is None else other.data.ptr,
+    )  # fmt: skip
+
+
+def ready_to_capture(stream: Any) -> None:
+    """Make cuBLAS and cuBLASLt ready for a graph that is captured on the stream."""
+    captured.ready_to_capture(stream)
+    epilogues.handle(launch.gpu())
 
 
 @functools.lru_cache(maxsize=1)
@@ -101,17 +137,38 @@ def same_dtype(*arrays: Any) -> bool:
 
 
 def affine(x: Any, w: Any, b: Any, out: Any = None) -> Any:
-    """y = x·wᵀ + b: (N, I), (C, I), (C) or None -> (N, C). Fills y with b, then adds x·wᵀ."""
+    """y = x·wᵀ + b: (N, I), (C, I), (C) or None -> (N, C).
+
+    Where cuBLASLt does not add b in the product, y is filled with b, and x·wᵀ is added.
+    """
     if b is None:
         return product(x, w.T, out)
     n, c = len(x), len(w)
     y = empty((n, c), x.dtype) if out is None else out
+    narrow = y.dtype == BF16 and b.dtype == FLOAT32  # cuBLASLt adds no float32 to bfloat16
+    if product_with(BIAS, x, w.T, y, narrowed(b) if narrow else b):
+        return y
     if c % 4 == 0 and y.dtype in SHORT and b.dtype in SHORT and dense(y, b):
         call = kernel("elementwise", f"fill_{SHORT[y.dtype]}_{SHORT[b.dtype]}")
         call((-(-c // 1024), -(-n // 16)), (256,), (y, b, n, c))
     else:
         y[...] = b
     return product(x, w.T, y, add=True)
+
+
+def weight_gradients(
+    g: Any, x: Any, dtype: Any, needs: Sequence[bool], sum_rows: Callable[[Any], Any]
+) -> tuple[Any, Any]:
+    """gᵀ·x in the dtype and Σ g, each if it is needed: (N, O), (N, I) -> (O, I), (O)."""
+    gw = gb = None
+    if needs[0]:
+        gw = empty((g.shape[1], x.shape[1]), dtype)
+        if needs[1] and SUMS_IN_PRODUCT:
+            gb = empty(len(gw), dtype)
+            if product_with(SUM_B, g.T, x, gw, gb):
+                return gw, gb
+        product(g.T, x, gw)
+    return gw, sum_rows(g) if needs[1] else None
 
 
 class _CudaLinear(Linear):
@@ -128,15 +185,12 @@ class _CudaLinear(Linear):
     def gradients(self, rows: Any, sum_rows: Callable[[Any], Any]) -> tuple[Any, Any, Any]:
         """(∂L/∂x, ∂L/∂W, ∂L/∂b) for g as rows (N, O); sum_rows adds them up for ∂L/∂b."""
         x, w = self.saved
-        gx = gw = gb = None
+        gx = None
         if self.needs[0]:
             gx = product(rows, w, empty((len(rows), w.shape[1]), self.dtypes[0]))
             gx = gx.reshape(x.shape)  # (N, I) -> (..., I)
-        if self.needs[1]:
-            gw = product(rows.T, as_rows(x), empty(w.shape, self.dtypes[1]))  # (O, I)
-        if len(self.needs) > 2 and self.needs[2]:
-            gb = sum_rows(rows)
-        return gx, gw, gb
+        needs = [*self.needs, False][1:3]
+        return gx, *weight_gradients(rows, as_rows(x), self.dtypes[1], needs, sum_rows)
 
 
 class CudaLinear(Twin, _CudaLinear):

@@ -23,7 +23,6 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-
 __all__ = ["handler"]
 
 LEAST = 1 << 17  # bytes of a large array

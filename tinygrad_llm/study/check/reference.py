@@ -127,6 +127,13 @@ def linear(x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
 
 
 @twin
+def linear_gelu_linear(
+    x: Tensor, w: Tensor, b: Tensor | None, v: Tensor, c: Tensor | None, approximate: str = "none"
+) -> Tensor:
+    return linear(gelu(linear(x, w, b), approximate), v, c)
+
+
+@twin
 def embedding(
     w: Tensor, ids: Any, padding_idx: int | None = None, scale_grad_by_freq: bool = False
 ) -> Tensor:

@@ -286,6 +286,11 @@ MORE["linear"] = lambda rng: [
     ((rng.normal(size=(2, 4, 3)), rng.normal(size=(3, 3)), rng.normal(size=(3,))), {}),
     ((rng.normal(size=(4, 3)), rng.normal(size=(2, 3)), None), {}),
 ]
+MORE["linear_gelu_linear"] = lambda rng: [
+    ((rng.normal(size=(2, 4, 3)), rng.normal(size=(3, 3)), None, rng.normal(size=(2, 3)),
+      rng.normal(size=(2,))), {"approximate": approximate})
+    for approximate in ("none", "tanh")
+]  # fmt: skip
 MORE["conv1d"] = lambda rng: [
     ((rng.normal(size=(2, 3, 6)), rng.normal(size=(4, 3, 3)), rng.normal(size=(4,))),
      {"padding": 1}),

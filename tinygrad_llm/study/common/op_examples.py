@@ -274,6 +274,17 @@ example(
 )
 example("linear", X, WEIGHT, a(0.1, -0.2), at_gpt2=of("BTC FC F"), note="feed forward, its first")
 example(
+    "linear_gelu_linear",
+    X,
+    WEIGHT,
+    a(0.1, -0.2),
+    WEIGHT.T,
+    a(0.3, 0.1, -0.1),
+    options={"approximate": "tanh"},
+    at_gpt2=of("BTC FC F CF C", approximate="tanh"),
+    note="the whole feed forward, on a GPU in bfloat16",
+)
+example(
     "conv1d",
     a([[1.0, 2.0, 3.0, 4.0], [0.5, -1.0, 1.5, 2.0]]),
     a([[1.0, 0.5, -1.0]], [[0.0, 2.0, 1.0]]),

@@ -119,6 +119,11 @@ PLAIN_WORDS: dict[str, tuple[str, str]] = {
         "The last layer and the loss together, so that the large table of scores never exists as "
         "a whole.",
         "Prediction minus truth, sent back through the last layer in the same step."),
+    "linear_gelu_linear": (
+        "A feed-forward layer in one piece: weighted sums, the smooth switch of GELU, and weighted "
+        "sums again.",
+        "The gradient goes back through the second sums, is scaled by the derivative of GELU at "
+        "each number, and goes back through the first."),
     "log": ("The natural logarithm of each number.",
             DERIVATIVE + "It is large for numbers near zero."),
     "log10": ("The logarithm to base ten.",

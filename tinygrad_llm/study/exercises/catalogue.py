@@ -30,8 +30,8 @@ CHAPTERS: tuple[tuple[str, str], ...] = (
      "linear_layer"),
     ("Picking", "index diagonal index_put gather scatter_add scatter_reduce embedding read_view "
      "write_view embedding_layer"),
-    ("Activations", "logsigmoid softplus silu elu gelu gated_activation feed_forward "
-     "gated_feed_forward"),
+    ("Activations", "logsigmoid softplus silu elu gelu gated_activation linear_gelu_linear "
+     "feed_forward gated_feed_forward"),
     ("Softmax and losses", "softmax logsumexp log_softmax nll_loss cross_entropy "
      "cross_entropy_loss linear_cross_entropy binary_cross_entropy "
      "binary_cross_entropy_with_logits kl_div contrastive_loss binary_passage_loss "

@@ -177,6 +177,11 @@ HINTS: dict[str, tuple[str, ...]] = {
         "'none'.",
         "erf: Φ = (1 + erf(x/√2))/2, Φ′ = exp(−x²/2)/√(2π). tanh: Φ′ = 2Φ(1 − Φ)·c·(1 + 3a·x²).",
     ),
+    "linear_gelu_linear": (
+        "∂L/∂a is g·V, and u = ∂L/∂h is that times derivative, which forward saved.",
+        "From there it is linear's backward twice: (g, a, V, c) and (u, x, W, b).",
+        "self.needs has five entries; derivative is None if x, W and b need nothing.",
+    ),
     "gated_activation": (
         "y is a product, f(a)·b: each factor's gradient is g times the other factor.",
         "∂L/∂a has f′(a) besides, by the chain rule; ∂L/∂b is g·f(a).",

@@ -182,6 +182,10 @@ LEADS: dict[str, tuple[str, ...]] = {
         "Two forms of Φ: self.options says which, approximate='tanh' or 'none'. What is the "
         "derivative of a distribution function? And of (1 + tanh u)/2, by the chain rule?",
     ),
+    "linear_gelu_linear": (
+        "Three steps in a row: which gradient does the last of them pass to the one before it?",
+        "derivative is gelu′(h), saved by forward: where does it come in?",
+    ),
     "gated_activation": (
         "y is a product, f(a)·b: what is the gradient of each factor? For a the chain goes on.",
         "Both are halves of one array: gx[..., :n] for a and gx[..., n:] for b.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...arrays.reductions import unbroadcast
+from ...ops.activation import gelu_erf, gelu_tanh
 from ...ops.matmul import rows
 from ...ops.rope import rotate
 from .base import (
@@ -122,6 +123,44 @@ wrong(
      _linear(2, lambda x, w, g: g)),
     ("W transposed", "∂L/∂x is g·Wᵀ here: forward took Wᵀ, so backward takes W.",
      _linear(0, lambda x, w, g: g @ w.T)),
+    no_g("∂y/∂x"),
+)  # fmt: skip
+
+
+def _hidden(x, w, b, approximate="none"):
+    """a = gelu(h) and gelu′(h) of feed forward's first layer, over rows."""
+    h = rows(x) @ w.T + (0.0 if b is None else b)
+    a, derivative = np.empty_like(h), np.empty_like(h)
+    (gelu_tanh if approximate == "tanh" else gelu_erf)(h, a, derivative)
+    return h, a, derivative
+
+
+def _feed_forward(which, f):
+    """The true gradients with that of one input from f(g, (h, a, gelu′(h)), arrays), over rows."""
+
+    def backward(op, g):
+        grads = true(op, g)
+        if grads[which] is not None:
+            grads[which] = f(rows(g), _hidden(*op.given[:3], **op.chosen), op.given).reshape(
+                grads[which].shape
+            )
+        return tuple(grads)
+
+    return backward
+
+
+wrong(
+    "linear_gelu_linear",
+    ("gelu's derivative forgotten", "∂L/∂W uses g·V: on the way to h it is multiplied by gelu′(h).",
+     _feed_forward(1, lambda g, hidden, given: (g @ given[3]).T @ rows(given[0]))),
+    ("gelu for its derivative", "∂L/∂x multiplies by gelu(h): it is gelu′(h).",
+     _feed_forward(0, lambda g, hidden, given: ((g @ given[3]) * hidden[1]) @ given[1])),
+    ("h for a", "∂L/∂V is gᵀ·h here: V was multiplied with a = gelu(h).",
+     _feed_forward(3, lambda g, hidden, given: g.T @ hidden[0])),
+    ("bias from one row", "∂L/∂b is one row's u: b was added to every row, sum over them.",
+     _feed_forward(2, lambda g, hidden, given: ((g @ given[3]) * hidden[2])[:1].sum(0))),
+    ("mean over the rows", "∂L/∂c is a mean over the rows: their gradients add up.",
+     _feed_forward(4, lambda g, hidden, given: g.sum(0) / max(len(g), 1))),
     no_g("∂y/∂x"),
 )  # fmt: skip
 

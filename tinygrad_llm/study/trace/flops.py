@@ -39,6 +39,9 @@ def product_flops(
     """
     if name in ("linear", "linear_cross_entropy"):  # x (..., I), w (O, I)
         return 2 * math.prod(inputs[0]) * inputs[1][0]
+    if name == "linear_gelu_linear":  # x (..., I), w (F, I), b, v (O, F)
+        hidden, last = inputs[1][0], inputs[3][0]
+        return 2 * math.prod(inputs[0][:-1]) * hidden * (inputs[0][-1] + last)
     if name == "matmul":  # a (..., N, K), b (..., K, M)
         return 2 * math.prod(outputs[0]) * inputs[0][-1]
     if name == "grouped_mm":  # rows (N, K), matrices (E, K, M): each row meets one
