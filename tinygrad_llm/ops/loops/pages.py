@@ -149,9 +149,11 @@ OF_C = {  # the C library's functions, and how many arguments each has
 class _Handler(ctypes.Structure):
     """PyDataMem_Handler of NumPy's ndarraytypes.h."""
 
-    _fields_ = [("name", ctypes.c_char * 127), ("version", ctypes.c_uint8)] + [
-        (field, ctypes.c_void_p) for field in ("context", "malloc", "calloc", "realloc", "free")
-    ]
+    _fields_ = (
+        ("name", ctypes.c_char * 127), ("version", ctypes.c_uint8), ("context", ctypes.c_void_p),
+        ("malloc", ctypes.c_void_p), ("calloc", ctypes.c_void_p), ("realloc", ctypes.c_void_p),
+        ("free", ctypes.c_void_p),
+    )  # fmt: skip
 
 
 def handler(engine: Any) -> Callable[[], None] | None:
