@@ -7,14 +7,12 @@ needs the same sizes, so the memory that is kept is used again, and the peak sta
 
 from __future__ import annotations
 
-import contextvars
 import ctypes
 import functools
 import os
 import sys
-from collections.abc import Callable
 
-__all__ = ["keep_memory", "place_arrays", "places"]
+__all__ = ["keep_memory"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt's names for them (malloc.h)
 _LARGEST = (1 << 31) - 1
@@ -66,22 +64,3 @@ def _ask_for_huge_pages() -> None:
         first = -(-start // _HUGE_PAGE) * _HUGE_PAGE
         libc.madvise(first, _HEAP - _HUGE_PAGE, _MADV_HUGEPAGE)
         libc.free(start)
-
-
-class places:
-    """Who says where in memory NumPy's large arrays begin: set from above, None where nobody does.
-
-    `begin` is called once in each context (contextvars) in which large arrays are made.
-    """
-
-    begin: Callable[[], None] | None = None
-
-
-_placed = contextvars.ContextVar("placed", default=False)
-
-
-def place_arrays() -> None:
-    """Let `places` say, in this context, where large arrays begin that NumPy makes from now on."""
-    if places.begin is not None and not _placed.get():
-        _placed.set(True)
-        places.begin()

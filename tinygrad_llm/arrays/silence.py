@@ -1,6 +1,6 @@
-"""NumPy's floating-point warnings, which PyTorch does not have: computing without them.
+"""What is set for NumPy where this package computes: no warnings, and where arrays begin.
 
-1/0 is infinite and log(−1) is NaN here, in silence. NumPy keeps its settings in a context variable,
+1/0 is infinite and log(−1) is NaN here, in silence, as in PyTorch. NumPy keeps its settings in a context variable,
 and setting them for one call (np.errstate) costs more than many a small op. So each thread has a
 context in which they were set once, where the engine runs the ops; and where they are set already,
 a `quiet` function runs as it is. The caller's own settings stay as they are.
@@ -16,14 +16,31 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .allocator import place_arrays
-
-__all__ = ["is_silent", "quiet", "silent", "silently"]
+__all__ = ["is_silent", "place_arrays", "places", "quiet", "silent", "silently"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _silent = contextvars.ContextVar("silent", default=False)
 is_silent = _silent.get  # is_silent(): whether NumPy's warnings are off here already
+
+
+class places:
+    """Who says it: set from above, None where nobody does.
+
+    `begin` is called once in each context (contextvars) in which large arrays are made.
+    """
+
+    begin: Callable[[], None] | None = None
+
+
+_placed = contextvars.ContextVar("placed", default=False)
+
+
+def place_arrays() -> None:
+    """Let `places` say, in this context, where large arrays begin that NumPy makes from now on."""
+    if places.begin is not None and not _placed.get():
+        _placed.set(True)
+        places.begin()
 
 
 def _switch_off() -> None:

@@ -70,8 +70,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...arrays.allocator import keep_memory, place_arrays
-from ...arrays.silence import silently
+from ...arrays.allocator import keep_memory
+from ...arrays.silence import place_arrays, silently
 from ...arrays.twins import CpuTwins, twins
 from ..activation import GatedActivation, Gelu, Relu, Silu
 from ..arithmetic import Add, Div, Mul, Sub

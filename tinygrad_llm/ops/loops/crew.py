@@ -30,9 +30,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...arrays import threads
-from ...arrays.allocator import places
 from ...arrays.forking import making
 from ...arrays.memory import address
+from ...arrays.silence import places
 from .machine_code import (
     ARGS,
     BUSY,

@@ -370,7 +370,7 @@ class MachineCode:
         here = self._core(b, counters, part)
         b.branch(at["look"])
         b.position_at_end(at["look"])
-        # the last ones of a core that works are in its cache, and it comes to them at once
+        # the last ones of a core that works are in its cache, and it takes them next
         begun = b.icmp_signed("!=", self._read(b, here, BEGUN), self._number(0))
         others_own = b.and_(begun, b.icmp_signed("!=", part, core))
         most = b.select(others_own, self._number(CHUNKS - LEFT), chunks)

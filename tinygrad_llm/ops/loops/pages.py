@@ -11,7 +11,7 @@ NumPy asks a *handler* for an array's memory, four functions, which can be repla
 called in a context (contextvars) from then on. These are written in LLVM's language, because NumPy
 calls them, not Python. The block of a large array is 4,112 bytes longer than the array, and before
 the array stand the array's size and the block's address. A small array has no such block, and does
-not begin where a page does: this is how the two are told apart.
+not begin where a page does: by this the two are distinguished.
 """
 
 from __future__ import annotations
