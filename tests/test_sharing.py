@@ -268,7 +268,7 @@ def linger(x, visits, left, start, stop):
 
 def test_a_core_that_works_keeps_the_last_chunk_of_its_part(helping):
     """Those rows are in its cache. Where it comes too late, others have taken all of them."""
-    chunk, ones, end = 100, np.ones(1, np.float32), time.monotonic() + 30
+    chunk, ones, end = 100, np.ones(1, np.float32), time.monotonic() + 120
     remained = [0.0]
     while remained[-1] != chunk and time.monotonic() < end:
         visits = np.zeros(3 * machine_code.CHUNKS * chunk, np.float32)

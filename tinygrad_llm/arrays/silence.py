@@ -1,9 +1,9 @@
 """What is set for NumPy where this package computes: no warnings, and where arrays begin.
 
-1/0 is infinite and log(−1) is NaN here, in silence, as in PyTorch. NumPy keeps its settings in a context variable,
-and setting them for one call (np.errstate) costs more than many a small op. So each thread has a
-context in which they were set once, where the engine runs the ops; and where they are set already,
-a `quiet` function runs as it is. The caller's own settings stay as they are.
+1/0 is infinite and log(−1) is NaN here without a warning, as in PyTorch. NumPy keeps its settings
+in a context variable, and setting them for one call (np.errstate) costs more than many a small op.
+So each thread has a context in which they were set once, where the engine runs the ops; and where
+they are set already, a `quiet` function runs as it is. The caller's own settings stay as they are.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ is_silent = _silent.get  # is_silent(): whether NumPy's warnings are off here al
 
 
 class places:
-    """Who says it: set from above, None where nobody does.
+    """Who says where large arrays begin: set from above (ops/loops/pages.py), else None.
 
     `begin` is called once in each context (contextvars) in which large arrays are made.
     """
