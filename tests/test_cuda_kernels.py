@@ -204,7 +204,7 @@ def test_each_gradient_of_linear_alone(by_cublaslt, needs, mixed):
     arrays = [tg.from_numpy(a).float() for a in (normal(3, 64, 32), normal(48, 32), normal(48))]
     results = []
     for device in ("cpu", "cuda"):
-        inputs = [a.to(device) for a in arrays]
+        inputs = [a.clone().to(device) for a in arrays]
         for x, need in zip(inputs, needs, strict=True):
             x.requires_grad_(bool(need))
         with tg.autocast("cuda", enabled=mixed and device == "cuda"):
@@ -276,7 +276,7 @@ def test_feed_forward_within_autocast(by_cublaslt, needs):
     x, w, b, v, c = (tg.from_numpy(a).float() for a in arrays)
     results = []
     for device in ("cpu", "cuda"):
-        inputs = [a.to(device) for a in (x, w, b, v, c)]
+        inputs = [a.clone().to(device) for a in (x, w, b, v, c)]
         for a, need in zip(inputs, needs, strict=True):
             a.requires_grad_(bool(need))
         with tg.autocast("cuda", enabled=device == "cuda"):
