@@ -148,7 +148,7 @@ def flat(value: Any) -> list[Any]:
 
 FUNCTIONS = public()
 # Functions that are tested elsewhere or whose number is not the caller's.
-WITHOUT = set("tensor".split())
+WITHOUT = set("tensor empty empty_like empty_strided empty_permuted new_empty".split())
 
 
 def known_call(full_name: str) -> tuple[str, dict[str, Any], tuple, list[Any]]:

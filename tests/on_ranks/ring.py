@@ -127,7 +127,7 @@ def check_language_models_with_a_divided_text():
                     dist.pipelining.token_loss(logits, targets, tokens).backward()
                 assert inputs.shape == (2, ids.shape[1] - 1)  # whole again
                 whole = dist.tensor.experimental.context_parallel_unshard(mesh, [logits], [1])[0]
-                tolerance = TOLERANCE[dtype] * (3 if step else 1)  # later the weights differ too
+                tolerance = TOLERANCE[dtype] * (5 if step else 1)  # later the weights differ too
                 near(whole, one(inputs), tolerance, 1)
                 for p, q in zip(ours.parameters(), one.parameters(), strict=True):
                     dist.all_reduce(p.grad)
