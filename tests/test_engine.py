@@ -23,6 +23,7 @@ from tinygrad_llm.arrays.meta import without_numbers
 from tinygrad_llm.arrays.twins import twins
 from tinygrad_llm.autograd import engine
 from tinygrad_llm.autograd.engine import FREED, OPS, Op, backward_steps, observers
+from tinygrad_llm.autograd.hooks import leaf_hooks
 from tinygrad_llm.autograd.leaves import add_into
 from tinygrad_llm.tensor import wrap
 

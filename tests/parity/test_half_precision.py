@@ -2,12 +2,12 @@
 
 The classes are those of tests/CLOSENESS.md. `EXACT`: element-wise arithmetic and everything that
 moves numbers, equal to the last bit. `CURVED`: transcendental functions, one unit of the half
-precision in at most 1 of 10,000 numbers (GELU 2: 1.6 in float16 on an Intel Xeon).
-`SUMMED`: products and reductions, within one unit of the
-result. `STORED`: as SUMMED, where PyTorch keeps intermediate products in half precision, so that
-one of them may be off by a unit: within one unit of the result's largest entry. A gradient may be
-off by two units in at most 1 of 10,000 numbers, where the result that it is computed from is off by
-one.
+precision in at most 1 of 10,000 numbers (GELU 2: 1.6 in float16 on an Intel Xeon; asin 10:
+7.4 in float16 on an AMD EPYC without AVX-512). `SUMMED`: products and reductions, within one unit
+of the result. `STORED`: as SUMMED, where PyTorch keeps intermediate products in half precision, so
+that one of them may be off by a unit: within one unit of the result's largest entry. A gradient may
+be off by two units in at most 1 of 10,000 numbers, where the result that it is computed from is off
+by one.
 """
 
 import math
@@ -308,7 +308,8 @@ row("", CURVED, lambda L, F, x: x.exp2(), label="exp2")
 row("", CURVED, lambda L, F, x: x.sinh(), label="sinh")
 row("", CURVED, lambda L, F, x: x.cosh(), label="cosh")
 for _name in ("asin", "acos", "atan", "asinh", "atanh"):
-    row("", CURVED, lambda L, F, x, f=_name: getattr(L, f)(x * 0.2), label=_name)
+    row("", CURVED, lambda L, F, x, f=_name: getattr(L, f)(x * 0.2), label=_name,
+        differing=1e-3 if _name == "asin" else 1e-4)  # fmt: skip
 for _name in ("lgamma", "digamma", "sinc", "ndtr", "entr"):
     row("", SUMMED if _name in ("ndtr", "entr") else CURVED,
         lambda L, F, x, f=_name: getattr(L.special, f.replace("lgamma", "gammaln"))(
