@@ -98,6 +98,19 @@ def test_what_the_norms_launch(norm, n, c, in_one, launched):
     assert op.adder(g, total, True) is None
 
 
+@pytest.mark.parametrize("norm", ["layer_norm", "rms_norm"])
+def test_a_norm_that_is_rounded_at_once(norm, launched):
+    op = {"layer_norm": rows.CudaRoundedLayerNorm, "rms_norm": rows.CudaRoundedRmsNorm}[norm]()
+    x, w = np.ones((40, 768), np.float32), np.ones(768, np.float32)
+    op.needs = [True, True]
+    y = op.forward(x, w, eps=1e-5)
+    grads = op.backward(np.ones_like(y))
+    assert y.dtype == launch.BF16 and all(a.dtype == np.float32 for a in grads)
+    assert all("Y=bf16" in defines for _, _, defines, _, _ in launched) and len(launched) == 3
+    assert not op.takes(x[:, :7], w) and not op.takes(np.ones((2, 1028), np.float32))
+    assert op.takes(x, None) and not op.takes(x[:0], w)
+
+
 def run(function, arrays, device, dtype, seed=0):
     """function's results and its tensors' gradients, as float64 arrays."""
     tensors = []
@@ -318,6 +331,61 @@ def test_a_layer_is_one_op_where_nobody_watches():
             engine.observers.pop()
     layer.to(tg.bfloat16)
     assert op_of(layer(x.to(tg.bfloat16))) == "linear_gelu_linear"
+
+
+def block_of(name):
+    from tinygrad_llm.layers.attention import Attention
+    from tinygrad_llm.layers.block import Block
+    from tinygrad_llm.layers.feed_forward import FeedForward, GatedFeedForward
+
+    tg.manual_seed(0)
+    c = 96
+    att, norm = Attention(c, 4), lambda: tg.nn.LayerNorm(c)
+    if name == "gated":
+        return Block(att, GatedFeedForward(c), lambda: tg.nn.RMSNorm(c, eps=1e-6))
+    if name == "cross":
+        return Block(att, FeedForward(c), norm, cross=Attention(c, 4, cross=True))
+    if name in ("sandwich", "post", "after", "parallel"):
+        return Block(att, FeedForward(c), norm, norm_place=name)
+    return Block(att, FeedForward(c, activation="relu" if name == "relu" else "gelu_new"), norm)
+
+
+@gpu
+@pytest.mark.parametrize(("name", "rounded"), [("pre", 2), ("gated", 2), ("relu", 2), ("cross", 3),
+                         ("sandwich", 2), ("post", 0), ("after", 0), ("parallel", 0)])  # fmt: skip
+def test_a_norm_before_a_product_is_rounded_while_it_is_computed(name, rounded):
+    block = block_of(name).to("cuda")
+    start, g = (tg.from_numpy(normal(2, 64, 96)).float().to("cuda") for _ in range(2))
+    options = {"memory": start.detach() * 0.5} if name == "cross" else {}
+
+    def step():
+        x = start.detach().clone().requires_grad_()
+        block.zero_grad()
+        with tg.autocast("cuda"):
+            y = block(x, **options)
+        y.backward(g)
+        return y.detach(), x.grad, *(p.grad for p in block.parameters())
+
+    kinds = []
+    for cls in (rows.CudaRoundedLayerNorm, rows.CudaRoundedRmsNorm):
+        takes = cls.takes
+        cls.takes = classmethod(lambda cls, *args, takes=takes: kinds.append(cls) or takes(*args))
+    try:
+        at_once = step()
+        assert len(kinds) == rounded
+        hooks = [m.register_forward_hook(lambda *args: None) for m in block.modules()]
+        apart = step()  # somebody watches: float32 between
+        assert len(kinds) == rounded
+    finally:
+        for cls in (rows.CudaRoundedLayerNorm, rows.CudaRoundedRmsNorm):
+            del cls.takes
+    for hook in hooks:
+        hook.remove()
+    if name in ("gated", "relu"):  # in the others GELU is in a product, or is not
+        assert tg.equal(at_once[0], apart[0])
+    for a, b in zip(at_once, apart, strict=True):
+        assert a.dtype is b.dtype is tg.float32
+        assert float((a - b).norm()) <= 2e-2 * float(b.norm())
 
 
 @gpu

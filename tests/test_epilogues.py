@@ -162,13 +162,23 @@ def library(monkeypatch):
         library.calls.append(("cuBLAS", out.dtype))
         return out
 
+    def kernel(file, name):
+        def round_five(grid, block, args):
+            assert (file, name, len(args)) == ("elementwise", "round_five", 15)
+            assert grid == (sum(-(-n // 1024) for n in args[2::3]),) and block == (256,)
+            for x, y, n in zip(args[::3], args[1::3], args[2::3], strict=True):
+                if n:
+                    y[...] = x
+
+        return round_five
+
+    monkeypatch.setattr(products, "kernel", kernel)
     monkeypatch.setattr(launch, "xp", xp)
     monkeypatch.setattr(launch, "several", False)
     monkeypatch.setattr(epilogues, "_plans", {})
     monkeypatch.setattr(epilogues, "_library", lambda: library)
     for module in (products, feed_forward):
         monkeypatch.setattr(module, "product", product)
-        monkeypatch.setattr(module, "narrowed", lambda x: on_gpu(x, BF16))
     monkeypatch.setattr(feed_forward, "gelu", lambda h, form: on_gpu(gelu(wide(h))[0], BF16))
     back = lambda h, g, form: on_gpu(gelu(wide(h))[1] * wide(g), BF16)  # noqa: E731
     monkeypatch.setattr(feed_forward, "gelu_back", back)

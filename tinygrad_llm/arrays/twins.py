@@ -38,6 +38,7 @@ class GpuTwins:
     mixed_linear: Callable[..., Any]  # x (float32), w, b -> bfloat16, without a cast between
     takes_mixed_feed_forward: Callable[..., bool]
     mixed_feed_forward: Callable[..., Any]  # x, w, b, v, c -> bfloat16, GELU by tanh
+    rounded_norms: dict[str, Any]  # layer_norm, rms_norm: ops x (float32) -> y (bfloat16)
     add_into: Callable[[Any, Any], bool]  # total += g, if it takes these arrays
     takes_rows: Callable[[Any], bool]
     sum_rows: Callable[[Any], Any]  # (N, C) -> (C)

@@ -27,7 +27,7 @@ from .operands import cast as cast_tensor
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-__all__ = ["autocast", "RULES"]
+__all__ = ["RULES", "autocast", "for_products"]
 
 RULES: dict[str, tuple[str, ...]] = {
     "bfloat16": (
@@ -46,9 +46,22 @@ _RULE = {name: rule for rule, names in RULES.items() for name in names}
 class _State(threading.local):
     place: str | None = None  # the device whose tensors are cast; None outside autocast
     dtype: Any = None
+    for_products = False  # whether only matrix products read what a norm returns
 
 
 state = _State()
+
+
+def for_products(norm: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """norm(x) that only matrix products read, which round it to autocast's dtype first.
+
+    So on a GPU it may come in this dtype, rounded while it is computed, and its gradient too.
+    """
+    state.for_products = True
+    try:
+        return norm(x)
+    finally:
+        state.for_products = False
 
 
 def mixed(function: F) -> F:
@@ -59,6 +72,10 @@ def mixed(function: F) -> F:
     def call(*args: Any, **options: Any) -> Any:
         if state.place is None:
             return function(*args, **options)
+        if state.for_products and name in ("layer_norm", "rms_norm"):
+            y = _rounded(name, *args) if state.place == "cuda" and not options else None
+            if y is not None:
+                return y
         gpu = twins.gpu if name in ("linear", "linear_gelu_linear") else None
         if gpu is not None and state.place == "cuda" and args and args[0].is_cuda:
             arrays = [x.array if isinstance(x, Tensor) else x for x in args]
@@ -86,6 +103,18 @@ def mixed(function: F) -> F:
 
     call.outside_autocast = function  # type: ignore[attr-defined]
     return cast(F, call)
+
+
+def _rounded(name: str, x: Tensor, shape: Any, *rest: Any) -> Any:
+    """A norm of x over `shape` in bfloat16; None if no kernel serves. rest: parameters and eps."""
+    parameters, eps = rest[:-1], rest[-1]
+    if twins.gpu is None or not x.is_cuda or eps is None or len(shape) != 1:
+        return None
+    arrays = [None if p is None else p.array for p in parameters]
+    if any(a is not None and a.shape != x.array.shape[-1:] for a in arrays):
+        return None
+    norm = twins.gpu.rounded_norms[name]
+    return norm.apply(x, *parameters, eps=eps) if norm.takes(x.array, *arrays) else None
 
 
 class autocast:

@@ -5,14 +5,45 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..functions.autocast import for_products, is_autocast_enabled
 from ..nn.dropout import Dropout
+from ..nn.linear import Linear
 from ..nn.module import Module
+from ..nn.norm import LayerNorm, RMSNorm
 from ..tensor import Tensor
+from .attention import Attention
 from .cache import DecoderCache
+from .feed_forward import FeedForward, GatedFeedForward, nobody_watches
 
 __all__ = ["NORM_PLACES", "Block"]
 
 NORM_PLACES = ("pre", "post", "sandwich", "after", "parallel")
+
+
+def _normed(x: Tensor, norm: Module, reader: Module) -> Tensor:
+    """norm(x): within autocast on a GPU in its dtype, if a linear layer of the reader alone reads it.
+
+    There the linear layer would round it first; so it is rounded while it is computed.
+    """
+    if x.is_cuda and is_autocast_enabled("cuda") and type(norm) in (LayerNorm, RMSNorm):
+        first = _first_layer(reader)
+        if first is not None and nobody_watches(norm, reader, *first):
+            return for_products(norm, x)
+    return norm(x)
+
+
+def _first_layer(reader: Module) -> tuple[Module, ...] | None:
+    """The linear layer that alone reads what goes into a module, and what it is in; or None."""
+    way: tuple[Module, ...]
+    if type(reader) is Attention:
+        way = (reader.q if reader.cross else reader.qkv,)
+    elif type(reader) is FeedForward:
+        way = (reader.layers[0], reader.layers)
+    elif type(reader) is GatedFeedForward:
+        way = (reader.gate_up,)
+    else:
+        return None
+    return way if type(way[0]) is Linear else None
 
 
 class Block(Module):
@@ -82,25 +113,31 @@ class Block(Module):
             y = self.norm1(x)  # (B, T, dim), for both
             attended = self.att(y, cache=own, **options)
             return x + self.drop_shortcut(attended) + self.drop_shortcut(self.ff(y))
-        x = self._added(x, "norm1", lambda y: self.att(y, cache=own, **options))
+        x = self._added(x, "norm1", self.att, lambda y: self.att(y, cache=own, **options))
         attend = self.cross
         if attend is not None:
             x = self._added(
-                x, "norm_cross", lambda y: attend(y, memory=memory, cache=cross, mask=memory_mask)
-            )
-        return self._added(x, "norm2", self.ff)
+                x, "norm_cross", attend,
+                lambda y: attend(y, memory=memory, cache=cross, mask=memory_mask),
+            )  # fmt: skip
+        return self._added(x, "norm2", self.ff, self.ff)
 
     def att_mask(self, mask: Tensor | None, real: Tensor | None) -> Tensor | None:
         """What att gets as its mask: that of pairs, or which tokens are real if it is recurrent."""
         return real if self.is_recurrent else mask
 
-    def _added(self, x: Tensor, norm: str, part: Callable[[Tensor], Tensor]) -> Tensor:
-        """x + part(x), with the norm of this name at its place: (B, T, dim) -> (B, T, dim)."""
+    def _added(
+        self, x: Tensor, norm: str, module: Module, part: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """x + part(x), with the norm of this name at its place: (B, T, dim) -> (B, T, dim).
+
+        part: what calls the module
+        """
         if self.norm_place == "post":
             return getattr(self, norm)(x + self.drop_shortcut(part(x)))
         if self.norm_place == "after":
             return x + self.drop_shortcut(getattr(self, norm)(part(x)))
-        y = part(getattr(self, norm)(x))
+        y = part(_normed(x, getattr(self, norm), module))
         if self.norm_place == "sandwich":
             y = getattr(self, f"{norm}_after")(y)
         return x + self.drop_shortcut(y)

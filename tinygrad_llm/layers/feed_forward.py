@@ -15,7 +15,10 @@ from ..nn.module import Module, call_observers, is_watched
 from ..tensor import Tensor
 from ..tensor.dtypes import bfloat16
 
-__all__ = ["ACTIVATIONS", "FeedForward", "GatedFeedForward", "activation_module", "gated"]
+__all__ = [
+    "ACTIVATIONS", "FeedForward", "GatedFeedForward", "activation_module", "gated",
+    "nobody_watches",
+]  # fmt: skip
 
 
 class _SquaredReLU(Module):
@@ -58,11 +61,14 @@ def one_op(x: Tensor, layers: Sequential) -> bool:
     if not x.is_cuda or not (x.dtype is bfloat16 or is_autocast_enabled("cuda")):
         return False
     classes = [type(layer) for layer in layers]
-    return (
-        classes == [Linear, A.GELU, Linear] and layers[1].approximate == "tanh"
-        and not any(map(is_watched, (layers, *layers)))
-        and not (call_observers or observers or start_observers or backward_observers)
-    )  # fmt: skip
+    form = classes == [Linear, A.GELU, Linear] and layers[1].approximate == "tanh"
+    return form and nobody_watches(layers, *layers)
+
+
+def nobody_watches(*modules: Module) -> bool:
+    """Whether no hook and no observer sees what goes into these modules and comes out of them."""
+    watched = call_observers or observers or start_observers or backward_observers
+    return not watched and not any(map(is_watched, modules))
 
 
 class FeedForward(Module):

@@ -52,6 +52,8 @@ from .products import (
 from .rows import (
     CudaLayerNorm,
     CudaRmsNorm,
+    CudaRoundedLayerNorm,
+    CudaRoundedRmsNorm,
     CudaSoftmax,
     scatter_add_rows,
     sum_rows,
@@ -106,6 +108,7 @@ def install() -> None:
         mixed_linear=CudaMixedLinear.apply,
         takes_mixed_feed_forward=takes_mixed_feed_forward,
         mixed_feed_forward=CudaMixedFeedForward.apply,
+        rounded_norms={"layer_norm": CudaRoundedLayerNorm, "rms_norm": CudaRoundedRmsNorm},
         add_into=add_into,
         takes_rows=takes_rows,
         sum_rows=sum_rows,

@@ -28,7 +28,7 @@ class _FeedForward(LinearGeluLinear):
         h = empty(a.shape, BF16) if back else None
         epilogue, bias = GELU | back * KEEP, b
         if b is not None:
-            epilogue, bias = epilogue | BIAS, b if b.dtype == BF16 else narrowed(b)
+            epilogue, (bias,) = epilogue | BIAS, narrowed(b)
         if not product_with(epilogue, rows, w.T, a, bias, h):
             h = affine(rows, w, b, h)
             a = gelu(h, "tanh")
@@ -79,8 +79,7 @@ class CudaMixedFeedForward(_FeedForward):
 
     def forward(self, x, w, b, v, c, approximate="tanh"):
         self.dtypes = x.dtype, w.dtype, v.dtype
-        x, w, v = (a if a.dtype == BF16 else narrowed(a) for a in (x, w, v))
-        return self.multiply(x, w, b, v, c)
+        return self.multiply(*narrowed(x, w, b, v, c))
 
     def backward(self, g):
         return self.gradients(contiguous(as_rows(g)), lambda rows: sum_rows(rows, FLOAT32))

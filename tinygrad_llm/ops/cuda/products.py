@@ -19,9 +19,8 @@ from ..matmul import Matmul
 from ..matmul import rows as as_rows
 from . import captured_cublas as captured
 from . import epilogues, launch
-from .elementwise import cast
 from .epilogues import BIAS, SUM_B
-from .launch import BF16, FLOAT32, SHORT, Twin, contiguous, dense, empty, kernel
+from .launch import BF16, FLOAT32, SHORT, Twin, contiguous, dense, empty, kernel, null
 from .rows import sum_rows, takes_rows
 
 CUDA_TYPE = {FLOAT32: 0, np.dtype(np.float64): 1, np.dtype(np.float16): 2}  # in cuBLAS
@@ -146,7 +145,7 @@ def affine(x: Any, w: Any, b: Any, out: Any = None) -> Any:
     n, c = len(x), len(w)
     y = empty((n, c), x.dtype) if out is None else out
     narrow = y.dtype == BF16 and b.dtype == FLOAT32  # cuBLASLt adds no float32 to bfloat16
-    if product_with(BIAS, x, w.T, y, narrowed(b) if narrow else b):
+    if product_with(BIAS, x, w.T, y, narrowed(b)[0] if narrow else b):
         return y
     if c % 4 == 0 and y.dtype in SHORT and b.dtype in SHORT and dense(y, b):
         call = kernel("elementwise", f"fill_{SHORT[y.dtype]}_{SHORT[b.dtype]}")
@@ -220,16 +219,27 @@ class CudaMixedLinear(_CudaLinear):
 
     def forward(self, x, w, b=None):
         self.dtypes = x.dtype, w.dtype
-        x, w = (a if a.dtype == BF16 else narrowed(a) for a in (x, w))
-        return self.multiply(x, w, b)
+        return self.multiply(*narrowed(x, w, b))
 
     def backward(self, g):
         return self.gradients(as_rows(g), lambda rows: sum_rows(contiguous(rows), FLOAT32))
 
 
-def narrowed(x: Any) -> Any:
-    """A float32 array as bfloat16."""
-    return cast(x if dense(x) else contiguous(x), BF16)
+def narrowed(*arrays: Any) -> list[Any]:
+    """float32 arrays as bfloat16, at most five in one launch; others, and None, as they are."""
+    results, args, blocks = [], [], 0
+    for a in arrays:
+        if a is None or a.dtype != FLOAT32:
+            results.append(a)
+            continue
+        results.append(empty(a.shape, BF16))
+        if a.size:
+            args += [a if dense(a) else contiguous(a), results[-1], a.size]
+            blocks += -(-a.size // 1024)
+    if args:
+        args += [null(None), null(None), 0] * (5 - len(args) // 3)
+        kernel("elementwise", "round_five")((blocks,), (256,), tuple(args))
+    return results
 
 
 def takes_mixed_linear(x: Any, w: Any, b: Any) -> bool:

@@ -11,6 +11,7 @@ from ..softmax import Softmax
 from . import launch
 from .elementwise import cast
 from .launch import (
+    BF16,
     FLOAT32,
     SHORT,
     Twin,
@@ -57,6 +58,7 @@ class _Norm(Twin):
     """Layer norm and RMS norm. Saves x, which the layer before keeps anyway, μ, r and w."""
 
     mean = True
+    result = FLOAT32  # the dtype of y
 
     @classmethod
     def takes(cls, x, w=None, b=None, eps=0.0):
@@ -64,7 +66,7 @@ class _Norm(Twin):
 
     def forward_fast(self, x, w=None, b=None, eps=0.0):
         rows, c = x.size // x.shape[-1], x.shape[-1]
-        y, r = empty(x.shape, x.dtype), empty(rows, x.dtype)
+        y, r = empty(x.shape, self.result), empty(rows, x.dtype)
         mu = empty(rows, x.dtype) if self.mean else None
         args = x, null(w), null(b), y, null(mu), r, rows, c, float(eps)
         call = self.in_registers(c, "norm_of_rows") or kernel("rows", self.name)
@@ -108,10 +110,16 @@ class _Norm(Twin):
 
     def in_registers(self, c: int, name: str) -> Any:
         """A kernel of norm.cu for rows of c; None if they do not fit into a warp's registers."""
-        if c % 4 or c > 1024:
+        if not fits_in_registers(c):
             return None
-        defines = f"MEAN={int(self.mean)}", f"K={-(-c // 128)}", f"BLOCKS={blocks_that_fit(c)}"
-        return kernel("norm", name, *defines)
+        result = "float" if self.result == FLOAT32 else "bf16"
+        sizes = f"K={-(-c // 128)}", f"BLOCKS={blocks_that_fit(c)}"
+        return kernel("norm", name, f"MEAN={int(self.mean)}", f"Y={result}", *sizes)
+
+
+def fits_in_registers(c: int) -> bool:
+    """Whether the kernels of norm.cu take rows of c."""
+    return c % 4 == 0 and c <= 1024
 
 
 def blocks_that_fit(c: int) -> int:
@@ -124,6 +132,26 @@ class CudaLayerNorm(_Norm, LayerNorm):
 
 
 class CudaRmsNorm(_Norm, RmsNorm):
+    mean = False
+
+
+class _RoundedNorm(_Norm):
+    """A norm of float32 whose y is bfloat16, for the matrix products of autocast: rounded once,
+    while it is computed. ∂L/∂y is bfloat16 too, ∂L/∂x float32.
+    """
+
+    result = BF16
+
+    @classmethod
+    def takes(cls, x, w=None, b=None, eps=0.0):
+        return x.size > 0 and fits_in_registers(x.shape[-1]) and float32(x, w, b)
+
+
+class CudaRoundedLayerNorm(_RoundedNorm, LayerNorm):
+    pass
+
+
+class CudaRoundedRmsNorm(_RoundedNorm, RmsNorm):
     mean = False
 
 

@@ -11,6 +11,29 @@ __device__ void cast(const A* x, B* y, i64 n) {
 extern "C" __global__ void cast_f32_bf16(const float* x, bf16* y, i64 n) { cast(x, y, n); }
 extern "C" __global__ void cast_bf16_f32(const bf16* x, float* y, i64 n) { cast(x, y, n); }
 
+// up to five arrays in one launch: a block belongs to one of them; those behind the last have n = 0
+__device__ bool is_in(i64* block, i64 n) {
+    const i64 blocks = (n + 1023) / 1024;
+    if (*block < blocks) return true;
+    *block -= blocks;
+    return false;
+}
+__device__ void round_block(i64 block, const float* x, bf16* y, i64 n) {
+    i64 i = 4 * (block * 256 + threadIdx.x);
+    if (i + 4 <= n) store4(y + i, load4(x + i));
+    else for (; i < n; i++) store(y + i, x[i]);
+}
+extern "C" __global__ void round_five(
+        const float* a, bf16* ya, i64 na, const float* b, bf16* yb, i64 nb, const float* c, bf16* yc, i64 nc,
+        const float* d, bf16* yd, i64 nd, const float* e, bf16* ye, i64 ne) {
+    i64 block = blockIdx.x;
+    if (is_in(&block, na)) round_block(block, a, ya, na);
+    else if (is_in(&block, nb)) round_block(block, b, yb, nb);
+    else if (is_in(&block, nc)) round_block(block, c, yc, nc);
+    else if (is_in(&block, nd)) round_block(block, d, yd, nd);
+    else round_block(block, e, ye, ne);
+}
+
 // y(N, C) = b(C) in every row, C a multiple of 4: a thread fills four columns of 16 rows
 template <class T, class B>
 __device__ void fill(T* y, const B* b, i64 n, i64 c) {

@@ -1,6 +1,6 @@
 // Layer norm (MEAN 1) and RMS norm (MEAN 0) of rows that a warp holds in registers: c, a multiple of
 // 4, is at most 128*K, and a lane has four columns of each 128. So every row is read once.
-// Longer rows are in rows.cu.
+// Longer rows are in rows.cu. y and its gradient g are of the type Y, float or bf16.
 #define EACH _Pragma("unroll") for (int k = 0; k < K; k++)
 #define LAST_FILLED (lane + 128 * (K - 1) < c)  // whether the lane's last four columns exist
 #define FILLED (k < K - 1 || LAST_FILLED)
@@ -18,7 +18,7 @@ __device__ __forceinline__ float4 normal(float4 v, float mu, float rstd) {
 
 // one row to each of the block's 8 warps
 extern "C" __global__ void norm_of_rows(
-        const float* x, const float* __restrict__ w, const float* __restrict__ b, float* __restrict__ y,
+        const float* x, const float* __restrict__ w, const float* __restrict__ b, Y* __restrict__ y,
         float* mean, float* r, i64 n, i64 c, double eps) {
     const i64 row = (i64)blockIdx.x * 8 + threadIdx.x / 32;
     if (row >= n) return;
@@ -56,7 +56,7 @@ extern "C" __global__ void norm_of_rows(
 // arrived there, if that is given: arrived may be gx itself. The blocks' warps take the rows in turns.
 // part (blocks, 2, C) or (blocks, 1, C): the block's sums of g*xhat, and of g for layer norm.
 extern "C" __global__ void __launch_bounds__(256, BLOCKS) norm_of_rows_back(
-        const float* g, const float* x, const float* w, const float* mean, const float* r,
+        const Y* g, const float* x, const float* w, const float* mean, const float* r,
         const float* arrived, float* gx, float* part, i64 n, i64 c) {
     __shared__ float sums[2][8][128];
     const int lane = 4 * (threadIdx.x % 32), warp = threadIdx.x / 32;
