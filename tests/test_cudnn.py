@@ -87,7 +87,8 @@ def front_end(version="1.28.0", backend=91900):
     return SimpleNamespace(
         __version__=version, backend_version=lambda: backend,
         backend_version_string=lambda: "9.x", pygraph=Graph,
-        create_handle=lambda: "handle", set_stream=lambda handle, stream: Graph.streams.append(stream),
+        create_handle=lambda: "handle",
+        set_stream=lambda handle, stream: Graph.streams.append(stream),
         data_type=SimpleNamespace(BFLOAT16="bfloat16", FLOAT="float"),
         heur_mode=SimpleNamespace(A="A", FALLBACK="FALLBACK"),
     )  # fmt: skip
