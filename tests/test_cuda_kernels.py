@@ -399,7 +399,7 @@ def begun_late(x):
 @gpu
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_gradients_and_inputs_that_begin_anywhere(dtype):
-    """A load of four elements at an address that is no multiple ends the program."""
+    """A load of four elements fails at an address that is not a multiple of its size."""
     tanh = {"approximate": "tanh"}
     for f, shapes in (
         (F.gelu, [(5, 64)]),

@@ -280,7 +280,7 @@ def test_a_workspace_that_is_too_large(cudnn, monkeypatch):
     assert not forward()
 
 
-def test_no_room_for_a_workspace_is_no_reason_for_later_calls(cudnn, monkeypatch):
+def test_a_plan_is_kept_where_its_workspace_has_no_room_now(cudnn, monkeypatch):
     memory = launch.empty
 
     def full(shape, dtype):
