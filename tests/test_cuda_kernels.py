@@ -7,6 +7,7 @@ too: that every kernel file is in the package, and that each twin belongs to an 
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from tinygrad_llm.autograd import engine
 from tinygrad_llm.nn import functional as F
 from tinygrad_llm.ops import cuda as kernels
 from tinygrad_llm.ops.cuda import (
+    attention,
     cudnn_attention,
     epilogues,
     feed_forward,
@@ -82,11 +84,14 @@ def test_what_the_norms_launch(norm, n, c, in_one, launched):
     x, w, g, total = (np.ones(s, np.float32) for s in ((n, c), c, (n, c), (n, c)))
     op.needs = [True, True]
     op.forward(x, w, eps=1e-5)
-    files = ["norm", "norm", "norm"] if in_one else ["rows"] * 4
+    names = ["norm_of_rows_back", "sum_blocks"]
+    if not in_one:  # the sums first, because ∂L/∂x may be written into g
+        names = ["sum_rows_hat", "sum_pairs", norm + "_back"]
     for owned in (None, False, True):
         grads = op.backward(g) if owned is None else op.adder(g, total, owned)
-        assert [call[0] for call in launched] == files
-        _, _, _, grid, arguments = launched[1]
+        assert [call[1] for call in launched[1:]] == names
+        assert {call[0] for call in launched} == {"norm" if in_one else "rows"}
+        (*_, grid, arguments) = next(call for call in launched if call[1].endswith("_back"))
         assert arguments[6] is grads[0] and grads[1].shape == (c,)
         assert (arguments[5] is total) == (owned is not None)
         assert (grads[0] is total) == (owned is True)
@@ -109,6 +114,28 @@ def test_a_norm_that_is_rounded_at_once(norm, launched):
     assert all("Y=bf16" in defines for _, _, defines, _, _ in launched) and len(launched) == 3
     assert not op.takes(x[:, :7], w) and not op.takes(np.ones((2, 1028), np.float32))
     assert op.takes(x, None) and not op.takes(x[:0], w)
+
+
+class GpuArray(np.ndarray):
+    @property
+    def data(self):
+        return SimpleNamespace(ptr=self.ctypes.data)
+
+
+@pytest.mark.parametrize("first", [0, 1, 2, 4])
+def test_what_is_loaded_by_four_is_aligned(first, monkeypatch):
+    """A view may be in row order and begin anywhere, as each gradient that `cat` returns."""
+    memory = np.arange(72, dtype=np.float32)
+    memory = memory[-(memory.ctypes.data // 4) % 4 :].view(GpuArray)  # at a multiple of 16
+    monkeypatch.setattr(
+        launch, "xp",
+        SimpleNamespace(ascontiguousarray=lambda x: np.ascontiguousarray(x).view(GpuArray)),
+    )  # fmt: skip
+    x = memory[first : first + 64].reshape(1, 2, 2, 16)
+    assert x.flags.c_contiguous and launch.dense(x) == (first % 4 == 0)
+    for y in (launch.contiguous(x), attention.aligned(x)):
+        assert launch.dense(y) and np.array_equal(x, y)
+        assert np.shares_memory(x, y) == (first % 4 == 0)
 
 
 def run(function, arrays, device, dtype, seed=0):
@@ -430,6 +457,42 @@ def test_norms_add_to_what_has_arrived(c):
             patch.setattr(rows._Norm, "adder", adder)
             results.append(run(f, [x, w, b], "cuda", "float32"))
     assert all(np.array_equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def begun_late(x):
+    """x as a view that begins at the second element of its memory."""
+    return tg.cat([tg.zeros(1, dtype=x.dtype, device=x.device), x.flatten()])[1:].view(x.shape)
+
+
+@gpu
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gradients_and_inputs_that_begin_anywhere(dtype):
+    """A load of four elements fails at an address that is not a multiple of its size."""
+    tanh = {"approximate": "tanh"}
+    for f, shapes in (
+        (F.gelu, [(5, 64)]),
+        (lambda x: F.layer_norm(x, (64,)), [(5, 64)]),
+        (lambda x: F.layer_norm(x, (1028,)), [(5, 1028)]),
+        (F.linear, [(5, 64), (32, 64), (32,)]),
+        (lambda *a: F.linear_gelu_linear(*a, **tanh), [(5, 16), (32, 16), (32,), (8, 32), (8,)]),
+        (F.scaled_dot_product_attention, [(1, 2, 128, 16)] * 3),
+    ):
+        arrays = [normal(*s, seed=i) for i, s in enumerate(shapes)]
+        tolerance = None if dtype == "float32" else 3e-2
+
+        def f_is_second(first, *a, f=f):  # cat gives it a gradient that begins at its second number
+            return tg.cat([first, f(*a).flatten()])
+
+        compare(f_is_second, [normal(1), *arrays], dtype, tolerance)
+        compare(lambda *a, f=f: f(*map(begun_late, a)), arrays, dtype, tolerance)
+
+
+@gpu
+def test_weights_that_begin_anywhere_within_autocast():
+    x, w, b = (tg.from_numpy(normal(*s)).float().to("cuda") for s in ((9, 64), (32, 64), (32,)))
+    with tg.autocast("cuda"):
+        y, late = F.linear(x, w, b), F.linear(x, begun_late(w), begun_late(b))
+    assert float((y - late).float().norm() / y.float().norm()) < 1e-2
 
 
 @gpu

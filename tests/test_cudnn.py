@@ -46,9 +46,11 @@ class Graph:
     """Records what is asked of a graph; `broken` names the method that fails."""
 
     made: list = []
+    streams: list = []  # that the handle was given
     broken = ""
 
     def __init__(self, **options):
+        assert Graph.streams[-1] == 7  # not one of an earlier call, which may be gone
         self.tensors, self.executed = [], []
         Graph.made.append(self)
 
@@ -85,7 +87,8 @@ def front_end(version="1.28.0", backend=91900):
     return SimpleNamespace(
         __version__=version, backend_version=lambda: backend,
         backend_version_string=lambda: "9.x", pygraph=Graph,
-        create_handle=lambda: "handle", set_stream=lambda handle, stream: None,
+        create_handle=lambda: "handle",
+        set_stream=lambda handle, stream: Graph.streams.append(stream),
         data_type=SimpleNamespace(BFLOAT16="bfloat16", FLOAT="float"),
         heur_mode=SimpleNamespace(A="A", FALLBACK="FALLBACK"),
     )  # fmt: skip
@@ -110,7 +113,7 @@ def cudnn(monkeypatch):
         Device=lambda gpu: SimpleNamespace(compute_capability=install.capability),
         get_current_stream=lambda: SimpleNamespace(ptr=7),
     )
-    install.capability, Graph.made, Graph.broken = "90", [], ""
+    install.capability, Graph.made, Graph.streams, Graph.broken = "90", [], [0], ""
     spec = {"cudnn": ModuleSpec("cudnn", None)}
     monkeypatch.setattr(library, "find_spec", spec.get)
     monkeypatch.setattr(library, "sys", SimpleNamespace(platform="linux"))
@@ -275,6 +278,20 @@ def test_a_plan_that_fails_is_not_tried_again(cudnn, broken):
 def test_a_workspace_that_is_too_large(cudnn, monkeypatch):
     monkeypatch.setattr(library, "MOST_MEMORY", 63)
     assert not forward()
+
+
+def test_a_plan_is_kept_where_its_workspace_has_no_room_now(cudnn, monkeypatch):
+    memory = launch.empty
+
+    def full(shape, dtype):
+        if dtype == "uint8":
+            raise MemoryError("Out of memory allocating 64 bytes")
+        return memory(shape, dtype)
+
+    monkeypatch.setattr(launch, "empty", full)
+    assert not forward() and not forward() and len(Graph.made) == 1
+    monkeypatch.setattr(launch, "empty", memory)
+    assert forward() and len(Graph.made) == 1
 
 
 def test_few_plans_are_kept(cudnn, monkeypatch):

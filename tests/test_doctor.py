@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -247,6 +248,7 @@ def test_cudnn(monkeypatch, facts, severity, text):
     monkeypatch.setattr(pieces, "installed", lambda name: True)
     monkeypatch.setattr(pieces, "driver", lambda: ("X", 13))
     monkeypatch.setattr(pieces, "run_python", lambda *a, **k: (0, json.dumps(facts), ""))
+    monkeypatch.setattr(pieces, "sys", SimpleNamespace(platform="linux"))
     (finding,) = pieces.look_at_cudnn()
     assert finding.severity == severity and finding.text.startswith(text)
     assert severity == "ok" or finding.advice and "CUDNN" in finding.command.upper()
@@ -254,6 +256,24 @@ def test_cudnn(monkeypatch, facts, severity, text):
     assert pieces.look_at_cudnn() == []
     monkeypatch.setattr(pieces, "installed", lambda name: name != "cupy")
     assert pieces.look_at_cudnn() == []
+
+
+@pytest.mark.parametrize(
+    ("driver", "cupy", "platform", "command"),
+    [(13, 12, "linux", "cudnn-cuda12"), (13, 13, "linux", "cudnn-cuda13"),
+     (13, None, "linux", "cudnn-cuda13"), (12, None, "linux", "cudnn-cuda12"),
+     (13, 13, "win32", "")],
+)  # fmt: skip
+def test_the_cudnn_that_fits_cupy(monkeypatch, driver, cupy, platform, command):
+    """The driver of CUDA 13 runs CuPy for CUDA 12 too. On Windows the extra installs nothing."""
+    facts = {"why": "cuDNN is for CUDA 13, and CuPy for CUDA 12", "capability": 9}
+    facts.update({} if cupy is None else {"cuda": cupy})
+    monkeypatch.setattr(pieces, "installed", lambda name: True)
+    monkeypatch.setattr(pieces, "driver", lambda: ("X", driver))
+    monkeypatch.setattr(pieces, "sys", SimpleNamespace(platform=platform))
+    monkeypatch.setattr(pieces, "run_python", lambda *a, **k: (0, json.dumps(facts), ""))
+    (finding,) = pieces.look_at_cudnn()
+    assert command in finding.command and bool(finding.command) == bool(command)
 
 
 @pytest.mark.parametrize(

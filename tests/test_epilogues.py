@@ -278,6 +278,12 @@ def test_strided_biases_float64_and_no_rows_go_the_other_way(library):
     assert {call[0] for call in library.calls} == {"cuBLAS"}
 
 
+def test_no_outputs_launch_nothing(library, monkeypatch):
+    monkeypatch.setattr(products, "dense", lambda *arrays: True)
+    monkeypatch.setattr(products, "kernel", lambda *args: pytest.fail("launched"))
+    assert products.affine(normal(6, 8), normal(0, 8), normal(0)).shape == (6, 0)
+
+
 def test_an_error_of_a_launch_is_raised(library):
     library.status = 13
     with pytest.raises(RuntimeError, match="cublasLtMatmul failed with status 13"):
@@ -370,6 +376,14 @@ def test_feed_forward_without_a_bias(library, inputs):
     y = op.forward(x, w, b, v, c, approximate="tanh")
     h = wide(x) @ wide(w).T + (0.0 if b is None else wide(b))
     near(y, gelu(h)[0] @ wide(v).T + (0.0 if c is None else wide(c)))
+
+
+def test_nothing_is_taken_without_ml_dtypes(monkeypatch):
+    """NumPy's float64 == None is True."""
+    monkeypatch.setattr(feed_forward, "BF16", None)
+    for dtype in (np.float64, np.float32):
+        inputs = (normal(*s, dtype=dtype) for s in ((8, 16), (32, 16), (32,), (24, 32), (24,)))
+        assert not feed_forward.CudaFeedForward.takes(*inputs, approximate="tanh")
 
 
 def test_only_bfloat16_and_the_tanh_form_are_taken():

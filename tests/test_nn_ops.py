@@ -80,6 +80,11 @@ ERRORS = {
         "not supported for floating point target",
     ),
     "no tensor": (lambda: F.cross_entropy([[1.0]], T), TypeError, "must be Tensor, not list"),
+    "no weight": (
+        lambda: F.linear_gelu_linear(X, X.numpy(), None, X, None),
+        TypeError,
+        "'weight1' must be Tensor, not ndarray",
+    ),
     "bce shapes": (lambda: F.binary_cross_entropy(X, X[0]), ValueError, "same size"),
     "bce range": (
         lambda: F.binary_cross_entropy(tg.tensor([1.5]), tg.tensor([0.5])),

@@ -37,7 +37,8 @@ class Capture:
     sources    functions that return the numbers of each replay, with their place in `slots`
     constants  arrays that are filled once, after the capture
     checks     arrays of ids (weak references), the number of valid ids, the ignored id, a name
-    keep       arrays that the graph reads or writes: their memory must not be used elsewhere
+    keep       arrays that the graph reads or writes, whose memory must not be used elsewhere, and
+               cuDNN's plans, whose kernels must stay loaded
     before_end    functions that are called as the last part of what is captured
     after_replay  functions that are called after each replay was launched
     give_up    called with the reason if the graph cannot be replayed any more

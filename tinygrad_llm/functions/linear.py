@@ -52,6 +52,8 @@ def linear_gelu_linear(
     Raises: RuntimeError if shapes or dtypes disagree, or approximate is neither.
     """
     need_tensor("linear_gelu_linear", input)
+    need_tensor("linear_gelu_linear", weight1, "weight1")
+    need_tensor("linear_gelu_linear", weight2, "weight2")
     need_same_dtype(
         "linear_gelu_linear", input=input, weight1=weight1, bias1=bias1, weight2=weight2,
         bias2=bias2,

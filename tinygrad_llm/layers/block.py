@@ -21,9 +21,9 @@ NORM_PLACES = ("pre", "post", "sandwich", "after", "parallel")
 
 
 def _normed(x: Tensor, norm: Module, reader: Module) -> Tensor:
-    """norm(x): within autocast on a GPU in its dtype, if a linear layer of the reader alone reads it.
+    """norm(x): within autocast on a GPU in its dtype, if only a linear layer of the reader reads it.
 
-    There the linear layer would round it first; so it is rounded while it is computed.
+    That layer would round it first; so it is rounded while it is computed.
     """
     if x.is_cuda and is_autocast_enabled("cuda") and type(norm) in (LayerNorm, RMSNorm):
         first = _first_layer(reader)

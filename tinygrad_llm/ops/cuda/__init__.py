@@ -15,7 +15,7 @@ the code for float64, stand in the op alone.
     cudnn_attention   the same by cuDNN on Hopper, where it is installed
     optimizer     Adam, and clipping, for all parameters in one launch
     captured_cublas   products within a CUDA graph
-    epilogues     products that add a bias, or sum for its gradient, through cuBLASLt
+    epilogues     products that also add a bias, or take GELU, through cuBLASLt
 
 The kernels need compute capability 8.0 (Ampere, 2020) or newer; `install` leaves older GPUs alone.
 """

@@ -145,12 +145,13 @@ class Plan:
             raise MemoryError(f"cuDNN's workspace is {self.workspace} bytes")
 
     def run(self, gpu: int, arrays: tuple) -> None:
-        """Launch it on the stream in use."""
+        """Launch it on the handle's stream.
+
+        Raises: MemoryError if there is no room for its workspace.
+        """
         memory = launch.empty(max(1, self.workspace), "uint8")
-        handle = _handle(gpu)
-        _loaded()[0].set_stream(handle, launch.xp.cuda.get_current_stream().ptr)
         pointers = {uid: int(a.data.ptr) for uid, a in enumerate(arrays, 1)}
-        self.graph.execute(pointers, int(memory.data.ptr), handle=handle)
+        self.graph.execute(pointers, int(memory.data.ptr), handle=_handle(gpu))
 
 
 def _described(x: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -172,21 +173,24 @@ def _run(arrays: tuple, *options: Any) -> bool:
         plan = _plans.get(key)
         if isinstance(plan, str) or (plan is None and capturing.graph is not None):
             return False  # a plan is not made in a capture
-        try:
+        done = False
+        try:  # the stream first: that of an earlier call may be gone
+            _loaded()[0].set_stream(_handle(gpu), launch.xp.cuda.get_current_stream().ptr)
             if plan is None:
                 plan = Plan(gpu, described, *options)
             plan.run(gpu, arrays)
+            done = True
+        except MemoryError as error:  # CuPy's too; a plan that was made is kept for a later call
+            plan = plan or str(error)
         except Exception as error:  # cuDNN's and CuPy's errors have no common class
             plan = str(error) or type(error).__name__
         _plans[key] = plan
         _plans.move_to_end(key)
         if len(_plans) > MOST_PLANS:
             _plans.popitem(last=False)
-        if isinstance(plan, str):
-            return False
-        if capturing.graph is not None:
+        if done and capturing.graph is not None:
             capturing.graph.keep.append(plan)  # its kernels must stay loaded
-        return True
+        return done
 
 
 # ------------------------------------------------------------------------------------ attention

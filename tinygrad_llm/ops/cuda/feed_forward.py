@@ -57,7 +57,7 @@ class CudaFeedForward(Twin, _FeedForward):
     def takes(cls, x, w, b, v, c, approximate="none"):
         given = [a for a in (x, w, b, v, c) if a is not None]
         return (
-            approximate == "tanh" and all(a.dtype == BF16 for a in given)
+            BF16 is not None and approximate == "tanh" and all(a.dtype == BF16 for a in given)
             and w.ndim == v.ndim == 2 and x.size > 0 < v.size
         )  # fmt: skip
 

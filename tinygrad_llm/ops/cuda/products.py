@@ -147,7 +147,7 @@ def affine(x: Any, w: Any, b: Any, out: Any = None) -> Any:
     narrow = y.dtype == BF16 and b.dtype == FLOAT32  # cuBLASLt adds no float32 to bfloat16
     if product_with(BIAS, x, w.T, y, narrowed(b)[0] if narrow else b):
         return y
-    if c % 4 == 0 and y.dtype in SHORT and b.dtype in SHORT and dense(y, b):
+    if y.size and c % 4 == 0 and y.dtype in SHORT and b.dtype in SHORT and dense(y, b):
         call = kernel("elementwise", f"fill_{SHORT[y.dtype]}_{SHORT[b.dtype]}")
         call((-(-c // 1024), -(-n // 16)), (256,), (y, b, n, c))
     else:

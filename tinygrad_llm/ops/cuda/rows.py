@@ -92,14 +92,14 @@ class _Norm(Twin):
                 add = self.in_registers(c, "sum_blocks")
                 add((-(-c // 32), sums), (1024,), (part, gw, gb, blocks, c))
         else:
-            if gx is not None:
-                kernel("rows", self.name + "_back")((-(-rows // 8),), (256,), (*args, rows, c))
-            if gw is not None:
+            if gw is not None:  # first: `total` may be g itself, as in y.backward(x.grad)
                 strip, count = strips(rows, c)
                 part, columns = empty((count, 2, c), x.dtype), -(-c // 32)
                 strip_args = args[0], x, null(mu), r, part, rows, c, strip
                 kernel("rows", "sum_rows_hat")((columns, count), (256,), strip_args)
                 kernel("rows", "sum_pairs")((columns, 2), (256,), (part, gb, gw, count, c))
+            if gx is not None:
+                kernel("rows", self.name + "_back")((-(-rows // 8),), (256,), (*args, rows, c))
         return (gx, gw, gb) if self.mean else (gx, gw)
 
     def adder(self, g, total, owned):

@@ -179,8 +179,10 @@ def look_at_gpu() -> list[Finding]:
 _TRY_CUDNN = """
 import json
 from tinygrad_llm import backends, cuda
+from tinygrad_llm.arrays import devices
 facts = {"why": cuda.why_not(), "capability": 0}
 if not facts["why"]:
+    facts["cuda"] = devices.cupy().cuda.runtime.runtimeGetVersion() // 1000
     from tinygrad_llm.ops.cuda import cudnn_attention
     facts["capability"] = cuda.get_device_capability()[0]
     if facts["capability"] >= 9:
@@ -203,12 +205,13 @@ def look_at_cudnn() -> list[Finding]:
     if facts["capability"] < 9:
         return []
     card = driver()
-    wheel = f"cudnn-cuda{'13' if card and card[1] >= 13 else '12'}"
+    cuda = facts.get("cuda") or (card[1] if card else 12)  # CuPy's: the driver's may be newer
+    extra = f"tinygrad_llm[cudnn-cuda{'13' if cuda >= 13 else '12'}]"
     if facts["why"]:
         return [Finding(
             "GPU", "cudnn", "note", f"cuDNN does not compute attention: {facts['why']}",
             "own kernels do; cuDNN's are faster in bfloat16 on this GPU",
-            pip_install(f"tinygrad_llm[{wheel}]"), facts,
+            pip_install(extra) if sys.platform == "linux" else "", facts,
         )]  # fmt: skip
     major, rest = divmod(facts["version"], 10000)
     number = f"{major}.{rest // 100}.{rest % 100}"

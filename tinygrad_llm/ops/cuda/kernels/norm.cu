@@ -58,7 +58,7 @@ extern "C" __global__ void norm_of_rows(
 extern "C" __global__ void __launch_bounds__(256, BLOCKS) norm_of_rows_back(
         const Y* g, const float* x, const float* w, const float* mean, const float* r,
         const float* arrived, float* gx, float* part, i64 n, i64 c) {
-    __shared__ float sums[2][8][128];
+    __shared__ __align__(16) float sums[2][8][128];
     const int lane = 4 * (threadIdx.x % 32), warp = threadIdx.x / 32;
     const float4 zero = make_float4(0.f, 0.f, 0.f, 0.f);
     const float share = 1.f / c;
