@@ -21,7 +21,7 @@ NORM_PLACES = ("pre", "post", "sandwich", "after", "parallel")
 
 
 def _normed(x: Tensor, norm: Module, reader: Module) -> Tensor:
-    """norm(x): within autocast on a GPU in its dtype, if only a linear layer of the reader reads it.
+    """norm(x): within autocast on a GPU in its dtype, if only the reader's linear layer reads it.
 
     That layer would round it first; so it is rounded while it is computed.
     """

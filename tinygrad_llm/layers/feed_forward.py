@@ -69,7 +69,7 @@ def nobody_watches(*modules: Module) -> bool:
     """Whether no hook and no observer sees what goes into these modules and comes out of them."""
     if call_observers or observers or start_observers or any(map(is_watched, modules)):
         return False
-    # those of parallel training, who look at leaves alone, are there when a checkpoint computes again
+    # parallel training looks at leaves alone, also while a checkpoint computes again
     return all(getattr(observe, "without_leaves", False) for observe in backward_observers)
 
 
