@@ -1,6 +1,8 @@
 """Where NumPy's large arrays begin while loops are in use: at the beginning of a page."""
 
 import contextvars
+import ctypes
+import importlib
 import os
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import tinygrad_llm as tg
 from tinygrad_llm.arrays import silence
 from tinygrad_llm.arrays.memory import address
 from tinygrad_llm.nn import functional as F
+from tinygrad_llm.ops.loops import crew, pages
 
 LARGE, PAGE = 1 << 15, 4096  # float32 numbers of a large array; bytes
 
@@ -42,15 +45,38 @@ def test_results_and_gradients_begin_where_a_page_does():
 
 
 @pytest.mark.parametrize("make", [np.empty, np.zeros, np.ones])
-def test_large_arrays_and_only_these(make):
+def test_large_arrays_begin_where_a_page_does(make):
     assert all(in_page(make(n, np.float32)) == 0 for n in (LARGE, LARGE + 1, 10 * LARGE))
-    small = [make(n % 5000 + 1, np.float32) for n in range(0, 300_000, 37)]
-    # a free place that begins where a page does may be offered again and again
-    assert sum(in_page(a) != 0 for a in small) > 0.5 * len(small)
+
+
+def test_a_small_array_needs_little_more_than_its_numbers():
+    """Also where the place that malloc offers next begins where a page does."""
+    code = """
+import ctypes, numpy as np, sys, tinygrad_llm as tg
+tg.ones(1 << 18) + tg.ones(1 << 18)
+assert np._core.multiarray.get_handler_name() == "tinygrad_llm_pages"
+malloc, free = ctypes.CDLL(None).malloc, ctypes.CDLL(None).free
+malloc.restype, malloc.argtypes, free.argtypes = ctypes.c_void_p, [ctypes.c_long], [ctypes.c_void_p]
+def offer_a_page(size):
+    for _ in range(5000):
+        p = malloc(size)
+        if p % 4096 == 0: return free(p)
+def resident(): return int(open("/proc/self/statm").read().split()[1]) * 4096
+n, kept = 5000, []
+for size in (40, 72, 100, 200, 1000):
+    offer_a_page(size), offer_a_page(size + 16)
+    before = resident()
+    arrays = [np.empty(size, np.uint8) for _ in range(n)]
+    for a in arrays: a.fill(1)
+    kept.append(arrays)
+    needed = n * (size + sys.getsizeof(np.empty(0)) + 64) + 5_000_000  # and two huge pages
+    assert resident() - before < needed, (size, resident() - before, needed)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_arrays_of_all_sizes_keep_their_numbers():
-    """Taken and given back in any order, small ones that begin where a page does among them."""
+    """Taken and given back in any order."""
     rng, kept = np.random.default_rng(0), {}
     for i in range(6000):
         n = int(rng.choice([7, 500, 508, 1020, 4092, 20_000, LARGE, LARGE + 9]))
@@ -123,3 +149,91 @@ assert silence.places.begin is None
 """
     env = {**os.environ, "TINYGRAD_LLM_KEEP_MEMORY": "0"}
     subprocess.run([sys.executable, "-c", code], check=True, env=env)
+
+
+HUGE_PAGES = """
+import numpy as np, tinygrad_llm as tg
+from tinygrad_llm.arrays.memory import address
+tg.ones(1 << 18) + tg.ones(1 << 18)
+for make in (np.empty, np.zeros):
+    a = make(1 << 24, np.float32)
+    middle, inside = address(a) + a.nbytes // 2, False
+    for line in open("/proc/self/smaps"):
+        first = line.split()[0]
+        if "-" in first:
+            start, end = (int(x, 16) for x in first.split("-"))
+            inside = start <= middle < end
+        elif inside and first == "VmFlags:":
+            print("hg" in line.split())
+"""
+
+
+@pytest.mark.parametrize("asked", ["1", "0"])
+def test_arrays_from_4_mib_on_are_in_huge_pages_as_with_numpy(asked):
+    """With a variable of malloc's the heap is not marked for huge pages beforehand."""
+    has_them = os.path.exists("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not has_them or os.sysconf("SC_PAGE_SIZE") != PAGE:
+        pytest.skip("this system has no huge pages, or is not asked in pages of 4,096 bytes")
+    env = {
+        **os.environ, "MALLOC_TRIM_THRESHOLD_": "1000000", "NUMPY_MADVISE_HUGEPAGE": asked,
+    }  # fmt: skip
+    run = subprocess.run(
+        [sys.executable, "-c", HUGE_PAGES], check=True, env=env, capture_output=True, text=True
+    )
+    if not run.stdout:
+        pytest.skip("this system does not say what is marked for huge pages")
+    assert run.stdout.split() == [str(asked == "1")] * 2
+
+
+def test_somebody_elses_handler_stays():
+    """NumPy's own functions under another name."""
+    core = importlib.import_module("numpy._core._multiarray_umath")
+    content = pages._of_python(
+        "PyCapsule_GetPointer", ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p
+    )
+    new = pages._of_python("PyCapsule_New", ctypes.py_object, *[ctypes.c_void_p] * 3)
+    table = ctypes.cast(content(core._ARRAY_API, None), ctypes.POINTER(ctypes.c_void_p))
+    default = ctypes.cast(table[pages.DEFAULT_HANDLER], ctypes.POINTER(ctypes.py_object))[0]
+    other = pages._Handler.from_buffer_copy(
+        (ctypes.c_char * ctypes.sizeof(pages._Handler)).from_address(
+            content(default, b"mem_handler")
+        )
+    )
+    other.name, name = b"somebody_elses", ctypes.create_string_buffer(b"mem_handler")
+    capsule = new(ctypes.addressof(other), ctypes.addressof(name), None)
+    set_handler = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object)(table[pages.SET_HANDLER])
+
+    def names():
+        before = core.get_handler_name()
+        set_handler(capsule)
+        silence.place_arrays()
+        return before, core.get_handler_name()
+
+    assert contextvars.Context().run(names) == ("default_allocator", "somebody_elses")
+
+
+def test_arrays_outlive_the_modules():
+    """As at the end of a process, which clears modules before the last arrays are freed."""
+    code = """
+import gc, numpy as np, sys, tinygrad_llm as tg
+from tinygrad_llm.arrays.silence import places
+tg.ones(1 << 18) + tg.ones(1 << 18)
+x, name = np.ones(1 << 20), np._core.multiarray.get_handler_name
+places.begin = None
+for module in ("pages", "crew"):
+    sys.modules["tinygrad_llm.ops.loops." + module].__dict__.clear()
+gc.collect()
+assert name(x) == "tinygrad_llm_pages"
+del x
+assert name() == "tinygrad_llm_pages"
+"""
+    env = {**os.environ, "PYTHONMALLOC": "debug"}  # what is freed is overwritten
+    subprocess.run([sys.executable, "-c", code], check=True, env=env)
+
+
+def test_without_what_it_needs_arrays_are_placed_by_numpy(monkeypatch):
+    monkeypatch.setattr(pages, "CODE", "what LLVM does not read")
+    assert pages.handler(crew._crew.engine) is None
+    monkeypatch.undo()
+    monkeypatch.setattr(pages, "OF_C", {"no_such_function": "void ()"})
+    assert pages.handler(crew._crew.engine) is None

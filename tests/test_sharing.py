@@ -1,5 +1,6 @@
 """Threads that share a loop: every row once, idle helpers sleep, and large copies are shared."""
 
+import ctypes
 import signal
 import threading
 import time
@@ -10,6 +11,7 @@ from forks import forks, in_child
 
 import tinygrad_llm as tg
 from tinygrad_llm.arrays import blas, forking, layout, parallel
+from tinygrad_llm.arrays.memory import address
 from tinygrad_llm.arrays.twins import twins
 from tinygrad_llm.ops.loops import arithmetic, crew, machine_code
 from tinygrad_llm.ops.loops.compiling import exact_kernel, on_every_core, shared
@@ -248,35 +250,23 @@ def test_shares_of_python_and_loops_in_turn(helping):
         assert set(visited(1000 + n)) == {1.0}
 
 
-@exact_kernel
-def linger(x, visits, left, start, stop):
-    """Who comes to the first row of the second of three parts stays while others have time to take
-    what they may, and counts the rows of its part that nobody has visited.
-    """
-    part = visits.size // 3
-    if start == part:
-        for _ in range(3000):
-            left[0] = 0  # a write, so that each reading of visits is a new one
-            for i in range(part):
-                left[0] += visits[i] == 0
-        left[0] = 0
-        for i in range(stop, 2 * part):
-            left[0] += visits[i] == 0
-    for i in range(start, stop):
-        visits[i] += x[0]
-
-
-def test_a_core_that_works_keeps_the_last_chunk_of_its_part(helping):
-    """Those rows are in its cache. Where it comes too late, others have taken all of them."""
-    chunk, ones, end = 100, np.ones(1, np.float32), time.monotonic() + 120
-    remained = [0.0]
-    while remained[-1] != chunk and time.monotonic() < end:
-        visits = np.zeros(3 * machine_code.CHUNKS * chunk, np.float32)
-        left = np.zeros(1, np.float32)
-        shared(linger, len(visits), 1 << 20, ones, visits, left)
-        assert set(visits) == {1.0}
-        remained.append(float(left[0]))
-    assert remained[-1] == chunk, set(remained)
+def test_a_core_that_has_begun_keeps_the_last_chunk_of_its_part(helping):
+    """Those rows are in its cache; what a core has not begun with, others take whole."""
+    m = machine_code
+    ones, visits = np.ones(1, np.float32), np.zeros(3 * m.CHUNKS, np.float32)
+    entry = helping.entry_of(visit.compiled(ones, visits, 0, 0))
+    take = ctypes.CFUNCTYPE(*[ctypes.c_int64] * 3)(entry.address)
+    with helping.owner:  # no job is open, so no helper comes: this thread is one core after another
+        for k in range(3):
+            for counter in (m.TAKEN, m.STOLEN, m.BEGUN):
+                helping.counters[m.FIRST + k * m.CORE + counter] = 0
+        helping.counters[m.FIRST + m.CORE + m.BEGUN] = 1
+        arrays = id(ones), id(visits)
+        entry.packed.pack_into(helping.job, 0, entry.kernel, helping.at, visits.size, 3, *arrays)
+        take(address(helping.job), 0)
+        assert visits.reshape(3, m.CHUNKS).tolist() == [[1, 1, 1, 1], [0, 1, 1, 1], [1, 1, 1, 1]]
+        take(address(helping.job), 1)
+    assert set(visits) == {1.0}
 
 
 def test_more_threads_than_places(loops, monkeypatch):

@@ -3,7 +3,8 @@
 1/0 is infinite and log(−1) is NaN here without a warning, as in PyTorch. NumPy keeps its settings
 in a context variable, and setting them for one call (np.errstate) costs more than many a small op.
 So each thread has a context in which they were set once, where the engine runs the ops; and where
-they are set already, a `quiet` function runs as it is. The caller's own settings stay as they are.
+they are set already, a `quiet` function runs as it is. The caller's own settings for warnings stay
+as they are. Where arrays begin is set in the caller's context too, for good: it changes no number.
 """
 
 from __future__ import annotations

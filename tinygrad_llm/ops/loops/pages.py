@@ -9,9 +9,9 @@ takes 2.4 times as long. If all begin where a page does, nothing of the kind hap
 
 NumPy asks a *handler* for an array's memory, four functions, which can be replaced for all that is
 called in a context (contextvars) from then on. These are written in LLVM's language, because NumPy
-calls them, not Python. The block of a large array is 4,112 bytes longer than the array, and before
-the array stand the array's size and the block's address. A small array has no such block, and does
-not begin where a page does: by this the two are distinguished.
+calls them, not Python. Before each array stand, in 16 bytes, its size and the address of its block,
+which for a large array is 4,112 bytes longer than the array. NumPy's own handler requests huge
+pages for arrays from 4 MiB on, and so does this one.
 """
 
 from __future__ import annotations
@@ -26,66 +26,36 @@ from typing import Any
 __all__ = ["handler"]
 
 LEAST = 1 << 17  # bytes of a large array
+HUGE = 1 << 22  # bytes from which an array is in huge pages
 NAME = b"tinygrad_llm_pages"
-SET_HANDLER, DEFAULT_HANDLER = 304, 306  # places in NumPy's table of C functions
+SET_HANDLER, GET_HANDLER, DEFAULT_HANDLER = 304, 305, 306  # places in NumPy's table for C
 
 # NumPy passes a context, which is not needed, and to `give_back` a size. In the place of
 # "@malloc" and the like stand addresses of the C library's functions.
 CODE = """
 define i64 @take(i64 %context, i64 %size) {
-  %large = icmp uge i64 %size, LEAST
-  br i1 %large, label %block, label %small
-block:
-  %longer = add i64 %size, 4112
-  %start = call i64 @malloc(i64 %longer)
+  %length = call i64 @length(i64 %size)
+  %start = call i64 @malloc(i64 %length)
   %array = call i64 @place(i64 %start, i64 %size)
   ret i64 %array
-small:
-  %p = call i64 @malloc(i64 %size)
-  %well = call i1 @is_small(i64 %p)
-  br i1 %well, label %end, label %again
-again:  ; by chance it begins where a page does: then it gets a block too
-  call void @free(i64 %p)
-  br label %block
-end:
-  ret i64 %p
 }
 
 define i64 @take_zeros(i64 %context, i64 %n, i64 %bytes) {
   %size = mul i64 %n, %bytes
-  %large = icmp uge i64 %size, LEAST
-  br i1 %large, label %block, label %small
-block:
-  %longer = add i64 %size, 4112
-  %start = call i64 @calloc(i64 1, i64 %longer)
+  %length = call i64 @length(i64 %size)
+  %start = call i64 @calloc(i64 1, i64 %length)
   %array = call i64 @place(i64 %start, i64 %size)
   ret i64 %array
-small:
-  %p = call i64 @calloc(i64 1, i64 %size)
-  %well = call i1 @is_small(i64 %p)
-  br i1 %well, label %end, label %again
-again:
-  call void @free(i64 %p)
-  br label %block
-end:
-  ret i64 %p
 }
 
 define i64 @resize(i64 %context, i64 %p, i64 %size) {
   %new = call i64 @take(i64 0, i64 %size)
-  %none = icmp eq i64 %new, 0
-  br i1 %none, label %end, label %measure
-measure:
-  %was_small = call i1 @is_small(i64 %p)
-  br i1 %was_small, label %ask, label %read
-ask:
-  %usable = call i64 @malloc_usable_size(i64 %p)
-  br label %copy
-read:
-  %written = call i64 @word(i64 %p, i64 -16)
-  br label %copy
+  %failed = icmp eq i64 %new, 0
+  %first = icmp eq i64 %p, 0
+  %nothing = or i1 %failed, %first
+  br i1 %nothing, label %end, label %copy
 copy:
-  %before = phi i64 [ %usable, %ask ], [ %written, %read ]
+  %before = call i64 @word(i64 %p, i64 -16)
   %fewer = icmp ult i64 %before, %size
   %n = select i1 %fewer, i64 %before, i64 %size
   %to = call i64 @memcpy(i64 %new, i64 %p, i64 %n)
@@ -96,39 +66,46 @@ end:
 }
 
 define void @give_back(i64 %context, i64 %p, i64 %size) {
-  %small = call i1 @is_small(i64 %p)
-  br i1 %small, label %alone, label %block
-alone:
-  call void @free(i64 %p)
-  ret void
+  %none = icmp eq i64 %p, 0
+  br i1 %none, label %end, label %block
 block:
   %start = call i64 @word(i64 %p, i64 -8)
   call void @free(i64 %start)
+  br label %end
+end:
   ret void
 }
 
-; whether an array does not begin where a page does; none, 0, counts as small
-define internal i1 @is_small(i64 %p) {
-  %in_page = and i64 %p, 4095
-  %beside = icmp ne i64 %in_page, 0
-  %none = icmp eq i64 %p, 0
-  %small = or i1 %beside, %none
-  ret i1 %small
+; bytes of an array's block
+define internal i64 @length(i64 %size) {
+  %large = icmp uge i64 %size, LEAST
+  %more = select i1 %large, i64 4112, i64 16
+  %length = add i64 %size, %more
+  ret i64 %length
 }
 
-; the first page in a block, behind at least 16 bytes, in which size and block are written
+; an array's address in its block, and before it, in 16 bytes, its size and the block's address
 define internal i64 @place(i64 %start, i64 %size) {
   %none = icmp eq i64 %start, 0
   br i1 %none, label %end, label %write
 write:
+  %behind = add i64 %start, 16
   %later = add i64 %start, 4111
-  %array = and i64 %later, -4096
+  %page = and i64 %later, -4096
+  %large = icmp uge i64 %size, LEAST
+  %array = select i1 %large, i64 %page, i64 %behind
   %at_size = sub i64 %array, 16
   %size_place = inttoptr i64 %at_size to i64*
   store i64 %size, i64* %size_place
   %at_start = sub i64 %array, 8
   %start_place = inttoptr i64 %at_start to i64*
   store i64 %start, i64* %start_place
+  %huge = icmp uge i64 %size, HUGE
+  br i1 %huge, label %ask, label %placed
+ask:  ; if it is refused, it is an array all the same
+  %answer = call i32 @madvise(i64 %array, i64 %size, i32 14)
+  br label %placed
+placed:
   ret i64 %array
 end:
   ret i64 0
@@ -141,8 +118,9 @@ define internal i64 @word(i64 %p, i64 %after) {
   ret i64 %value
 }
 """
-OF_C = {  # the C library's functions, and how many arguments each has
-    "malloc": 1, "calloc": 2, "free": 1, "memcpy": 3, "malloc_usable_size": 1,
+OF_C = {  # the C library's functions: what they return, and their arguments
+    "malloc": "i64 (i64)", "calloc": "i64 (i64, i64)", "free": "void (i64)",
+    "memcpy": "i64 (i64, i64, i64)", "madvise": "i32 (i64, i64, i32)",
 }  # fmt: skip
 
 
@@ -159,52 +137,56 @@ class _Handler(ctypes.Structure):
 def handler(engine: Any) -> Callable[[], None] | None:
     """A function that sets this handler in the context that it is called in; None without one.
 
-    engine: LLVM's, to which the functions are added; it must live as long as any array. On Linux
-    only, and not with TINYGRAD_LLM_KEEP_MEMORY=0.
+    Where somebody has set another handler than NumPy's own, that one stays. engine: LLVM's, to
+    which the functions are added; it must live as long as any array. On Linux only, and not with
+    TINYGRAD_LLM_KEEP_MEMORY=0.
     """
     if not sys.platform.startswith("linux") or os.environ.get("TINYGRAD_LLM_KEEP_MEMORY") == "0":
         return None
-    python = ctypes.pythonapi
-    python.PyCapsule_GetPointer.restype = ctypes.c_void_p
-    python.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
-    python.PyCapsule_New.restype = ctypes.py_object
-    python.PyCapsule_New.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+    new = _of_python("PyCapsule_New", ctypes.py_object, *[ctypes.c_void_p] * 3)
+    name_of = _of_python("PyCapsule_GetName", ctypes.c_void_p, ctypes.py_object)
+    content = _of_python("PyCapsule_GetPointer", ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
     try:
         core = importlib.import_module("numpy._core._multiarray_umath")
-        table = ctypes.cast(
-            python.PyCapsule_GetPointer(core._ARRAY_API, None), ctypes.POINTER(ctypes.c_void_p)
-        )
+        table = ctypes.cast(content(core._ARRAY_API, None), ctypes.POINTER(ctypes.c_void_p))
         default = ctypes.cast(table[DEFAULT_HANDLER], ctypes.POINTER(ctypes.py_object))[0]
         # not what is expected: another NumPy than those that are known
-        python.PyCapsule_GetPointer(default, b"mem_handler")
+        content(default, b"mem_handler")
         functions = _functions(engine)
-    except (ImportError, AttributeError, ValueError, OSError):
+    except (ImportError, AttributeError, ValueError, OSError, RuntimeError):
         return None
     made = _Handler(NAME, 1, None, *functions)
-    capsule = python.PyCapsule_New(ctypes.addressof(made), b"mem_handler", None)
+    # arrays may outlive this module when the process ends, and then NumPy reads the handler and
+    # the capsule's name still: the one is never freed, the other is in NumPy's own code
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(made))
+    capsule = new(ctypes.addressof(made), name_of(default), None)
     set_handler = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object)(table[SET_HANDLER])
-    _kept.append(made)
+    get_handler = ctypes.PYFUNCTYPE(ctypes.py_object)(table[GET_HANDLER])
 
     def begin() -> None:
-        set_handler(capsule)
+        if get_handler() is default:
+            set_handler(capsule)
 
     return begin
 
 
-_kept: list[Any] = []  # what NumPy reads
+def _of_python(name: str, returned: Any, *arguments: Any) -> Any:
+    """A function of Python's C API; what others have set for it in ctypes.pythonapi stays."""
+    return ctypes.PYFUNCTYPE(returned, *arguments)((name, ctypes.pythonapi))
 
 
 def _functions(engine: Any) -> list[int]:
     """The addresses of take, take_zeros, resize and give_back.
 
-    Raises: AttributeError if the C library does not have what they need.
+    Raises: AttributeError if the C library does not have what they need, RuntimeError if LLVM does
+    not read the code.
     """
-    library, code = ctypes.CDLL(None), CODE.replace("LEAST", str(LEAST))
-    for name, n in OF_C.items():
+    multiarray = importlib.import_module("numpy._core.multiarray")
+    huge = HUGE if multiarray._get_madvise_hugepage() else -1  # -1: the largest size there is
+    library, code = ctypes.CDLL(None), CODE.replace("LEAST", str(LEAST)).replace("HUGE", str(huge))
+    for name, kind in OF_C.items():
         address = ctypes.cast(getattr(library, name), ctypes.c_void_p).value
-        returned = "void" if name == "free" else "i64"
-        kind = f"{returned} ({', '.join(['i64'] * n)})*"
-        code = code.replace(f"@{name}(", f"inttoptr (i64 {address} to {kind})(")
+        code = code.replace(f"@{name}(", f"inttoptr (i64 {address} to {kind}*)(")
     llvm = importlib.import_module("llvmlite.binding")
     engine.add_module(llvm.parse_assembly(f'target triple = "{llvm.get_process_triple()}"\n{code}'))
     engine.finalize_object()
