@@ -189,6 +189,10 @@ class ndarray:  # noqa: N801  CuPy's name
     def real(self) -> ndarray:
         return _outer(self._a.real)
 
+    @property
+    def imag(self) -> ndarray:
+        return _outer(self._a.imag)
+
     # bringing numbers out
     def get(self, *args: Any, **kwargs: Any) -> np.ndarray:
         return self._a.copy()
@@ -312,6 +316,8 @@ class _Ufunc:
     def at(self, a: ndarray, indices: Any, b: Any) -> None:
         if self.name not in ("add", "subtract", "maximum", "minimum", "bitwise_and", "bitwise_or"):
             raise NotImplementedError(f"cupy.{self.name}.at")
+        if a.dtype.char not in "ilqILQefd":
+            raise TypeError(f"cupy.{self.name}.at only supports some dtypes, not {a.dtype}")
         self.ufunc.at(a._a, _inner(indices, "at"), _inner(b, "at"))
 
 

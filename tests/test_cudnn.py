@@ -132,11 +132,11 @@ def cudnn(monkeypatch):
     clear()
 
 
-def forward(B=2, H=4, K=4, L=128, S=None, D=64, causal=True, dtype=ml_dtypes.bfloat16):  # noqa: N803
+def forward(B=2, H=4, K=4, L=128, S=None, D=64, causal=True, dtype=ml_dtypes.bfloat16, scale=0.125):  # noqa: N803
     S = S or L
     q, k, v = (array(B, n, t, D, dtype=dtype) for n, t in ((H, L), (K, S), (K, S)))
     y, log_sum = array(B, H, L, D, dtype=dtype), array(B, H, L, dtype=np.float32)
-    return library.forward(q, k, v, y, log_sum, causal, 0.125)
+    return library.forward(q, k, v, y, log_sum, causal, scale)
 
 
 def backward(causal=True):
@@ -183,7 +183,7 @@ def test_backward_writes_into_adjacent_memory(cudnn):
 @pytest.mark.parametrize(
     "call",
     [{"L": 100}, {"L": 128, "S": 256}, {"L": 256, "S": 100, "causal": False}, {"dtype": np.float32},
-     {"dtype": np.float16}],
+     {"dtype": np.float16}, {"scale": -0.125}, {"scale": 0.0}],
     ids=str,
 )  # fmt: skip
 def test_what_is_left_to_the_own_kernels(cudnn, call):

@@ -574,3 +574,36 @@ def check_loss_of_model(model, x, memory, targets):
     loss.backward()
     for name, p in model.named_parameters():
         assert (p.grad is not None) == p.requires_grad, name
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [({}, 2), ({"norm_place": "sandwich"}, 2), ({"norm_place": "post"}, 0),
+     ({"norm_place": "after"}, 0), ({"norm_place": "parallel"}, 0), ({"cross": True}, 3),
+     ({"gated": True}, 2), ({"lora": True}, 1), ({"watched": "norm1"}, 1), ({"watched": "att"}, 1),
+     ({"watched": "ff.layers.0"}, 1)],
+    ids=str,
+)  # fmt: skip
+def test_norms_that_only_a_linear_layer_reads(options, count, device, monkeypatch):
+    """Within autocast on a GPU these may come in bfloat16."""
+    from tinygrad_llm.layers import block as blocks
+
+    seen = []
+    monkeypatch.setattr(blocks, "for_products", lambda norm, x: seen.append(norm) or norm(x))
+    cross = Attention(16, 2, cross=True) if options.get("cross") else None
+    ff = GatedFeedForward(16, 24) if options.get("gated") else FeedForward(16)
+    place = options.get("norm_place", "pre")
+    block = Block(Attention(16, 2), ff, partial(nn.LayerNorm, 16), norm_place=place, cross=cross)
+    if options.get("lora"):
+        block.att.qkv = lora.LinearWithLoRA(block.att.qkv, 2, 4)
+    block.to(device)
+    if "watched" in options:
+        block.get_submodule(options["watched"]).register_forward_pre_hook(lambda *args: None)
+    x = torch.ones(1, 3, 16, device=device)
+    memory = {"memory": x} if cross is not None else {}
+    expected = block(x, **memory)
+    assert not seen
+    with torch.autocast("cuda"):
+        y = block(x, **memory)
+    assert len(seen) == (0 if device == "cpu" else count)
+    same(y.float().cpu(), expected.cpu(), 0.05)

@@ -263,6 +263,32 @@ def test_embedding_row_read_twice_gets_both_gradients():
     assert w.grad.tolist() == [[0, 0], [5, 5], [0, 0], [2, 2]]
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+def test_rows_of_a_table_in_each_dtype(device, dtype):
+    """CuPy adds at positions that repeat in some dtypes only."""
+    w = tg.zeros(4, 2, dtype=getattr(tg, dtype), device=device).requires_grad_()
+    chosen = ids(1, 3, 1).to(device)
+    (
+        F.embedding(chosen, w) * tg.tensor([[1.0], [2.0], [4.0]], device=device).to(w.dtype)
+    ).sum().backward()
+    assert w.grad.cpu().float().tolist() == [[0, 0], [5, 5], [0, 0], [2, 2]]
+    w[chosen, 0].sum().backward()
+    assert w.grad.cpu().float().tolist() == [[0, 0], [7, 5], [0, 0], [3, 2]]
+
+
+@pytest.mark.parametrize(
+    "dtype", ["int8", "uint8", "int16", "int32", "int64", "bfloat16", "complex64"]
+)
+def test_adding_at_places_that_repeat_in_each_dtype(device, dtype):
+    kind = getattr(tg, dtype)
+    x = tg.ones(5, device=device).to(kind)
+    places = ids(1, 3, 1, 1).to(device)
+    x.index_put_((places,), tg.ones(4, device=device).to(kind), accumulate=True)
+    assert x.cpu().tolist() == [1, 4, 1, 2, 1]
+    x.index_add_(0, places, tg.ones(4, device=device).to(kind))
+    assert x.cpu().tolist() == [1, 7, 1, 3, 1]
+
+
 def test_gelu_kinds_differ():
     x = tg.linspace(-4, 4, 801)
     apart = abs(F.gelu(x).numpy() - F.gelu(x, approximate="tanh").numpy()).max()

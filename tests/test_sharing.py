@@ -363,6 +363,16 @@ def test_idle_helpers_sleep(loops):
     assert min(busy) < 0.05
 
 
+def test_how_long_a_helper_looks_for_a_job(helping, monkeypatch):
+    looks = []
+    monkeypatch.setattr(helping, "_listen", lambda at, helper, shares, n: looks.append(n))
+    for threads, cores in ((2, 8), (8, 8), (8, 2)):  # the last: more threads than cores
+        monkeypatch.setattr(crew, "thread_count", lambda n=threads: n)
+        monkeypatch.setattr(crew, "core_count", lambda n=cores: n)
+        helping.listen(1, 0)
+    assert looks[0] == looks[2] == helping.patience < looks[1] / 20
+
+
 def test_a_large_copy(loops, monkeypatch):
     """A gradient that a leaf borrows is copied on every core: the same bits, another memory."""
     assert set(visited(9)) == {1.0} and (tg.ones(9) + 1.0).tolist() == [2.0] * 9

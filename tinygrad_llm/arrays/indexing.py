@@ -14,6 +14,7 @@ from .twins import cpu_twins, twins
 
 __all__ = [
     "BASIC",
+    "add_at",
     "extreme_at",
     "has_arrays",
     "index_add",
@@ -37,7 +38,7 @@ def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
         if twins.gpu is not None and twins.gpu.takes_scatter(out, ids, rows):
             twins.gpu.scatter_add_rows(out, ids, rows)
         else:
-            xp_of(out).add.at(out, ids, rows)
+            add_at(out, ids, rows)
         return
     n = len(ids)
     if n == 0 or out.size == 0:
@@ -103,7 +104,30 @@ def index_add(out: Any, index: Any, values: Any) -> None:
     elif (is_array(first) and first.dtype.kind == "b") or is_basic(index):
         out[index] = values  # `out` is fresh zeros wherever this is called
     else:
+        add_at(out, index, values)
+
+
+ATOMIC = frozenset("ilqILQefd")  # the dtypes, by letter, that CuPy adds at positions that repeat
+
+
+def add_at(out: Any, index: Any, values: Any) -> None:
+    """out[index] += values in place, for an index with arrays that may pick an element repeatedly.
+
+    CuPy does it in some dtypes only: bfloat16 is added up in float32 and rounded once, other
+    integers and booleans in int64, complex numbers by their real and imaginary parts.
+    """
+    if isinstance(out, np.ndarray) or out.dtype.char in ATOMIC:
         xp_of(out).add.at(out, index, values)
+    elif out.dtype.kind == "c":
+        add_at(out.real, index, values.real)
+        add_at(out.imag, index, values.imag)
+    else:
+        wide = out.astype(np.int64 if out.dtype.kind in "biu" else np.float32)
+        if wide.ndim == 2 and is_array(index):
+            scatter_add_rows(wide, index, values.astype(wide.dtype))
+        else:
+            add_at(wide, index, values.astype(wide.dtype))
+        out[...] = wide.astype(out.dtype)
 
 
 def multiply_at(out: Any, index: Any, values: Any) -> None:

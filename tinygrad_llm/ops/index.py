@@ -2,6 +2,7 @@
 
 from ..arrays.devices import xp_of
 from ..arrays.indexing import (
+    add_at,
     extreme_at,
     has_arrays,
     index_add,
@@ -207,7 +208,7 @@ class ScatterReduce(Op):
             return self._backward_of_prod(g, x, v, index, own)
         mine, theirs = own & (x == y), v == y[index]
         count = mine.astype(g.dtype)
-        xp_of(g).add.at(count, index, theirs.astype(g.dtype))
+        add_at(count, index, theirs.astype(g.dtype))
         share = g / xp_of(g).maximum(count, 1)
         zero = xp_of(g).zeros((), g.dtype)
         return xp_of(g).where(mine, share, zero), xp_of(g).where(theirs, share[index], zero)
@@ -218,7 +219,7 @@ class ScatterReduce(Op):
         product = xp.where(own & (x != 0), x, xp.ones((), x.dtype))
         zeros = (own & (x == 0)).astype(x.dtype)
         multiply_at(product, index, xp.where(v == 0, xp.ones((), v.dtype), v))
-        xp.add.at(zeros, index, (v == 0).astype(x.dtype))
+        add_at(zeros, index, (v == 0).astype(x.dtype))
         if self.half is not None:  # g·product is rounded, and then divided by the factor
             gy = self.stored(g * xp.where(zeros == 0, self.saved[2], self.stored(product)))
             gx = xp.where(own, _without(x, gy, zeros), xp.zeros((), g.dtype))

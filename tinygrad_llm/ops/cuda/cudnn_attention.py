@@ -194,12 +194,14 @@ def _run(arrays: tuple, *options: Any) -> bool:
 
 
 # ------------------------------------------------------------------------------------ attention
-def serves(q: Any, k: Any, causal: bool) -> bool:
+def serves(q: Any, k: Any, causal: bool, scale: float) -> bool:
     """Whether cuDNN is allowed and its kernels take these queries and keys (B, H, T, D).
 
-    They are bfloat16, of whole tiles of rows, on Hopper or newer.
+    They are bfloat16, of whole tiles of rows, on Hopper or newer. cuDNN subtracts the largest of
+    the scores before they are scaled: with a negative scale it returned NaN on an H200.
     """
     return (
+        scale > 0.0 and
         settings.cudnn and settings.attention_kernels["cudnn"]
         and q.dtype == launch.BF16
         and q.shape[2] % TILE == 0 and k.shape[2] % TILE == 0
@@ -218,7 +220,7 @@ def ascending(x: Any) -> Any:
 
 def forward(q: Any, k: Any, v: Any, y: Any, log_sum: Any, causal: bool, scale: float) -> bool:
     """Write y and log_sum, the logarithm of each row's sum of exp: whether it was done."""
-    return serves(q, k, causal) and _run(
+    return serves(q, k, causal, scale) and _run(
         (*map(ascending, (q, k, v)), y, log_sum), False, causal, scale, False
     )
 
@@ -227,7 +229,7 @@ def backward(
     q: Any, k: Any, v: Any, y: Any, g: Any, log_sum: Any, grads: tuple, causal: bool, scale: float
 ) -> bool:
     """Write the gradients of q, k and v: whether it was done."""
-    return serves(q, k, causal) and _run(
+    return serves(q, k, causal, scale) and _run(
         (*map(ascending, (q, k, v)), y, ascending(g), log_sum, *grads),
         True, causal, scale, settings.deterministic or settings.cudnn_deterministic,
     )  # fmt: skip

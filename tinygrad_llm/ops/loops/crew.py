@@ -32,6 +32,7 @@ import numpy as np
 from ...arrays import threads
 from ...arrays.forking import making
 from ...arrays.memory import address
+from ...arrays.parallel import core_count, thread_count
 from ...arrays.silence import places
 from .machine_code import (
     ARGS,
@@ -54,7 +55,9 @@ from .pages import handler
 
 __all__ = ["making_code", "run_together", "start"]
 
-PATIENCE = 1e-4  # seconds that a helper looks for a job before it sleeps
+# Seconds that a helper looks for a job before it sleeps. To wake many takes longer, and one of many
+# cores is less missed meanwhile.
+PATIENCE, PATIENCE_OF_MANY, MANY = 1e-4, 3e-3, 4  # with fewer threads than MANY, and with more
 LOOKING = 1e-4  # the same of a caller that waits for helpers' last chunks
 
 FUNCTIONS = {"listen": 4, "call": 3, "within": 2, "rouse": 3, "rest": 2}  # and their arguments
@@ -118,6 +121,7 @@ class _Crew:
         functions["rest"](self.at, 1000)
         a_second = int(1000 / (time.perf_counter() - started))  # looks
         self.patience = int(a_second * PATIENCE) + 1
+        self.patience_of_many = int(a_second * PATIENCE_OF_MANY) + 1
         self.looks = int(a_second * LOOKING) + 1
         self._listen = functions["listen"]
 
@@ -144,7 +148,8 @@ class _Crew:
 
     def listen(self, helper: int, shares: int) -> None:
         """What a helper does until there are other shares for Python than so many."""
-        self._listen(self.at, helper, shares, self.patience)
+        many = MANY <= thread_count() <= core_count()
+        self._listen(self.at, helper, shares, self.patience_of_many if many else self.patience)
 
     def wait(self) -> None:
         """Wait until no helper is within the job. What is raised meanwhile is raised after it."""
