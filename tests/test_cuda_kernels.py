@@ -104,7 +104,7 @@ def test_what_the_norms_launch(norm, n, c, in_one, launched):
 
 
 @pytest.mark.parametrize("norm", ["layer_norm", "rms_norm"])
-def test_a_norm_that_is_rounded_at_once(norm, launched):
+def test_a_norm_whose_result_is_bfloat16(norm, launched):
     op = {"layer_norm": rows.CudaRoundedLayerNorm, "rms_norm": rows.CudaRoundedRmsNorm}[norm]()
     x, w = np.ones((40, 768), np.float32), np.ones(768, np.float32)
     op.needs = [True, True]
@@ -400,15 +400,15 @@ def test_a_norm_before_a_product_is_rounded_while_it_is_computed(name, rounded, 
         return rows._Norm.forward_fast(op, *args, **options)
 
     monkeypatch.setattr(rows._RoundedNorm, "forward_fast", forward, raising=False)
-    at_once = step()
+    rounded_norms = step()
     assert len(seen) == rounded
     for module in block.modules():
         module.register_forward_hook(lambda *args: None)
     apart = step()  # somebody watches: float32 between
     assert len(seen) == rounded
     if name in ("gated", "relu"):  # in the others GELU is in a product, or is not
-        assert tg.equal(at_once[0], apart[0])
-    for a, b in zip(at_once, apart, strict=True):
+        assert tg.equal(rounded_norms[0], apart[0])
+    for a, b in zip(rounded_norms, apart, strict=True):
         assert a.dtype is b.dtype is tg.float32
         assert float((a - b).norm()) <= 2e-2 * float(b.norm())
 
