@@ -77,8 +77,26 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "ci: a slow run that CI does too")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the slow runs unless a -m expression asks for them."""
+    """Leave out the slow runs unless a -m expression asks for them.
+
+    Of a test marked `suite_cases(n)` so many cases, spread evenly, belong to the suite; the others
+    are long runs, which CI runs too.
+    """
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("suite_cases"):
+            cases.setdefault(item.nodeid.split("[")[0], []).append(item)
+    for group in cases.values():
+        marker = group[0].get_closest_marker("suite_cases")
+        assert marker is not None
+        n, kept = len(group), marker.args[0]
+        chosen = {i * n // kept for i in range(kept)} if kept < n else set(range(n))
+        for i, item in enumerate(group):
+            if i not in chosen:
+                item.add_marker(pytest.mark.slow)
+                item.add_marker(pytest.mark.ci)
     if config.option.markexpr:
         return
     skip = pytest.mark.skip(reason="a long run: ask for it with -m slow")

@@ -56,6 +56,7 @@ def results(out):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.suite_cases(2)
 def test_nothing_is_lost(name, folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(folder)
 

@@ -120,6 +120,7 @@ def test_padding_at_the_left_changes_nothing(name):
 
 
 @every_layer
+@pytest.mark.suite_cases(2)
 def test_gradients_by_finite_differences(name):
     layer = LAYERS[name]()
     x = torch.randn(1, 4, 6).double().requires_grad_()

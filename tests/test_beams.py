@@ -42,6 +42,7 @@ def every_text(stops):
 @pytest.mark.parametrize("use_cache", [True, False])
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0, 0.4, 3.0, -1.0])
 @pytest.mark.parametrize("stops", [[], [2], [0, 3]])
+@pytest.mark.suite_cases(20)
 def test_enough_beams_are_an_exhaustive_search(model, stops, length_penalty, use_cache):
     prompt = [1, 0, 2]
     scores = {

@@ -42,6 +42,7 @@ def trainer(kind, steps, folder):
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
+@pytest.mark.suite_cases(1)
 def test_a_resumed_run_is_equal_to_the_last_bit(kind, tmp_path):
     straight = trainer(kind, 9, tmp_path / "straight")
     result = straight.run(plan=False)

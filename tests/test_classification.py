@@ -229,6 +229,7 @@ def dataset(n, seed=0):
 
 
 @pytest.mark.parametrize("pool, causal", [("mean", True), ("first", False), ("last_real", True)])
+@pytest.mark.suite_cases(1)
 def test_it_learns(pool, causal, tmp_path):
     model = classifier(pool=pool, causal=causal, emb_dim=16)
     trainer = classification_trainer(
@@ -271,6 +272,8 @@ def _base(model):
     return [p for n, p in model.named_parameters() if ".lora_" not in n]
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_resumed_to_the_bit(tmp_path):
     def trainer(folder, steps):
         torch.manual_seed(1)

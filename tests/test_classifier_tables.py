@@ -232,6 +232,8 @@ def test_a_small_table_of_variations(tmp_path):
         Variations(resolved(VariationsOptions, {**made, "rows": "20"}), print).run()
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_a_small_comparison(tmp_path):
     path = tmp_path / "rows.jsonl"
     entries = [{"text": f"{text} {text}", "label": y} for text, y in ROWS[:30] + ROWS[-30:]]
@@ -272,6 +274,8 @@ def test_a_base_that_was_stopped_goes_on(tmp_path, monkeypatch):
     assert (small / "done").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_a_roberta_with_its_own_bpe_classifies(tmp_path):
     """Its [PAD] is the tokenizer's, and texts begin with [CLS]; a limit changes no short text."""
     options = {"data": "sample", "model": "roberta", "tokenizer": "bpe", "vocab_size": 300,

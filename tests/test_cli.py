@@ -310,6 +310,7 @@ BAD = [
 @pytest.mark.parametrize(
     "arguments, message", BAD, ids=lambda v: " ".join(v)[-40:] if type(v) is list else ""
 )
+@pytest.mark.suite_cases(25)
 def test_a_bad_value_is_one_clear_line_and_exit_code_2(cli, arguments, message):
     Path("latin1.txt").write_bytes(b"caf\xe9")
     Path("empty.txt").write_text("\n")
@@ -582,6 +583,7 @@ def test_generate_with_drafts_writes_the_same_greedy_text(cli, trained, monkeypa
 
 
 @pytest.mark.parametrize("kind, size", [("wordpiece", 80), ("unigram", 330)])
+@pytest.mark.suite_cases(1)
 def test_pretrain_with_other_tokenizers(cli, kind, size):
     options = ("--tokenizer", kind, "--vocab-size", size, "--out", "runs/a")
     code, out, err = cli("pretrain", "text.txt", *options, "--steps", 3, *SMALL)
@@ -681,6 +683,8 @@ def fresh_cuda():
     tinygrad_llm.backends.cuda.matmul.allow_tf32 = False
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_a_run_goes_from_one_device_to_the_other(cli, other_device, fresh_cuda):
     shared = ["text.txt", *SMALL, "--vocab-size", 300, "--drop-rate", 0, "--steps", 6]
     assert cli("pretrain", *shared, "--out", "here")[0] == 0
@@ -703,6 +707,7 @@ def test_a_run_goes_from_one_device_to_the_other(cli, other_device, fresh_cuda):
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+@pytest.mark.suite_cases(1)
 def test_precision_on_a_gpu(cli, other_device, fresh_cuda, precision):
     code, _, err = cli(
         "pretrain", "text.txt", *SMALL, "--vocab-size", 300, "--steps", 4, "--out", "r",

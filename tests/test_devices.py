@@ -505,6 +505,7 @@ def preferring(device):
 
 
 @pytest.mark.parametrize("make", [pretraining, classifying, instructing, preferring])
+@pytest.mark.suite_cases(1)
 def test_every_trainer_moves_its_batches(make, other_device):
     expected = losses_on("cpu", make)
     assert len(expected) > 4

@@ -99,6 +99,7 @@ def test_other_heads_with_the_same_body():
     [*(("bert", how) for how in ("lora", "checkpointing", "accumulation", "freeze")),
      ("modernbert", "lora")],
 )  # fmt: skip
+@pytest.mark.suite_cases(2)
 def test_ways_to_train(name, how, tmp_path):
     """LoRA, gradient checkpointing, accumulation and freezing: each learns two classes."""
     torch.manual_seed(3)

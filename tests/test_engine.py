@@ -193,6 +193,8 @@ def test_generator_steps_are_the_same_backward_pass():
 
 
 # ------------------------------------------------------------------------- depth and memory
+@pytest.mark.slow
+@pytest.mark.ci
 def test_a_hundred_thousand_ops_deep():
     x = leaf(1.0)
     y = x

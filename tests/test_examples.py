@@ -26,7 +26,14 @@ SHOWN = {  # script -> a text that it prints
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=pytest.mark.weights) if n == "chat" else n for n in SHOWN],
+    [
+        pytest.param(n, marks=pytest.mark.weights)
+        if n == "chat"
+        else pytest.param(n, marks=[pytest.mark.slow, pytest.mark.ci])
+        if n == "quantise"
+        else n
+        for n in SHOWN
+    ],
 )
 def test_it_runs(name, monkeypatch, capfd):
     if name == "distributed":

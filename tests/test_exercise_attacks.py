@@ -153,6 +153,7 @@ TASKS = [e.name for e in exercises() if not e.is_op]
 
 
 @pytest.mark.parametrize("name", [*TASKS, "exp", "layer_norm", "dropout", "cross_entropy"])
+@pytest.mark.suite_cases(6)
 def test_the_parent_believes_solutions_and_no_changed_number(name, tmp_path):
     """A verdict on the values of a solution; with one number changed it is another one.
 

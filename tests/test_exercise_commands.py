@@ -83,6 +83,7 @@ OPS_TO_DERIVE = [e.name for e in exercises() if e.is_op]
 
 
 @pytest.mark.parametrize("name", OPS_TO_DERIVE)
+@pytest.mark.suite_cases(12)
 def test_the_last_hint_to_derive_is_the_formula_and_none_before_states_it(name):
     e = exercise(name)
     *earlier, last = e.hints(derive=True)

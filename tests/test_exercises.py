@@ -60,6 +60,7 @@ def test_the_engine_and_the_layers_have_exercises():
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.suite_cases(20)
 def test_the_solution_passes_and_the_blank_does_not(name, tmp_path):
     rows = graded(name, exercise(name).solution(), tmp_path)
     assert rows and [r for r in rows if not r["ok"]] == []
@@ -67,6 +68,7 @@ def test_the_solution_passes_and_the_blank_does_not(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.suite_cases(12)
 def test_hints_and_title(name):
     e = exercise(name)
     assert e.title and "\n" not in e.title

@@ -143,6 +143,7 @@ def test_published_sizes(name):
 
 
 @pytest.mark.parametrize("name", SIZES)
+@pytest.mark.suite_cases(2)
 def test_tiny_models_learn(name):
     """Every parameter gets a gradient that is not zero, and the loss falls."""
     torch.manual_seed(0)

@@ -608,6 +608,7 @@ def test_metas_files_that_are_wrong(tmp_path):
 
 # ---------------------------------------------------------------------- what works with all of them
 @every_decoder
+@pytest.mark.suite_cases(3)
 def test_generation_with_and_without_a_cache(family):
     model = DECODERS[family].model(DECODERS[family].presets["tiny"]).double().eval()
     prompt = tg.tensor([[3, 5, 7], [80, 1, 4]])
@@ -673,6 +674,7 @@ def pretrain(*options):
 
 
 @every_decoder
+@pytest.mark.suite_cases(1)
 def test_pretraining_is_stopped_resumed_and_generates(tmp_path, monkeypatch, capsys, family):
     monkeypatch.chdir(tmp_path)
     options = ["--model", family.lower(), "--context-length", "16", "--batch-size", "4"]

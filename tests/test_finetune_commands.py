@@ -96,6 +96,8 @@ def shows(out, *lines):
 
 
 # ----------------------------------------------------------------------------------- classify
+@pytest.mark.slow
+@pytest.mark.ci
 def test_classify_says_what_it_did_and_leaves_everything(cli):
     code, out, err = cli("finetune", "classify", "rows.csv", "--epochs", 6, *TINY)
     assert (code, err) == (0, "")
@@ -197,6 +199,8 @@ def test_frozen_layers(cli):
     assert not np.array_equal(*norms)
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_resuming_a_classifier_ends_as_if_nothing_had_happened(cli):
     options = ["finetune", "classify", "rows.csv", "--checkpoint-every", 2, *TINY]
     assert cli(*options, "--steps", 8, "--out", "runs/whole")[0] == 0
@@ -286,6 +290,8 @@ def test_dpo(cli):
     assert lines[-1]["val_margin"] > 0 and lines[-1]["val_loss"] < lines[0]["val_loss"]
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_resuming_dpo_wants_its_reference(cli):
     options = ["finetune", "dpo", "pairs.jsonl", "--base", "runs/tuned", "--answers", 0]
     assert cli(*options, "--steps", 4, "--out", "runs/whole")[0] == 0
@@ -436,6 +442,8 @@ def test_bad_entries(cli, content, message):
     assert code == 2 and re.search(message, err), err
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_a_folder_of_gpt2s_weights_is_a_base(cli, monkeypatch):
     """Weights in Hugging Face's layout, here random and tiny, with GPT-2's tokenizer."""
     monkeypatch.setenv("TINYGRAD_LLM_DATA", str(data_file("vocab.bpe").parent))
@@ -616,6 +624,7 @@ def test_spam_from_random_weights(capsys, monkeypatch, tmp_path):
 
 # ---------------------------------------------------------------------------------- on a GPU
 @pytest.mark.parametrize("name", ["classify", "instruct", "dpo"])
+@pytest.mark.suite_cases(1)
 def test_on_another_device_and_back(cli, name, other_device):
     tinygrad_llm.cuda.why_not.cache_clear()
     data = {"classify": ["rows.csv", *TINY], "instruct": ["entries.json", "--base", "runs/base"],
@@ -701,6 +710,8 @@ def test_a_published_base_with_its_chat_template(published):
 
 
 @pytest.mark.parametrize("kind", ["nf4", "q4_1"])
+@pytest.mark.slow
+@pytest.mark.ci
 def test_a_qlora_run_resumes_as_if_nothing_had_happened(published, kind):
     options = [
         "finetune", "instruct", "entries.json", "--base", "llama", "--lora", "--quantize", kind,
@@ -732,6 +743,8 @@ def test_a_qlora_run_resumes_as_if_nothing_had_happened(published, kind):
     assert (code, err) == (0, ""), err
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_qlora_on_a_gpu_has_the_losses_of_a_cpu(published, other_device):
     """Trained, stored, resumed and asked with --device cuda."""
     options = [

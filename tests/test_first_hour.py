@@ -251,6 +251,8 @@ def test_every_command_of_the_readme_parses(capsys):
 
 
 @needs_root
+@pytest.mark.slow
+@pytest.mark.ci
 def test_a_user_without_name_and_home(tmp_path):
     """Output in cp1252 and a folder that cannot be written, straight from the source.
 

@@ -120,6 +120,7 @@ def attack(path, folder, count, name):
 
 
 @pytest.mark.parametrize("name", [*FAMILIES, *SCALINGS])
+@pytest.mark.suite_cases(8)
 def test_config_json(name, count, tmp_path):
     save_pretrained(made(name), tmp_path)
     use(tmp_path)
@@ -135,6 +136,7 @@ def test_params_json(count, tmp_path):
 
 
 @pytest.mark.parametrize("case", gguf_models.MODELS)
+@pytest.mark.suite_cases(4)
 def test_gguf_metadata(case, count, tmp_path):
     whole, path = tmp_path / "whole.gguf", tmp_path / "damaged.gguf"
     save_gguf(gguf_models.made(case), whole)
@@ -151,6 +153,7 @@ def test_gguf_metadata(case, count, tmp_path):
 
 
 @pytest.mark.parametrize("name", [*FAMILIES, "Transformer"])
+@pytest.mark.suite_cases(9)
 def test_config_of_a_checkpoint(name, count, tmp_path):
     """Sizes that the weights do not have are refused before memory or time is spent on them."""
     model = made(name)

@@ -211,6 +211,8 @@ def test_gradients_of_every_parameter(options):
     assert gradcheck(lambda: model(x), directions=1, parameters=dict(model.named_parameters()))
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_gradients_of_every_single_weight():
     model = larger_weights(tiny(vocab_size=7, context_length=5, emb_dim=6, n_heads=2)).double()
     x, y = ids(2, 5, vocabulary=7), ids(2, 5, seed=1, vocabulary=7)

@@ -139,6 +139,8 @@ def kill_and_compare(tmp_path, kills, steps, seed, kind="pretrain"):
 
 
 @pytest.mark.parametrize("kind", RUNS)
+@pytest.mark.slow
+@pytest.mark.ci
 def test_killed_three_times(tmp_path, kind):
     kill_and_compare(tmp_path, kills=3, steps=50, seed=random.randrange(10**6), kind=kind)
 

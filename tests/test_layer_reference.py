@@ -147,6 +147,7 @@ def outputs_with(mistake):
 
 
 @pytest.mark.parametrize("mistake", EVERY, ids=lambda m: f"{m.layer}-{m.name}")
+@pytest.mark.suite_cases(20)
 def test_the_comparison_sees_and_names(mistake):
     """It is off by a hundred times what is allowed, on some call, and there it has its name."""
     seen = False
@@ -169,6 +170,8 @@ def test_a_right_layer_is_not_accused(call):
         assert diagnose_layer(layer, y, *inputs, use=call.use, **call.options) == []
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_mistakes_of_a_layer_differ_from_each_other():
     """For every two mistakes some call tells them apart."""
     for name, mistakes in LAYER_MISTAKES.items():

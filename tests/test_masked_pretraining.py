@@ -145,6 +145,8 @@ def run(*arguments):
     return stopped.value.code
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_a_run_that_is_resumed_ends_as_one_that_never_stopped(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("t.txt").write_text(TEXT)

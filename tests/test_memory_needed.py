@@ -59,6 +59,7 @@ def ratio(compiled, **options):
 
 @pytest.mark.parametrize("model", FAMILIES)
 @pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.suite_cases(6)
 def test_the_estimate_of_each_family(model, compiled):
     if compiled and not loops.is_available():
         pytest.skip("needs Numba")
@@ -70,6 +71,7 @@ def test_the_estimate_of_each_family(model, compiled):
 
 
 @pytest.mark.parametrize("options", SWITCHES, ids=str)
+@pytest.mark.suite_cases(4)
 def test_the_estimate_of_the_switches_of_gpt(options):
     with without_loops():
         assert 0.85 < ratio(False, **options) < 1.25

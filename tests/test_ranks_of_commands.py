@@ -68,6 +68,8 @@ def same_numbers(one, other, tolerance=2e-5, weights_too=True):
         assert worst <= 100 * tolerance * max(np.abs(expected).max(), 0.01), (name, worst)
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_checks_of_trainers_on_ranks(tmp_path):
     code, output = on_ranks(2, "-m", "on_ranks", "shared_batches", RUN_FOLDER=str(tmp_path))
     assert code == 0 and output.splitlines()[-1].endswith(" passed, 0 failed"), output

@@ -271,6 +271,8 @@ def test_a_sweep_resumes_and_grows(text, tmp_path):
         Sweep(sweep_options(text, tmp_path / "a", seed=2)).run(lines.append)
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_seeds_in_two_processes_are_those_of_one(text, tmp_path):
     """The same losses to the last bit; one process begins and two continue."""
     several = {"sizes": "1x8", "tokens": "256,512", "seeds": 2}

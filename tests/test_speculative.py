@@ -79,6 +79,7 @@ def test_lookup_proposes_what_followed(ids, ngram, n, expected):
 @pytest.mark.parametrize("k", [1, 2, 5])
 @pytest.mark.parametrize("draft", ["lookup", "other", "itself", "windowed"])
 @pytest.mark.parametrize("make", [gpt, windowed, hybrid])
+@pytest.mark.suite_cases(12)
 def test_greedy_is_that_without_drafts(make, draft, k):
     model = make()
     draft = {"lookup": "lookup", "other": gpt(8), "itself": gpt(), "windowed": windowed(9)}[draft]

@@ -68,6 +68,7 @@ def logits_of(model, columns, monkeypatch, padding=None, fused=True):
 
 @pytest.mark.parametrize("dtype", [tg.float32, tg.float64])
 @pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.suite_cases(8)
 def test_every_family_takes_it_and_computes_the_same(name, dtype, cores, monkeypatch):
     """Three rows, two of them padded at the left; in 50 tokens windows of 16 roll over 3 times."""
     if cores == 2 and dtype == tg.float64:

@@ -63,6 +63,7 @@ def test_every_op(name):
 
 
 @pytest.mark.parametrize("name", sorted(LAYERS))
+@pytest.mark.suite_cases(10)
 def test_every_layer(name):
     explanation = explained(f"nn.{name}")
     data = explanation.data
@@ -428,6 +429,7 @@ def test_a_picture_comes_before_the_formulas():
 
 
 @pytest.mark.parametrize("name", [*OWN_OPS, *sorted(LAYERS)])
+@pytest.mark.suite_cases(10)
 def test_every_picture_has_all_inputs_and_gradients_or_how_many_more(name):
     explanation = explained(f"{'ops' if name in OPS else 'nn'}.{name}")
     example, shown = explanation.data["example"], picture(explanation.data)

@@ -133,6 +133,7 @@ QUICK = [k for k in KINDS if k not in (*LONG, "relu2", "swiglu")]
 
 
 @pytest.mark.parametrize("kind", [*QUICK, *LATER])
+@pytest.mark.suite_cases(2)
 def test_gradients_by_finite_differences(kind):
     """Those of the two that are left out are compared with PyTorch's in test_training_ideas."""
     fields = KINDS[kind]
@@ -149,6 +150,7 @@ def test_gradients_by_finite_differences(kind):
 
 
 @every_kind
+@pytest.mark.suite_cases(5)
 def test_every_parameter_learns_and_a_text_is_learnt(fields):
     model = model_of(fields, n_layers=2 if not fields.get("ratio") else 3)
     x = ids(4, 13)

@@ -221,6 +221,7 @@ def same(theirs, ours, text: str) -> None:
     assert ours.decode(ids, skip_special_tokens=True) == theirs.decode(ids), text
 
 
+@pytest.mark.suite_cases(12)
 def test_fixed_texts(pair):
     for seed in range(1200):
         same(*pair, drawn(seed + 100_000))

@@ -55,6 +55,7 @@ def same(theirs, ours, text: str) -> None:
         assert "".join(map(stream.push, ids)) + stream.finish() == theirs.decode(ids), text
 
 
+@pytest.mark.suite_cases(9)
 def test_fixed_texts(pair):
     for seed in range(1500):
         same(*pair, drawn(seed + 500_000))

@@ -63,6 +63,8 @@ def small_recipe(tmp_path, monkeypatch):
     monkeypatch.setattr("tinygrad_llm.training.scaling.processes.share", share)
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_both_measures_of_a_run(small_recipe, capsys):
     """The mean of many estimates comes near to the loss of the whole last tenth."""
     made = nanogpt_cpu.main(["--seeds", "2", "--steps", "30", "--draws", "60"])

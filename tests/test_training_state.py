@@ -211,6 +211,7 @@ STATES = {
 
 
 @pytest.mark.parametrize("name", STATES)
+@pytest.mark.suite_cases(11)
 def test_a_training_state_is_checked(tmp_path, name):
     run = long_run(tmp_path / "first", 2)
     run.run(plan=False)

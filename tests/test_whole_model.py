@@ -85,6 +85,8 @@ def gradients(model, loss):
     return {name: p.grad.numpy().copy() for name, p in model.named_parameters()}
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_every_weight_of_a_modern_model():
     tg.manual_seed(0)
     model = Modern().double()

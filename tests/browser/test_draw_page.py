@@ -76,6 +76,7 @@ def cells(browser, selector):
 
 
 @pytest.mark.parametrize("name", ["scalar", "attention", "gpt"])
+@pytest.mark.suite_cases(1)
 def test_steps_to_the_end_without_an_error(browsers, drawings, name):
     from selenium.webdriver.common.keys import Keys
 
@@ -152,6 +153,8 @@ def test_folding(browsers, drawings):
     assert len(browser.find_elements(By.CSS_SELECTOR, ".box.folded.now, .node.now")) == 1
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_the_keyboard_alone_suffices(browsers, drawings):
     from selenium.webdriver.common.keys import Keys
 

@@ -71,6 +71,7 @@ def composed(q, k, v, score_mod, mask_mod, L, S):
 @both_dtypes
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.suite_cases(16)
 def test_values_are_pytorchs_and_gradients_those_of_the_definition(mask, score, dtype):
     L, S, KV = (13, 17, 2) if score != "soft cap" else (16, 16, 4)
     arrays = inputs(dtype, L, S, KV)

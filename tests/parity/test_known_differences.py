@@ -177,6 +177,7 @@ def test_cumprod_that_leaves_the_range_of_numbers(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("p", [0.5, 1.0, 1.5, 2.0, 3.0, inf])
 @pytest.mark.parametrize("swap", [False, True])
+@pytest.mark.suite_cases(8)
 def test_triplet_margin_loss_of_special_numbers(p, swap, dtype):
     rng = np.random.default_rng([int(min(2 * p, 9)), swap])
 

@@ -149,6 +149,8 @@ def test_bert_score_of_bert_score(minilm, idf, layer):
 
 
 @pytest.mark.weights
+@pytest.mark.slow
+@pytest.mark.ci
 def test_bert_score_written_with_pytorch(minilm):
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
     tokenizer = transformers.AutoTokenizer.from_pretrained(minilm)

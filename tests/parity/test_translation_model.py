@@ -160,6 +160,8 @@ def test_cached_equals_uncached_and_beams_do_not_depend_on_it(name):
         assert texts[0].tolist() == texts[1].tolist()
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_it_learns_to_copy_and_to_turn_round():
     """A tiny model learns to write its source backwards in a few hundred steps."""
     tg.manual_seed(0)

@@ -26,6 +26,8 @@ def test_losses_of_the_first_steps(changes, float64):
         assert abs(ours - theirs) < (1e-9 if float64 else 1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_a_hundred_losses_differ_by_rounding_alone():
     """In float64 they agree to 1e-10: what float32 adds is rounding (benchmarks/TRANSLATION.md)."""
     run = prepared({**SMALL, "steps": 100}, float64=True)
