@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import tracemalloc
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +14,9 @@ from hypothesis import strategies as st
 
 import tinygrad_llm as torch
 from tinygrad_llm import nn
+from tinygrad_llm.arrays.twins import twins
 from tinygrad_llm.autograd.finite_differences import gradcheck
+from tinygrad_llm.functions.autocast import for_products, state
 from tinygrad_llm.layers import head, lora
 from tinygrad_llm.layers.attention import Attention
 from tinygrad_llm.layers.block import Block
@@ -607,3 +611,50 @@ def test_norms_that_only_a_linear_layer_reads(options, count, device, monkeypatc
         y = block(x, **memory)
     assert len(seen) == (0 if device == "cpu" else count)
     same(y.float().cpu(), expected.cpu(), 0.05)
+
+
+@pytest.mark.parametrize(
+    ("norm", "error"),
+    [(nn.LayerNorm(8, elementwise_affine=False), "Given normalized_shape=[8]"),
+     (nn.RMSNorm(8, 1e-5, elementwise_affine=False), "Given normalized_shape=[8]"),
+     (nn.LayerNorm(16), "to be on the same device"),
+     (nn.LayerNorm(16, "x", elementwise_affine=False), "argument 'eps' must be float")],
+    ids=str,
+)  # fmt: skip
+def test_errors_of_a_norm_that_only_a_linear_layer_reads(norm, error, other_device, monkeypatch):
+    """They are layer_norm's, also where a kernel would take what it is given."""
+    op = SimpleNamespace(takes=lambda *arrays: True, apply=lambda *args, **options: "rounded")
+    both = {"layer_norm": op, "rms_norm": op}
+    monkeypatch.setattr(twins, "gpu", SimpleNamespace(rounded_norms=both, ops={}))
+    x = torch.ones(2, 16).to(other_device)
+    with torch.autocast("cuda"):
+        assert for_products(nn.RMSNorm(16, 1e-5, elementwise_affine=False), x) == "rounded"
+        with pytest.raises((RuntimeError, TypeError), match=re.escape(error)):
+            for_products(norm, x)
+        assert not state.for_products
+
+
+class Skipping(nn.Sequential):
+    def forward(self, x):
+        return x + super().forward(x)
+
+
+@pytest.mark.parametrize("change", [lambda layers: Skipping(*layers), lambda _: nn.Sequential(),
+                         lambda _: nn.Identity()], ids=["skipping", "empty", "other"])  # fmt: skip
+def test_a_feed_forward_with_other_layers(change, device):
+    """Another class than Sequential may do other things with its layers."""
+    torch.manual_seed(0)
+    block = Block(Attention(16, 2), FeedForward(16), partial(nn.LayerNorm, 16))
+    block.ff.layers = change(block.ff.layers)
+    x = torch.rand(1, 3, 16)
+    expected = block(x)
+    with torch.autocast("cuda"):
+        y = block.to(device)(x.to(device))
+    same(y.float().cpu(), expected, 0.05)
+
+
+def test_a_block_of_what_is_not_a_tensor():
+    block = Block(Attention(16, 2), FeedForward(16), partial(nn.LayerNorm, 16))
+    for x in (np.ones((1, 3, 16), np.float32), None):
+        with pytest.raises(TypeError, match="must be Tensor"):
+            block(x)

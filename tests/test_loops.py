@@ -9,6 +9,7 @@ import math
 import os
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -397,6 +398,17 @@ def test_functions_are_right_to_a_few_units(name, units, char, loops):
         assert [math.copysign(1.0, function(dtype(x))) for x in (-0.0, 0.0)] == [-1.0, 1.0]
     if name == "exp":
         assert math.isinf(function(dtype(most + 0.3))) and function(dtype(least - 0.4)) == 0
+
+
+@pytest.mark.parametrize(("double", "least", "most"), [(False, 1.4e-8, 1.5e-8), (True, 0, 4e-16)])
+def test_the_largest_error_of_the_polynomial_of_exp(double, least, most):
+    """Computed in float64; its own formula says which one."""
+    from tinygrad_llm.ops.loops import elementary
+
+    code = elementary.series.function.__code__
+    series = types.FunctionType(code, {"DOUBLE": double, "f": float})
+    r = np.linspace(-0.3466, 0.3466, 20_000)
+    assert least <= abs(series(r) * r / np.expm1(r) - 1).max() <= most
 
 
 @pytest.mark.parametrize("char", "fd")

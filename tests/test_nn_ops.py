@@ -289,6 +289,13 @@ def test_adding_at_places_that_repeat_in_each_dtype(device, dtype):
     assert x.cpu().tolist() == [1, 7, 1, 3, 1]
 
 
+def test_rows_of_bool_are_added_at_places_that_repeat(device):
+    x = tg.zeros(3, 2, dtype=tg.bool, device=device)
+    rows = tg.tensor([[True, False], [True, True], [False, False]], device=device)
+    x.index_put_((ids(1, 1, -1).to(device),), rows, accumulate=True)
+    assert x.cpu().tolist() == [[False, False], [True, True], [False, False]]
+
+
 def test_gelu_kinds_differ():
     x = tg.linspace(-4, 4, 801)
     apart = abs(F.gelu(x).numpy() - F.gelu(x, approximate="tanh").numpy()).max()

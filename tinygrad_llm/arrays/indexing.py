@@ -47,7 +47,8 @@ def scatter_add_rows(out: Any, ids: Any, rows: Any) -> None:
     if loops is not None and loops.takes_scatter and loops.takes_scatter(out, ids, rows):
         loops.scatter_add_rows(out, ids, rows)  # type: ignore[misc]
         return
-    if out.dtype == np.float16:  # rounded at each sum, as PyTorch and bfloat16's sums are
+    # float16 is rounded at each sum, as PyTorch and bfloat16's sums are; sums of bool are integers
+    if out.dtype == np.float16 or out.dtype.kind == "b":
         np.add.at(out, ids, rows)
         return
     order = ids.argsort(kind="stable")

@@ -106,13 +106,18 @@ def mixed(function: F) -> F:
 
 
 def _rounded(name: str, x: Tensor, shape: Any, *rest: Any) -> Any:
-    """A norm of x over `shape` in bfloat16; None if no kernel serves. rest: parameters and eps."""
+    """A norm of x over `shape` in bfloat16; None if no kernel serves. rest: parameters and eps.
+
+    None too for what the function refuses, so that the error is the function's.
+    """
     parameters, eps = rest[:-1], rest[-1]
-    if twins.gpu is None or not x.is_cuda or eps is None or len(shape) != 1:
+    if twins.gpu is None or not x.is_cuda or type(eps) is not float:
+        return None
+    if not shape or shape != x.array.shape[-1:]:
+        return None
+    if any(p is not None and not (p.is_cuda and p.array.shape == shape) for p in parameters):
         return None
     arrays = [None if p is None else p.array for p in parameters]
-    if any(a is not None and a.shape != x.array.shape[-1:] for a in arrays):
-        return None
     norm = twins.gpu.rounded_norms[name]
     return norm.apply(x, *parameters, eps=eps) if norm.takes(x.array, *arrays) else None
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..functions.autocast import for_products, is_autocast_enabled
+from ..nn.container import Sequential
 from ..nn.dropout import Dropout
 from ..nn.linear import Linear
 from ..nn.module import Module
@@ -25,7 +26,8 @@ def _normed(x: Tensor, norm: Module, reader: Module) -> Tensor:
 
     That layer would round it first; so it is rounded while it is computed.
     """
-    if x.is_cuda and is_autocast_enabled("cuda") and type(norm) in (LayerNorm, RMSNorm):
+    on_gpu = isinstance(x, Tensor) and x.is_cuda
+    if on_gpu and is_autocast_enabled("cuda") and type(norm) in (LayerNorm, RMSNorm):
         first = _first_layer(reader)
         if first is not None and nobody_watches(norm, reader, *first):
             return for_products(norm, x)
@@ -37,7 +39,7 @@ def _first_layer(reader: Module) -> tuple[Module, ...] | None:
     way: tuple[Module, ...]
     if type(reader) is Attention:
         way = (reader.q if reader.cross else reader.qkv,)
-    elif type(reader) is FeedForward:
+    elif type(reader) is FeedForward and type(reader.layers) is Sequential and len(reader.layers):
         way = (reader.layers[0], reader.layers)
     elif type(reader) is GatedFeedForward:
         way = (reader.gate_up,)

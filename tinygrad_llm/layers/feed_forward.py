@@ -60,6 +60,8 @@ def one_op(x: Tensor, layers: Sequential) -> bool:
     """Whether linear, GELU and linear are one op for x: on a GPU in bfloat16, if nobody watches."""
     if not x.is_cuda or not (x.dtype is bfloat16 or is_autocast_enabled("cuda")):
         return False
+    if type(layers) is not Sequential:
+        return False
     classes = [type(layer) for layer in layers]
     form = classes == [Linear, A.GELU, Linear] and layers[1].approximate == "tanh"
     return form and nobody_watches(layers, *layers)

@@ -57,7 +57,7 @@ __all__ = ["making_code", "run_together", "start"]
 
 # Seconds that a helper looks for a job before it sleeps. To wake many takes longer, and one of many
 # cores is less missed meanwhile.
-PATIENCE, PATIENCE_OF_MANY, MANY = 1e-4, 3e-3, 4  # with fewer threads than MANY, and with more
+PATIENCE, PATIENCE_OF_MANY, MANY = 1e-4, 3e-3, 4  # the first with fewer threads than MANY
 LOOKING = 1e-4  # the same of a caller that waits for helpers' last chunks
 
 FUNCTIONS = {"listen": 4, "call": 3, "within": 2, "rouse": 3, "rest": 2}  # and their arguments
