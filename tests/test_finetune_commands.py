@@ -124,6 +124,8 @@ def test_classify_says_what_it_did_and_leaves_everything(cli):
     assert isinstance(find_checkpoint(run).build_model(), GPTClassifier)
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_the_config_of_a_run_repeats_it(cli):
     for out in ("runs/a", "runs/b"):
         code, _, err = cli(

@@ -80,6 +80,8 @@ def checks_of_divided_parameters(n, folder, **more):
     assert code == 0 and output.splitlines()[-1].endswith(" passed, 0 failed"), output
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_checks_of_trainers_with_divided_parameters(tmp_path):
     checks_of_divided_parameters(2, tmp_path)
 

@@ -85,6 +85,7 @@ def test_every_optimizer(name):
 
 
 @pytest.mark.parametrize("name", [*OWN_OPS, *sorted(LAYERS), *sorted(optimizers())])
+@pytest.mark.suite_cases(8)
 def test_every_form(name):
     prefix = "ops." if name in OPS else "nn." if name in LAYERS else "optim."
     explanation = explained(prefix + name)
@@ -351,6 +352,8 @@ def test_layers_have_classes():
     assert all(isinstance(kind, type) for kind in layers().values())
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_a_layer_of_models_has_its_twin_mistakes_and_exercises():
     for name, kind in layers().items():
         data = explained(f"nn.{name}").data
