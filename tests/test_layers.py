@@ -634,6 +634,33 @@ def test_errors_of_a_norm_that_only_a_linear_layer_reads(norm, error, other_devi
         assert not state.for_products
 
 
+def test_ops_that_are_changed_run_themselves(other_device, monkeypatch):
+    """study.lesson.broken: a kernel, or one op for several, would not be broken."""
+    from tinygrad_llm.layers.feed_forward import one_op
+    from tinygrad_llm.study import lesson
+
+    def never(*args, **options):
+        raise AssertionError
+
+    op = SimpleNamespace(takes=lambda *arrays: True, apply=never)
+    slots = {"takes_mixed_linear": lambda *arrays: True, "mixed_linear": never}
+    gpu = SimpleNamespace(rounded_norms={"layer_norm": op}, ops={}, **slots)
+    x, layers = torch.ones(2, 16).to(other_device), FeedForward(16).to(other_device).layers
+    with torch.autocast("cuda"):
+        assert one_op(x, layers)
+        with lesson.broken("gelu", never):
+            assert not one_op(x, layers)
+        monkeypatch.setattr(twins, "gpu", gpu)
+        with pytest.raises(AssertionError):
+            for_products(nn.LayerNorm(16).to(other_device), x)
+        with pytest.raises(AssertionError):
+            layers[0](x)
+        gpu.narrow = gpu.mixed_sum = lambda *args: False
+        with lesson.broken("layer_norm", never), lesson.broken("linear", never):
+            for_products(nn.LayerNorm(16).to(other_device), x)
+            layers[0](x)
+
+
 class Skipping(nn.Sequential):
     def forward(self, x):
         return x + super().forward(x)

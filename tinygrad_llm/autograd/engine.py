@@ -137,6 +137,13 @@ class Op:
         """function(x); where x was in half precision, to the last bit of float32."""
         return function(x)
 
+    @classmethod
+    def is_changed(cls) -> bool:
+        """Whether somebody gave the class another forward or backward, as study.lesson.broken does:
+        its faster twins are not its equals then.
+        """
+        return (cls.forward, cls.backward) != cls._written
+
     def __repr__(self) -> str:
         name = self.__dict__.get("name")  # where it was asked for as a tensor's grad_fn
         return f"<{type(self).__name__}Backward0>" if name is None else f"<{name()}>"
@@ -210,6 +217,11 @@ class Op:
         return y
 
 
+def any_changed(*names: str) -> bool:
+    """Whether the forward or backward of one of the ops of these names is not as written."""
+    return any([name in OPS and OPS[name].is_changed() for name in names])
+
+
 def _results(op: Op, inputs: tuple, arrays: list[Any], edges: list[Edge | None], out: Any) -> Any:
     """The tensors of an op that returned several arrays, or one that is not NumPy's; recorded."""
     outs = out if isinstance(out, tuple) else (out,)
@@ -225,10 +237,9 @@ def _results(op: Op, inputs: tuple, arrays: list[Any], edges: list[Edge | None],
 def _twin_op(cls: type[Op], arrays: list[Any], options: dict[str, Any]) -> Op:
     """The op for a large array, or for arrays of a GPU: a faster twin where there is one.
 
-    On a GPU it runs on the one that has the arrays. Where somebody gave the class another forward
-    or backward (study.lesson.broken does), the class itself runs: its twins are not its equals.
+    On a GPU it runs on the one that has the arrays. A class that is changed runs itself.
     """
-    replaced = (cls.forward, cls.backward) != cls._written
+    replaced = cls.is_changed()
     if not (gpus.used and on_gpu(arrays)):
         return cls() if replaced else cpu_op(cls, arrays, options)
     op = (cls if replaced or twins.gpu is None else twins.gpu.ops.get(cls, cls))()

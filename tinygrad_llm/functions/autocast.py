@@ -21,6 +21,7 @@ import numpy as np
 
 from ..arrays.devices import device_of
 from ..arrays.twins import twins
+from ..autograd.engine import any_changed
 from ..tensor import Tensor, dtypes
 from .method import autocast_was
 from .operands import cast as cast_tensor
@@ -77,7 +78,8 @@ def mixed(function: F) -> F:
             if y is not None:
                 return y
         gpu = twins.gpu if name in ("linear", "linear_gelu_linear") else None
-        if gpu is not None and state.place == "cuda" and args and args[0].is_cuda:
+        on_gpu = gpu is not None and state.place == "cuda" and args and args[0].is_cuda
+        if gpu is not None and on_gpu and not any_changed(name):
             arrays = [x.array if isinstance(x, Tensor) else x for x in args]
             if name == "linear" and len(args) in (2, 3) and not options:
                 if gpu.takes_mixed_linear(*[*arrays, None][:3]):
@@ -111,7 +113,7 @@ def _rounded(name: str, x: Tensor, shape: Any, *rest: Any) -> Any:
     None too for what the function refuses, so that the error is the function's.
     """
     parameters, eps = rest[:-1], rest[-1]
-    if twins.gpu is None or not x.is_cuda or type(eps) is not float:
+    if twins.gpu is None or not x.is_cuda or type(eps) is not float or any_changed(name):
         return None
     if not shape or shape != x.array.shape[-1:]:
         return None
