@@ -86,7 +86,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     cases: dict[str, list[pytest.Item]] = {}
     for item in items:
-        if item.get_closest_marker("suite_cases"):
+        if item.get_closest_marker("suite_cases") and not item.get_closest_marker("slow"):
             cases.setdefault(item.nodeid.split("[")[0], []).append(item)
     for group in cases.values():
         marker = group[0].get_closest_marker("suite_cases")
