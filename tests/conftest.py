@@ -84,19 +84,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     Of a test marked `suite_cases(n)` so many cases, spread evenly, belong to the suite; the others
     are long runs, which CI runs too.
     """
-    cases: dict[str, list[pytest.Item]] = {}
+    cases: dict[tuple[str, int], list[pytest.Item]] = {}  # by test and how many of it are kept
     for item in items:
-        if item.get_closest_marker("suite_cases") and not item.get_closest_marker("slow"):
-            cases.setdefault(item.nodeid.split("[")[0], []).append(item)
-    for group in cases.values():
-        marker = group[0].get_closest_marker("suite_cases")
-        assert marker is not None
-        n, kept = len(group), marker.args[0]
-        chosen = {i * n // kept for i in range(kept)} if kept < n else set(range(n))
-        for i, item in enumerate(group):
-            if i not in chosen:
-                item.add_marker(pytest.mark.slow)
-                item.add_marker(pytest.mark.ci)
+        marker = item.get_closest_marker("suite_cases")
+        if marker is not None and not item.get_closest_marker("slow"):
+            cases.setdefault((item.nodeid.split("[")[0], marker.args[0]), []).append(item)
+    for (_, kept), group in cases.items():
+        n = len(group)
+        for i in set(range(n)) - {i * n // kept for i in range(kept)}:
+            group[i].add_marker(pytest.mark.slow)
+            group[i].add_marker(pytest.mark.ci)
     if config.option.markexpr:
         return
     skip = pytest.mark.skip(reason="a long run: ask for it with -m slow")

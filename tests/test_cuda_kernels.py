@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import real_gpu
+from gpu_arrays import GpuArray
 
 import tinygrad_llm as tg
 from tinygrad_llm import ops
@@ -114,12 +115,6 @@ def test_a_norm_whose_result_is_bfloat16(norm, launched):
     assert all("Y=bf16" in defines for _, _, defines, _, _ in launched) and len(launched) == 3
     assert not op.takes(x[:, :7], w) and not op.takes(np.ones((2, 1028), np.float32))
     assert op.takes(x, None) and not op.takes(x[:0], w)
-
-
-class GpuArray(np.ndarray):
-    @property
-    def data(self):
-        return SimpleNamespace(ptr=self.ctypes.data)
 
 
 @pytest.mark.parametrize("first", [0, 1, 2, 4])

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from gpu_arrays import GpuArray
 
 import tinygrad_llm as tg
 from tinygrad_llm.arrays.capture import capturing
@@ -22,16 +23,8 @@ from tinygrad_llm.ops.cuda import launch
 ml_dtypes = pytest.importorskip("ml_dtypes")
 
 
-class Array(np.ndarray):
-    """An array with the address that CuPy's have."""
-
-    @property
-    def data(self):
-        return SimpleNamespace(ptr=self.ctypes.data)
-
-
 def array(*shape, dtype=ml_dtypes.bfloat16):
-    return np.zeros(shape, dtype).view(Array)
+    return np.zeros(shape, dtype).view(GpuArray)
 
 
 class Tensor:
@@ -124,7 +117,7 @@ def cudnn(monkeypatch):
     monkeypatch.setattr(launch, "xp", SimpleNamespace(cuda=cuda))
     monkeypatch.setattr(launch, "several", False)
     monkeypatch.setattr(launch, "empty", lambda shape, dtype: array(shape, dtype=dtype))
-    monkeypatch.setattr(launch, "contiguous", lambda x: np.ascontiguousarray(x).view(Array))
+    monkeypatch.setattr(launch, "contiguous", lambda x: np.ascontiguousarray(x).view(GpuArray))
     monkeypatch.setattr(settings, "cudnn", True)
     monkeypatch.setattr(settings, "cudnn_deterministic", True)
     install(front_end())
@@ -201,14 +194,14 @@ def test_an_older_gpu(cudnn):
 
 def test_an_expanded_array_is_copied(cudnn):
     q = array(1, 4, 128, 64)
-    wide = np.broadcast_to(q, (3, 4, 128, 64)).view(Array)
+    wide = np.broadcast_to(q, (3, 4, 128, 64)).view(GpuArray)
     y, log_sum = array(3, 4, 128, 64), array(3, 4, 128, dtype=np.float32)
     assert library.forward(wide, wide, wide, y, log_sum, True, 1.0)
     assert Graph.made[0].tensors[0].facts["stride"] == (4 * 128 * 64, 128 * 64, 64, 1)
 
 
 def test_one_batch_that_was_added(cudnn):
-    q, k, v = (array(4, 128, 64)[None].view(Array) for _ in range(3))
+    q, k, v = (array(4, 128, 64)[None].view(GpuArray) for _ in range(3))
     y, log_sum = array(1, 128, 4, 64).transpose(0, 2, 1, 3), array(1, 4, 128, dtype=np.float32)
     assert q.strides[0] == 0 and library.forward(q, k, v, y, log_sum, True, 1.0)
     assert Graph.made[0].tensors[0].facts["stride"] == (4 * 128 * 64, 128 * 64, 64, 1)

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from gpu_arrays import GpuArray
 
 from tinygrad_llm.arrays.devices import settings
 from tinygrad_llm.ops.cuda import epilogues, feed_forward, launch, products
@@ -19,14 +20,6 @@ ml_dtypes = pytest.importorskip("ml_dtypes")
 BF16 = np.dtype(ml_dtypes.bfloat16)
 DTYPE = {0: np.dtype(np.float32), 1: np.dtype(np.float64), 2: np.dtype(np.float16), 14: BF16}
 SIZE_OF = {3: 4, 4: 4, 7: 4, 8: 8, 11: 8, 12: 8}  # bytes of a product's attributes, in cublasLt.h
-
-
-class GpuArray(np.ndarray):
-    """A NumPy array with CuPy's pointer."""
-
-    @property
-    def data(self):
-        return SimpleNamespace(ptr=self.ctypes.data)
 
 
 def on_gpu(a, dtype=np.float32):

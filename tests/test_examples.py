@@ -24,16 +24,12 @@ SHOWN = {  # script -> a text that it prints
 }
 
 
+MARKS = {"chat": pytest.mark.weights, "quantise": [pytest.mark.slow, pytest.mark.ci]}
+
+
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(n, marks=pytest.mark.weights)
-        if n == "chat"
-        else pytest.param(n, marks=[pytest.mark.slow, pytest.mark.ci])
-        if n == "quantise"
-        else n
-        for n in SHOWN
-    ],
+    [pytest.param(n, marks=MARKS.get(n, ())) for n in SHOWN],
 )
 def test_it_runs(name, monkeypatch, capfd):
     if name == "distributed":

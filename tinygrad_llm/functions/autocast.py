@@ -41,6 +41,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "binary_cross_entropy_with_logits", "cosine_similarity",
     ),
 }  # fmt: skip
+NORMS = ("layer_norm", "rms_norm")  # see for_products
 _RULE = {name: rule for rule, names in RULES.items() for name in names}
 
 
@@ -73,13 +74,13 @@ def mixed(function: F) -> F:
     def call(*args: Any, **options: Any) -> Any:
         if state.place is None:
             return function(*args, **options)
-        if state.for_products and name in ("layer_norm", "rms_norm"):
-            y = _rounded(name, *args) if state.place == "cuda" and not options else None
+        if state.for_products and state.place == "cuda" and not options and name in NORMS:
+            y = _rounded(name, *args)
             if y is not None:
                 return y
-        gpu = twins.gpu if name in ("linear", "linear_gelu_linear") else None
-        on_gpu = gpu is not None and state.place == "cuda" and args and args[0].is_cuda
-        if gpu is not None and on_gpu and not any_changed(name):
+        one_kernel = name in ("linear", "linear_gelu_linear") and not any_changed(name)
+        gpu = twins.gpu if one_kernel else None
+        if gpu is not None and state.place == "cuda" and args and args[0].is_cuda:
             arrays = [x.array if isinstance(x, Tensor) else x for x in args]
             if name == "linear" and len(args) in (2, 3) and not options:
                 if gpu.takes_mixed_linear(*[*arrays, None][:3]):

@@ -115,31 +115,23 @@ class Block(Module):
             y = self.norm1(x)  # (B, T, dim), for both
             attended = self.att(y, cache=own, **options)
             return x + self.drop_shortcut(attended) + self.drop_shortcut(self.ff(y))
-        x = self._added(x, "norm1", self.att, lambda y: self.att(y, cache=own, **options))
-        attend = self.cross
-        if attend is not None:
-            x = self._added(
-                x, "norm_cross", attend,
-                lambda y: attend(y, memory=memory, cache=cross, mask=memory_mask),
-            )  # fmt: skip
-        return self._added(x, "norm2", self.ff, self.ff)
+        x = self._added(x, "norm1", self.att, cache=own, **options)
+        if self.cross is not None:
+            options = {"memory": memory, "cache": cross, "mask": memory_mask}
+            x = self._added(x, "norm_cross", self.cross, **options)
+        return self._added(x, "norm2", self.ff)
 
     def att_mask(self, mask: Tensor | None, real: Tensor | None) -> Tensor | None:
         """What att gets as its mask: that of pairs, or which tokens are real if it is recurrent."""
         return real if self.is_recurrent else mask
 
-    def _added(
-        self, x: Tensor, norm: str, module: Module, part: Callable[[Tensor], Tensor]
-    ) -> Tensor:
-        """x + part(x), with the norm of this name at its place: (B, T, dim) -> (B, T, dim).
-
-        part: what calls the module
-        """
+    def _added(self, x: Tensor, norm: str, part: Module, **options: Any) -> Tensor:
+        """x + part(x, **options), with the norm of this name at its place: x as (B, T, dim)."""
         if self.norm_place == "post":
-            return getattr(self, norm)(x + self.drop_shortcut(part(x)))
+            return getattr(self, norm)(x + self.drop_shortcut(part(x, **options)))
         if self.norm_place == "after":
-            return x + self.drop_shortcut(getattr(self, norm)(part(x)))
-        y = part(_normed(x, getattr(self, norm), module))
+            return x + self.drop_shortcut(getattr(self, norm)(part(x, **options)))
+        y = part(_normed(x, getattr(self, norm), part), **options)
         if self.norm_place == "sandwich":
             y = getattr(self, f"{norm}_after")(y)
         return x + self.drop_shortcut(y)

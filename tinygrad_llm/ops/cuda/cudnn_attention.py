@@ -147,7 +147,7 @@ class Plan:
     def run(self, gpu: int, arrays: tuple) -> None:
         """Launch it on the handle's stream.
 
-        Raises: MemoryError if there is no room for its workspace.
+        Raises: MemoryError if its workspace cannot be allocated.
         """
         memory = launch.empty(max(1, self.workspace), "uint8")
         pointers = {uid: int(a.data.ptr) for uid, a in enumerate(arrays, 1)}

@@ -144,15 +144,15 @@ class _RoundedNorm(_Norm):
 
     @classmethod
     def takes(cls, x, w=None, b=None, eps=0.0):
-        return x.size > 0 and fits_in_registers(x.shape[-1]) and float32(x, w, b)
+        return super().takes(x, w, b) and fits_in_registers(x.shape[-1])
 
 
-class CudaRoundedLayerNorm(_RoundedNorm, LayerNorm):
+class CudaRoundedLayerNorm(_RoundedNorm, CudaLayerNorm):
     pass
 
 
-class CudaRoundedRmsNorm(_RoundedNorm, RmsNorm):
-    mean = False
+class CudaRoundedRmsNorm(_RoundedNorm, CudaRmsNorm):
+    pass
 
 
 class CudaSoftmax(Twin, Softmax):
