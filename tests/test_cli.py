@@ -674,18 +674,16 @@ def test_in_a_terminal_there_is_a_live_bar(cli):
 
 # ---------------------------------------------------------------------------------- on a GPU
 @pytest.fixture
-def fresh_cuda():
-    """cuda.why_not() asks again in this test, and again after it."""
-    tinygrad_llm.cuda.why_not.cache_clear()
+def settings_stay():
+    """What a run on a GPU sets is as before after it."""
     yield
-    tinygrad_llm.cuda.why_not.cache_clear()
     tinygrad_llm.cuda.fast_dropout(False)
     tinygrad_llm.backends.cuda.matmul.allow_tf32 = False
 
 
 @pytest.mark.slow
 @pytest.mark.ci
-def test_a_run_goes_from_one_device_to_the_other(cli, other_device, fresh_cuda):
+def test_a_run_goes_from_one_device_to_the_other(cli, other_device, settings_stay):
     shared = ["text.txt", *SMALL, "--vocab-size", 300, "--drop-rate", 0, "--steps", 6]
     assert cli("pretrain", *shared, "--out", "here")[0] == 0
     code, _, err = cli("pretrain", *shared, "--out", "there", "--device", other_device)
@@ -708,7 +706,7 @@ def test_a_run_goes_from_one_device_to_the_other(cli, other_device, fresh_cuda):
 
 @pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
 @pytest.mark.suite_cases(1)
-def test_precision_on_a_gpu(cli, other_device, fresh_cuda, precision):
+def test_precision_on_a_gpu(cli, other_device, settings_stay, precision):
     code, _, err = cli(
         "pretrain", "text.txt", *SMALL, "--vocab-size", 300, "--steps", 4, "--out", "r",
         "--device", other_device, "--precision", precision,
@@ -720,7 +718,7 @@ def test_precision_on_a_gpu(cli, other_device, fresh_cuda, precision):
 @pytest.mark.parametrize("command", [
     ["pretrain", "text.txt"], ["generate"], ["finetune", "classify"], ["finetune", "ask", "r", "x"]
 ], ids=" ".join)  # fmt: skip
-def test_without_a_gpu_it_is_one_line(cli, command, monkeypatch, fresh_cuda):
+def test_without_a_gpu_it_is_one_line(cli, command, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     for options, message in (
         (["--device", "cuda"], r"--device cuda: needs CuPy, which is not installed: pip install"),
@@ -736,7 +734,7 @@ def test_without_a_gpu_it_is_one_line(cli, command, monkeypatch, fresh_cuda):
         assert code and "--precision must be float32, tf32, bfloat16, got half" in err
 
 
-def test_a_gpu_of_another_number(cli, other_device, fresh_cuda):
+def test_a_gpu_of_another_number(cli, other_device, settings_stay):
     count = tinygrad_llm.cuda.device_count()
     code, _, err = cli("pretrain", "text.txt", "--device", f"cuda:{count}")
     assert code and f"--device cuda:{count}: this machine has {count} GPU(s)" in err

@@ -74,22 +74,12 @@ def no_driver(monkeypatch):
     )
 
 
-@pytest.fixture
-def fresh_cuda():
-    """cuda.why_not() asks again in this test, and again after it."""
-    torch.cuda.why_not.cache_clear()
-    yield
-    torch.cuda.why_not.cache_clear()
-
-
 @pytest.mark.parametrize(
     "take_away, message",
     [(no_cupy, r'CuPy, which is not installed: pip install "tinygrad_llm\[gpu-cuda13\]"'),
      (no_driver, "no usable NVIDIA driver or GPU .*cudaErrorInsufficientDriver")],
 )  # fmt: skip
-def test_no_gpu_is_one_clear_line_and_nothing_has_moved(
-    take_away, message, monkeypatch, fresh_cuda, tmp_path
-):
+def test_no_gpu_is_one_clear_line_and_nothing_has_moved(take_away, message, monkeypatch, tmp_path):
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
     model(torch.ones(1, 2)).sum().backward()
     before = weights(model)
@@ -147,7 +137,7 @@ def test_mixed_devices_are_one_clear_line_and_nothing_has_changed(other_device):
     assert {**weights(linear), **weights(norm)} == before
 
 
-def test_a_gpu_that_is_not_there(other_device, fresh_cuda):
+def test_a_gpu_that_is_not_there(other_device):
     count = torch.cuda.device_count()
     assert count >= 1
     message = rf"device 'cuda:{count}' does not exist: this machine has {count} GPU\(s\)"
@@ -158,6 +148,15 @@ def test_a_gpu_that_is_not_there(other_device, fresh_cuda):
     ):
         with pytest.raises(RuntimeError, match=message):
             call()
+
+
+def test_whether_there_is_a_gpu_is_asked_of_each_cupy(other_device, monkeypatch):
+    assert torch.cuda.is_available() and torch.cuda.device_count() >= 1
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "cupy", None)
+        assert not torch.cuda.is_available() and torch.cuda.device_count() == 0
+        assert "not installed" in torch.cuda.why_not()
+    assert torch.cuda.is_available() and torch.cuda.device_count() >= 1
 
 
 @pytest.fixture
@@ -612,7 +611,7 @@ def lesson(name, tmp_path):
     return runpy.run_path(str(path), run_name="lesson")
 
 
-def test_the_lesson_on_devices_takes_the_gpu(other_device, fresh_cuda, tmp_path, capsys):
+def test_the_lesson_on_devices_takes_the_gpu(other_device, tmp_path, capsys):
     left = lesson("01_tensors/04_saving_and_devices.py", tmp_path)
     assert left["device"].type == left["prediction"].device.type == other_device
     assert devices_of(left["model"]) == {other_device}

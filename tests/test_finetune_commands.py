@@ -628,7 +628,6 @@ def test_spam_from_random_weights(capsys, monkeypatch, tmp_path):
 @pytest.mark.parametrize("name", ["classify", "instruct", "dpo"])
 @pytest.mark.suite_cases(1)
 def test_on_another_device_and_back(cli, name, other_device):
-    tinygrad_llm.cuda.why_not.cache_clear()
     data = {"classify": ["rows.csv", *TINY], "instruct": ["entries.json", "--base", "runs/base"],
             "dpo": ["pairs.jsonl", "--base", "runs/tuned"]}[name]  # fmt: skip
     shared = ["finetune", name, *data, "--steps", 3, "--drop-rate", 0, "--warmup", 0]
@@ -649,7 +648,6 @@ def test_on_another_device_and_back(cli, name, other_device):
                  for d in ("cpu", other_device)]  # fmt: skip
         assert asked[0] == asked[1] != ""
     finally:
-        tinygrad_llm.cuda.why_not.cache_clear()
         tinygrad_llm.cuda.fast_dropout(False)
         for run in ("here", "here-on", "there", "there-on"):
             shutil.rmtree(f"runs/{run}", ignore_errors=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+import sys
+from typing import Any
 
 import numpy as np
 
@@ -11,12 +12,26 @@ from . import devices
 __all__ = ["is_available", "why_not"]
 
 
-@lru_cache(maxsize=1)
+class _last:
+    """The last answer, and the module in sys.modules for which it holds (None: not imported)."""
+
+    answer: tuple[Any, str] | None = None
+
+
 def why_not() -> str:
     """The reason why there is no usable GPU, in one line; "" if there is one.
 
-    It is a real test: a kernel is compiled and run, and its result is compared.
+    It is a real test: a kernel is compiled and run, and its result is compared. The answer is
+    remembered for as long as the same CuPy is imported, or none.
     """
+    last = _last.answer
+    if last is None or last[0] is not sys.modules.get("cupy"):
+        reason = _ask()  # this may import CuPy
+        _last.answer = last = sys.modules.get("cupy"), reason
+    return last[1]
+
+
+def _ask() -> str:
     try:
         cupy = devices.cupy()
         devices.gpu_count(cupy)
