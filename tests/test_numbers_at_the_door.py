@@ -476,6 +476,14 @@ def test_what_is_no_number_is_named(name):
             assert re.fullmatch(pattern, str(caught.value)), str(caught.value)
 
 
+@pytest.mark.parametrize("value", [{}, {0: 1}, set(), {0}, "", "0", b""], ids=repr)
+@pytest.mark.parametrize("name", "sum mean amax amin var std logsumexp nansum norm all any".split())
+def test_a_dim_is_a_number_or_several(name, value):
+    """An empty dict is not (), which means all dimensions."""
+    with pytest.raises(TypeError, match=rf"dim'? .*not {type(value).__name__}"):
+        getattr(ROWS, name)(dim=value)
+
+
 RAW = re.compile(
     "not supported between|cannot be interpreted|could not convert|invalid literal|bad operand|"
     "ufunc|unsupported operand|no len|not iterable|unhashable|string or a real number"

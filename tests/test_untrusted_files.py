@@ -20,7 +20,7 @@ import tinygrad_llm as torch
 from tinygrad_llm.files.atomic import atomic_write
 from tinygrad_llm.files.json_files import parse_json, read_json, write_json
 from tinygrad_llm.files.untrusted import DEEPEST, check_nesting, describe, element_count, is_flat
-from tinygrad_llm.finetune.files import class_names, read_entries, read_labelled
+from tinygrad_llm.finetune.files import class_names, number_labels, read_entries, read_labelled
 from tinygrad_llm.serialization import LoadError
 from tinygrad_llm.weights.formats.torch_file import TorchFileError
 
@@ -469,6 +469,12 @@ def test_integers_are_labels(tmp_path):
 )
 def test_labels_that_are_not_numbers(labels):
     assert class_names([("text", label) for label in labels]) == sorted(labels)
+
+
+def test_a_text_is_no_label():
+    rows = [("a", "even"), ("b", "odd" * 1000)]
+    with pytest.raises(ValueError, match="row 1 has a label of 3,000 characters .* column of text"):
+        number_labels(rows, class_names(rows))
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,38 @@ def test_errors(name):
         assert str(ours.value)[:20] == str(theirs.value)[:20]
 
 
+REFUSED = {
+    "maximum": lambda lib: lib.maximum(lib.ones(2), lib.tensor(1j)),
+    "minimum": lambda lib: lib.minimum(lib.tensor([1j]), lib.ones(2)),
+    "alpha": lambda lib: lib.addmm(lib.ones(2, 2), lib.ones(2, 2), lib.ones(2, 2), alpha=1j),
+    "beta": lambda lib: lib.addmm(lib.ones(2, 2), lib.ones(2, 2), lib.ones(2, 2), beta=1j),
+    "nan": lambda lib: lib.nan_to_num(lib.ones(2), nan=1j),
+    "posinf": lambda lib: lib.nan_to_num(lib.ones(2), posinf=1j),
+    "full of float32": lambda lib: lib.full((2,), 1j, dtype=lib.float32),
+    "full_like": lambda lib: lib.full_like(lib.ones(2), 1j),
+    "new_full": lambda lib: lib.ones(2).new_full((2,), 1j),
+    "arange": lambda lib: lib.arange(1j),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_complex_numbers_where_there_can_be_none(name):
+    for lib in (torch, tg):
+        with pytest.raises((RuntimeError, TypeError)):
+            REFUSED[name](lib)
+
+
+@pytest.mark.parametrize("dtype", [None, "complex64", "complex128", "bool"])
+def test_full_of_a_complex_number(dtype):
+    for value in (1 + 2j, 1j, 3 + 0j):
+        ours, theirs = (
+            lib.full((2, 3), value, dtype=dtype and getattr(lib, dtype)) for lib in (tg, torch)
+        )
+        assert repr(ours) == repr(theirs)
+        ours, theirs = (lib.full_like(lib.tensor([1j, 2]), value) for lib in (tg, torch))
+        assert repr(ours) == repr(theirs)
+
+
 def test_gradients_that_are_not_there_are_refused():
     z = tg.view_as_complex(tg.ones(3, 2).requires_grad_())
     for f in (lambda: z.exp(), lambda: z @ z, lambda: tg.where(z.real > 0, z, z), lambda: z.sqrt()):

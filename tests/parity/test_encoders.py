@@ -219,6 +219,8 @@ def test_dropout_and_names_of_classes(tmp_path, name, head, rate):
     assert other.config.class_names is None
     with pytest.raises(ValueError, match="class_names must be 3 names, one for each class, got 2"):
         dataclasses.replace(here.config, class_names=("no", "yes"))
+    with pytest.raises(ValueError, match=r"at most 1,000 characters each, 'a+'\.\.\. has 1,001"):
+        dataclasses.replace(here.config, class_names=("no", "yes", "a" * 1001))
     changed = dataclasses.replace(here.config, **here.config.dropout(0.4))
     assert type(here)(changed).drop_head.p == 0.4
 

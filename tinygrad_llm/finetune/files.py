@@ -17,6 +17,7 @@ from typing import Any
 from ..files.json_files import parse_json, read_bounded
 from ..files.paths import local_path
 from ..files.untrusted import describe
+from ..models.encoder import LONGEST_NAME
 
 __all__ = ["class_names", "number_labels", "read_columns", "read_entries", "read_labelled"]
 
@@ -251,8 +252,8 @@ def number_labels(
 ) -> list[tuple[str, int]]:  # fmt: skip
     """(text, number of the label in names) of each row.
 
-    Raises: ValueError for a label that is not in names, an empty text or label, fewer than two
-    classes, and a class without a row.
+    Raises: ValueError for a label that is not in names, an empty text or label, a label of more
+    than LONGEST_NAME characters, fewer than two classes, and a class without a row.
     """
     if not rows:
         raise ValueError("there are no rows to classify")
@@ -263,6 +264,11 @@ def number_labels(
             raise ValueError(f"row {i} has no text")
         if not label.strip():
             raise ValueError(f"row {i} has no label: {text[:60]!r}")
+        if len(label) > LONGEST_NAME:
+            raise ValueError(
+                f"row {i} has a label of {len(label):,} characters ({label[:60]!r}...), at most "
+                f"{LONGEST_NAME:,} are expected: is it a column of texts?"
+            )
         if label not in number:
             raise ValueError(f"row {i} has the label {label!r}, the classes are {_some(names)}")
         numbered.append((text, number[label]))

@@ -10,6 +10,7 @@ from typing import Any
 from .. import ops
 from ..arrays.devices import xp_of
 from ..tensor import Tensor, wrap
+from ..tensor.numbers import fitted
 from ..tensor.shapes import normal_dim
 from .autocast import mixed
 from .half_precision import rounded_once
@@ -193,6 +194,8 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
 
 
 def _weighted_sum(input: Tensor, product: Tensor, beta: Any, alpha: Any) -> Tensor:
+    if isinstance(alpha, complex) or isinstance(beta, complex):  # real tensors take none
+        alpha, beta = (fitted(factor, product.array.dtype) for factor in (alpha, beta))
     product = product if alpha == 1 else product * alpha
     return product if beta == 0 else product + (input if beta == 1 else input * beta)
 

@@ -9,6 +9,7 @@ from ..arrays.devices import asarray, xp_of
 from ..arrays.silence import quiet
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.numbers import fitted, real, stored, unboxed
+from .checks import real_number
 from .comparison import isnan, isneginf, isposinf
 from .inplace import in_place
 from .method import function, method
@@ -91,16 +92,32 @@ def clamp_max(input: Tensor, max: Any) -> Tensor:
     return printed_as(f"ClampMaxBackward{int(isinstance(max, Tensor))}", clamp(input, max=max))
 
 
+def _in_order(op: Any, input: Tensor, other: Tensor) -> Tensor:
+    result: Tensor = binary(op, input, other)
+    if isinstance(result, Tensor) and result.array.dtype.kind == "c":
+        name = op.__name__.lower()
+        raise NotImplementedError(
+            f"{name} is not implemented for complex numbers: they have no order"
+        )
+    return result
+
+
 @method
 def maximum(input: Tensor, other: Tensor) -> Tensor:
-    """The larger of two, element by element; a tie shares the gradient."""
-    return binary(ops.Maximum, input, other)
+    """The larger of two, element by element; a tie shares the gradient.
+
+    Raises: NotImplementedError for complex numbers.
+    """
+    return _in_order(ops.Maximum, input, other)
 
 
 @method
 def minimum(input: Tensor, other: Tensor) -> Tensor:
-    """The smaller of two, element by element; a tie shares the gradient."""
-    return binary(ops.Minimum, input, other)
+    """The smaller of two, element by element; a tie shares the gradient.
+
+    Raises: NotImplementedError for complex numbers.
+    """
+    return _in_order(ops.Minimum, input, other)
 
 
 def _number_if_one_is(name: str, input: Tensor, other: Tensor) -> Tensor:
@@ -196,13 +213,21 @@ def clamp_max_(input: Tensor, max: Any) -> Tensor:
 
 @method
 def nan_to_num(
-    input: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
-) -> Tensor:
-    """nan and the infinities replaced: by 0, by the dtype's greatest number and its least."""
+    input: Tensor, nan: float | None = None, posinf: float | None = None,
+    neginf: float | None = None,
+) -> Tensor:  # fmt: skip
+    """nan and the infinities replaced: by 0, by the dtype's greatest number and its least.
+
+    Raises: TypeError for a number that is complex.
+    """
+    nan, posinf, neginf = (
+        value if value is None else real_number("nan_to_num", name, value)
+        for name, value in (("nan", nan), ("posinf", posinf), ("neginf", neginf))
+    )  # fmt: skip
     if input.array.dtype.kind in "iub":
         return input.clone()
     limits = dtypes.finfo(input.dtype)
-    result = where(isnan(input), nan, input)
+    result = where(isnan(input), 0.0 if nan is None else nan, input)
     result = where(isposinf(input), limits.max if posinf is None else posinf, result)
     return where(isneginf(input), limits.min if neginf is None else neginf, result)
 

@@ -25,18 +25,29 @@ from .padding import check_mask
 _Some = TypeVar("_Some", bound="Encoder")
 
 __all__ = [
-    "ClassifyingEncoder", "Encoder", "MaskedEncoder", "MaskedHead", "check_classes", "key_mask",
-    "pooled", "with_head",
+    "LONGEST_NAME", "ClassifyingEncoder", "Encoder", "MaskedEncoder", "MaskedHead", "check_classes",
+    "key_mask", "pooled", "with_head",
 ]  # fmt: skip
 
 
+LONGEST_NAME = 1000  # characters of a class's name; it stands in tables and in a config's text
+
+
 def check_classes(config: Any) -> None:
-    """Raises: ValueError if a config's class_names are not n_classes names."""
+    """Raises: ValueError if a config's class_names are not n_classes names of usual length."""
     names = config.class_names
-    if names is not None and len(names) != config.n_classes:
+    if names is None:
+        return
+    if len(names) != config.n_classes:
         raise ValueError(
             f"{type(config).__name__}: class_names must be {config.n_classes} names, one for each "
             f"class, got {len(names)}"
+        )
+    long = next((name for name in names if len(name) > LONGEST_NAME), None)
+    if long is not None:
+        raise ValueError(
+            f"{type(config).__name__}: class_names must have at most {LONGEST_NAME:,} characters "
+            f"each, {long[:20]!r}... has {len(long):,}"
         )
 
 

@@ -174,10 +174,12 @@ def normal_dim(dim: int, ndim: int) -> int:
 def normal_dims(dim: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
     """Dimensions counted from the front, in the order given; all of them for None or ().
 
-    Raises: RuntimeError if a dimension appears twice.
+    Raises: RuntimeError if a dimension appears twice; TypeError for a dict, a set or a text.
     """
     if type(dim) is int and ndim:  # as nearly always
         return (normal_dim(dim, ndim),)
+    if isinstance(dim, dict | set | frozenset | str | bytes):
+        raise TypeError(f"expected an int or a tuple of ints, not {type(dim).__name__}")
     if dim is None or (not hasattr(dim, "__index__") and len(dim) == 0):
         return tuple(range(ndim))
     dims = (dim,) if hasattr(dim, "__index__") else tuple(dim)

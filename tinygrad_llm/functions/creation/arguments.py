@@ -39,15 +39,17 @@ def as_size(name: str, args: tuple, size: Any = None) -> tuple[int, ...]:
     return tuple(result)
 
 
-def as_number(name: str, argument: str, value: Any, position: int = 1) -> Any:
+def as_number(
+    name: str, argument: str, value: Any, position: int = 1, complex_too: bool = False
+) -> Any:  # fmt: skip
     """A Python number from a number or a tensor of one element.
 
-    Raises: TypeError if it is neither.
+    Raises: TypeError if it is neither, or complex without complex_too.
     """
     if isinstance(value, Tensor):
         return value.item()
     value = plain(value)
-    if not isinstance(value, bool | int | float):
+    if not isinstance(value, bool | int | float) and not (complex_too and type(value) is complex):
         raise TypeError(
             f"{name}(): argument '{argument}' (position {position}) must be Number, "
             f"not {type(value).__name__}"

@@ -91,16 +91,19 @@ def full(
 ) -> Tensor:  # fmt: skip
     """A tensor of a shape (a tuple) filled with one number.
 
-    dtype None: the default dtype for a float, int64 for an integer, bool for True and False.
+    dtype None: the default dtype for a float, the complex one for a complex number, int64 for an
+    integer, bool for True and False.
     Raises: RuntimeError if the dtype cannot hold the number.
     """
     if not isinstance(size, list | tuple):
         raise TypeError(
             f"full(): argument 'size' (position 1) must be tuple of ints, not {type(size).__name__}"
         )
-    value = as_number("full", "fill_value", fill_value, 2)
+    value = as_number("full", "fill_value", fill_value, 2, complex_too=True)
     if dtype is None:
         dtype = {bool: dtypes.bool_, int: dtypes.int64}.get(type(value))
+        if type(value) is complex:
+            dtype = dtypes.get_default_dtype().to_complex()
     return _filled(as_size("full", (size,)), value, dtype, device, requires_grad)
 
 
@@ -161,7 +164,7 @@ def full_like(
     requires_grad: bool = False, memory_format: Any = None, layout: Any = None,
 ) -> Tensor:  # fmt: skip
     """One number in input's shape, and in its dtype and on its device unless given."""
-    value = as_number("full_like", "fill_value", fill_value, 2)
+    value = as_number("full_like", "fill_value", fill_value, 2, complex_too=True)
     return _like("full_like", input, value, dtype, device, requires_grad, memory_format)
 
 
