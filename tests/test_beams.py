@@ -24,11 +24,24 @@ def model(request):
     return gpt.eval()
 
 
-def logprobs_of(model, prompt, new):
-    """The log-probability of each new token, in one forward pass over the whole text."""
-    with tg.no_grad():
-        logits = model(tg.tensor([[*prompt, *new]]))[0, len(prompt) - 1 : -1]  # (new, V)
-    return tg.log_softmax(logits.double(), -1).numpy()[range(len(new)), list(new)]
+PROMPT = [1, 0, 2]
+
+
+@pytest.fixture(scope="module")
+def logprobs(model):
+    """The log-probability of each token of every text of at most STEPS tokens after PROMPT.
+
+    Texts of one length are one batch: a forward pass over all of every text.
+    """
+    of_text = {}
+    for n in range(1, STEPS + 1):
+        texts = list(itertools.product(range(V), repeat=n))
+        with tg.no_grad():
+            logits = model(tg.tensor([[*PROMPT, *text] for text in texts]))[:, len(PROMPT) - 1 : -1]
+        rows = tg.log_softmax(logits.double(), -1)  # (texts, n, V)
+        chosen = rows.gather(2, tg.tensor(texts)[..., None])[..., 0].numpy()  # (texts, n)
+        of_text |= zip(texts, chosen, strict=True)
+    return of_text
 
 
 def every_text(stops):
@@ -42,24 +55,19 @@ def every_text(stops):
 @pytest.mark.parametrize("use_cache", [True, False])
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0, 0.4, 3.0, -1.0])
 @pytest.mark.parametrize("stops", [[], [2], [0, 3]])
-@pytest.mark.suite_cases(20)
-def test_enough_beams_are_an_exhaustive_search(model, stops, length_penalty, use_cache):
-    prompt = [1, 0, 2]
+def test_enough_beams_are_an_exhaustive_search(model, logprobs, stops, length_penalty, use_cache):
     scores = {
-        text: logprobs_of(model, prompt, text).sum() / len(text) ** length_penalty
-        for text in every_text(stops)
+        text: logprobs[text].sum() / len(text) ** length_penalty for text in every_text(stops)
     }
     best = max(scores, key=scores.__getitem__)
     got = generate(
-        model, prompt, STEPS, num_beams=V**STEPS, length_penalty=length_penalty,
+        model, PROMPT, STEPS, num_beams=V**STEPS, length_penalty=length_penalty,
         early_stopping="never", stop_tokens=stops, use_cache=use_cache, return_logprobs=True,
     )  # fmt: skip
-    new = got.ids.tolist()[len(prompt) :]
+    new = got.ids.tolist()[len(PROMPT) :]
     assert new == [t for t in best if t not in stops]
     assert got.lengths.item() == len(new)
-    np.testing.assert_allclose(
-        got.logprobs.numpy(), logprobs_of(model, prompt, best)[: len(new)], atol=1e-5
-    )
+    np.testing.assert_allclose(got.logprobs.numpy(), logprobs[best][: len(new)], atol=1e-5)
 
 
 class Tree(nn.Module):
