@@ -678,7 +678,16 @@ def pretrain(*options):
 def test_pretraining_is_stopped_resumed_and_generates(tmp_path, monkeypatch, capsys, family):
     monkeypatch.chdir(tmp_path)
     options = ["--model", family.lower(), "--context-length", "16", "--batch-size", "4"]
-    options += ["--emb-dim", "32", "--checkpoint-every", "4", "--drop-rate", "0.1"]
+    options += [
+        "--emb-dim",
+        "32",
+        "--checkpoint-every",
+        "4",
+        "--eval-every",
+        "4",
+        "--drop-rate",
+        "0.1",
+    ]
     assert pretrain(*options, "--steps", "8", "--out", "whole") == 0
     assert pretrain(*options, "--steps", "4", "--out", "part") == 0
     assert run("pretrain", "--resume", "part", "--steps", "8", "--plain") == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 import sys
 from typing import Any
@@ -55,14 +56,19 @@ def published_names() -> list[str]:
     return [*PACKAGED, *PRETRAINED]
 
 
+@functools.cache
+def _command(app: typer.Typer) -> Any:
+    """The app's command: typer makes those of all subcommands, which takes a tenth of a second."""
+    return typer.main.get_command(app)
+
+
 def run(app: typer.Typer, arguments: list[str], debug: bool = False) -> int:
     """Runs a command; an exception becomes a line on stderr and the exit code that is returned.
 
     Raises: the exception itself if debug is True.
     """
-    command = typer.main.get_command(app)
     try:
-        code = command.main(arguments, prog_name=program(), standalone_mode=False)
+        code = _command(app).main(arguments, prog_name=program(), standalone_mode=False)
         if code == _STOPPED:  # a typer that makes an exit code of Ctrl-C itself
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
