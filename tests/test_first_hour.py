@@ -33,7 +33,7 @@ ROOT = Path(__file__).parent.parent
 USER = 54_321  # no user of a system that we know
 PROGRAM = ".venv/bin/tinygrad-llm"
 SHORT = {  # what a training gets in place of minutes
-    "pretrain": ("--steps 6 --sample-tokens 5", r" --(minutes|steps) \S+"),
+    "pretrain": ("--steps 6 --eval-every 6 --sample-tokens 5", r" --(minutes|steps) \S+"),
     "finetune classify": ("--steps 8", r" --(epochs|steps) \S+"),
     "finetune instruct": ("--steps 4 --answers 1 --answer-tokens 5", r" --(epochs|steps) \S+"),
     "finetune dpo": ("--steps 2 --answers 1 --answer-tokens 5", r" --(epochs|steps) \S+"),
@@ -123,7 +123,7 @@ class NewUser:
             done = subprocess.run(
                 [*as_unknown_user(), "/bin/bash", "-c", command], cwd=self.clone,
                 env=self.environment, stdout=out, stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL, timeout=240,
+                stdin=subprocess.DEVNULL, timeout=480,
             )  # fmt: skip
         output = file.read_bytes().decode("cp1252")  # raises for a byte that it does not have
         assert done.returncode in codes, f"{command}: code {done.returncode}\n{output[-3000:]}"
