@@ -1257,14 +1257,14 @@ class Tensor:
         """clamp_max in place."""
     def nan_to_num(
         self,
-        nan: builtins.float = 0.0,
+        nan: builtins.float | None = None,
         posinf: builtins.float | None = None,
         neginf: builtins.float | None = None,
     ) -> Tensor:
         """nan and the infinities replaced: by 0, by the dtype's greatest number and its least."""
     def nan_to_num_(
         self,
-        nan: builtins.float = 0.0,
+        nan: builtins.float | None = None,
         posinf: builtins.float | None = None,
         neginf: builtins.float | None = None,
     ) -> Tensor:
