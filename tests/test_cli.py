@@ -734,7 +734,7 @@ def test_without_a_gpu_it_is_one_line(cli, command, monkeypatch):
         assert code and "--precision must be float32, tf32, bfloat16, got half" in err
 
 
-def test_a_gpu_of_another_number(cli, other_device, settings_stay):
+def test_a_gpu_of_another_number(cli, other_device):
     count = tinygrad_llm.cuda.device_count()
     code, _, err = cli("pretrain", "text.txt", "--device", f"cuda:{count}")
     assert code and f"--device cuda:{count}: this machine has {count} GPU(s)" in err

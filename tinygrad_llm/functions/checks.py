@@ -45,6 +45,14 @@ def real_number(name: str, argument: str, value: Any) -> float:
     return float(value)
 
 
+def need_order(name: str, array: Any) -> None:
+    """Raises: NotImplementedError for an array of complex numbers."""
+    if array.dtype.kind == "c":
+        raise NotImplementedError(
+            f"{name} is not implemented for complex numbers: they have no order"
+        )
+
+
 def need_same_dtype(name: str, **tensors: Any) -> None:
     """Raises: RuntimeError if the tensors (None is skipped) have different dtypes."""
     given = {k: t for k, t in tensors.items() if t is not None}

@@ -9,7 +9,7 @@ import numpy as np
 from ..arrays.devices import asarray, use_gpu_of, xp_of
 from ..tensor import Tensor, attach, dtypes, wrap
 from ..tensor.numbers import wrapped
-from .checks import broadcasts
+from .checks import broadcasts, need_order
 from .inplace import in_place
 from .logic import logical_and
 from .method import method
@@ -43,10 +43,8 @@ def _compared(name: str, input: Tensor, other: Any) -> Any:
     if other is NotImplemented:
         return NotImplemented
     a, b = operands(input, other)
-    if a.dtype.kind == "c" and name not in ("eq", "ne"):
-        raise NotImplementedError(
-            f"{name} is not implemented for complex numbers: they have no order"
-        )
+    if name not in ("eq", "ne"):
+        need_order(name, a)
     compare = getattr(a, f"__{name}__")
     if a.dtype.kind == "V":  # bfloat16 warns of nan
         with np.errstate(invalid="ignore"):

@@ -9,7 +9,7 @@ from ..arrays.devices import asarray, xp_of
 from ..arrays.silence import quiet
 from ..tensor import Tensor, dtypes, wrap
 from ..tensor.numbers import fitted, real, stored, unboxed
-from .checks import real_number
+from .checks import need_order, real_number
 from .comparison import isnan, isneginf, isposinf
 from .inplace import in_place
 from .method import function, method
@@ -94,11 +94,8 @@ def clamp_max(input: Tensor, max: Any) -> Tensor:
 
 def _in_order(op: Any, input: Tensor, other: Tensor) -> Tensor:
     result: Tensor = binary(op, input, other)
-    if isinstance(result, Tensor) and result.array.dtype.kind == "c":
-        name = op.__name__.lower()
-        raise NotImplementedError(
-            f"{name} is not implemented for complex numbers: they have no order"
-        )
+    if isinstance(result, Tensor):
+        need_order(op.name, result.array)
     return result
 
 
